@@ -1,0 +1,10 @@
+//! observer, the flight recorder for AI agents on Linux.
+//!
+//! Data goes one way: `kernel` → `decode` → `assemble` → `mask` → `ledger`. `pipeline` is the only
+//! place that knows the whole way, `daemon` the only one that starts and stops things. Read
+//! ARCHITECTURE.md for the map and the invariants.
+
+pub mod ledger;
+pub mod mask;
+pub mod model;
+pub mod policy;

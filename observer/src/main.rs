@@ -1,0 +1,3 @@
+//! The command line: `observer <command>`.
+
+fn main() {}

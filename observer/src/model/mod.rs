@@ -1,0 +1,17 @@
+//! What an agent did, in plain types: calls, their verdicts and outcomes, processes, runs.
+//!
+//! Nothing here does IO, and nothing here can be serialized: what came from an agent is [`Raw`]
+//! until `mask` has seen it.
+
+mod call;
+mod process;
+mod raw;
+mod run;
+
+pub use call::{
+    Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
+    Protocol, Reason, Status, Verdict,
+};
+pub use process::{Process, ProcessId};
+pub use raw::Raw;
+pub use run::{RunId, RunIdError, Stamp};

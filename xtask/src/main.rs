@@ -1,0 +1,3 @@
+//! `cargo xtask <command>`: set up, build, demonstrate and test observer.
+
+fn main() {}
