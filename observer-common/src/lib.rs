@@ -1,2 +1,52 @@
+//! What crosses the kernel boundary, and every bound on it.
+//!
+//! Wire types are `#[repr(C)]`, of fixed-size integers only, without padding; a kind travels as an
+//! integer and becomes an [`EventKind`] through `TryFrom`. Nothing here knows of records.
 #![no_std]
-//! common
+
+mod event;
+mod offsets;
+mod table;
+
+pub use event::{
+    ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
+    NetEvent, ResultEvent, UnknownKind, exec_flag, net_op, verdict,
+};
+pub use offsets::Offsets;
+pub use table::{
+    ArgKey, Config, Decision, Group, GroupRule, Label, NetKey, PortKey, ProgramKey, ProgramValue,
+    config_flag, decision, label_flag, program_kind,
+};
+
+/// The version of everything that is pinned: maps' layouts, wire types. Part of the pins' path.
+pub const ABI: u32 = 1;
+
+/// argv bytes kept of one exec.
+pub const ARGV_MAX: usize = 48 * 1024;
+/// argv bytes carried by one continuation event.
+pub const ARGS_CHUNK: usize = 32 * 1024;
+/// Continuation events of one exec at most: the kernel's own bound on argv is 6 MiB
+/// (fs/exec.c, bprm_stack_limits: three quarters of _STK_LIM).
+pub const ARGS_CHUNKS: usize = 192;
+/// argv bytes kept of an exec that failed.
+pub const FAIL_ARGV_MAX: usize = 12 * 1024;
+/// Arguments read of an exec that failed.
+pub const FAIL_ARGS: usize = 256;
+/// argv bytes kept of an exec that was denied: its event goes through the control ring.
+pub const DENIED_ARGV_MAX: usize = 8 * 1024;
+/// Components kept of a path, leaf first.
+pub const PATH_DEPTH: usize = 48;
+/// The longest file name (NAME_MAX), with its NUL.
+pub const NAME_LEN: usize = 256;
+/// Bytes kept of a path that the kernel resolved.
+pub const PATH_MAX: usize = 4096;
+/// The longest program path or name that a rule can hold, with a NUL.
+pub const PROGRAM_LEN: usize = 256;
+/// The longest argument that a rule can hold, with a NUL.
+pub const ARG_LEN: usize = 128;
+/// Reads of arguments, at [`ARG_LEN`] bytes each, before an argument rule gives up and denies.
+pub const ARG_READS: usize = 2048;
+/// Rules in one group of argument rules.
+pub const GROUP_RULES: usize = 16;
+/// Destinations that a datagram socket remembers, to tell a new one.
+pub const SENT_TO: usize = 4;

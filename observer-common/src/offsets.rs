@@ -1,0 +1,137 @@
+//! Where the running kernel keeps what the programs read: filled from its BTF at load.
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $field:ident = $structure:literal . $member:literal),* $(,)?) => {
+        /// Byte offsets of kernel structure members. [`Offsets::MISSING`] marks one that the
+        /// running kernel lacks.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Offsets {
+            $($(#[$doc])* pub $field: u32,)*
+        }
+
+        impl Offsets {
+            /// What has no offset here.
+            pub const MISSING: u32 = u32::MAX;
+
+            /// Nothing known: what the programs hold until they are loaded.
+            pub const fn missing() -> Self {
+                Self { $($field: Self::MISSING,)* }
+            }
+
+            /// Each member once: its structure, its name, and where its offset goes.
+            pub fn each(&mut self, mut f: impl FnMut(&'static str, &'static str, &mut u32)) {
+                $(f($structure, $member, &mut self.$field);)*
+            }
+        }
+    };
+}
+
+offsets! {
+    /// Its address space.
+    task_mm = "task_struct"."mm",
+    /// Its thread group id.
+    task_tgid = "task_struct"."tgid",
+    /// Its thread id.
+    task_pid = "task_struct"."pid",
+    /// Its real parent.
+    task_real_parent = "task_struct"."real_parent",
+    /// Its thread group's leader.
+    task_group_leader = "task_struct"."group_leader",
+    /// When it began, CLOCK_BOOTTIME.
+    task_start_boottime = "task_struct"."start_boottime",
+    /// Its root and working directory.
+    task_fs = "task_struct"."fs",
+    /// How it ended.
+    task_exit_code = "task_struct"."exit_code",
+    /// What its thread group shares.
+    task_signal = "task_struct"."signal",
+    /// Its cgroups.
+    task_cgroups = "task_struct"."cgroups",
+    /// Its credentials.
+    task_cred = "task_struct"."cred",
+    /// Its short name.
+    task_comm = "task_struct"."comm",
+    /// Effective user.
+    cred_euid = "cred"."euid",
+    /// Where argv begins.
+    mm_arg_start = "mm_struct"."arg_start",
+    /// Where argv ends.
+    mm_arg_end = "mm_struct"."arg_end",
+    /// The file as named.
+    bprm_filename = "linux_binprm"."filename",
+    /// The interpreter, or the file as named.
+    bprm_interp = "linux_binprm"."interp",
+    /// The file that runs.
+    bprm_file = "linux_binprm"."file",
+    /// The name made for a descriptor, or null.
+    bprm_fdpath = "linux_binprm"."fdpath",
+    /// Where an open file stands.
+    file_path = "file"."f_path",
+    /// Its inode.
+    file_inode = "file"."f_inode",
+    /// How many names it has.
+    inode_nlink = "inode"."i_nlink",
+    /// The mount of a path.
+    path_mnt = "path"."mnt",
+    /// The name of a path.
+    path_dentry = "path"."dentry",
+    /// The directory that holds a name.
+    dentry_parent = "dentry"."d_parent",
+    /// A name.
+    dentry_name = "dentry"."d_name",
+    /// A name's bytes.
+    qstr_name = "qstr"."name",
+    /// The top of a mount.
+    vfsmount_root = "vfsmount"."mnt_root",
+    /// The part of a mount that the rest of the kernel sees.
+    mount_mnt = "mount"."mnt",
+    /// The mount that it stands in.
+    mount_parent = "mount"."mnt_parent",
+    /// Where in that.
+    mount_mountpoint = "mount"."mnt_mountpoint",
+    /// The working directory.
+    fs_pwd = "fs_struct"."pwd",
+    /// Threads that have not ended.
+    signal_live = "signal_struct"."live",
+    /// How the group ended.
+    signal_group_exit_code = "signal_struct"."group_exit_code",
+    /// Whether it did.
+    signal_flags = "signal_struct"."flags",
+    /// The cgroup v2 directory.
+    css_set_dfl_cgrp = "css_set"."dfl_cgrp",
+    /// The directory above, through `cgroup.self`, which stands first.
+    css_parent = "cgroup_subsys_state"."parent",
+    /// Its place in kernfs.
+    cgroup_kn = "cgroup"."kn",
+    /// That place's id.
+    kernfs_id = "kernfs_node"."id",
+    /// Why a connection failed.
+    sock_err = "sock"."sk_err",
+    /// The transport.
+    sock_protocol = "sock"."sk_protocol",
+    /// What all sockets share.
+    sock_common = "sock"."__sk_common",
+    /// Its family.
+    skc_family = "sock_common"."skc_family",
+    /// Its local port, host order.
+    skc_num = "sock_common"."skc_num",
+    /// Its local IPv4 address.
+    skc_rcv_saddr = "sock_common"."skc_rcv_saddr",
+    /// Its local IPv6 address.
+    skc_v6_rcv_saddr = "sock_common"."skc_v6_rcv_saddr",
+    /// Its cookie, where it has one.
+    skc_cookie = "sock_common"."skc_cookie",
+    /// Its far port, network order.
+    skc_dport = "sock_common"."skc_dport",
+    /// Its far IPv4 address.
+    skc_daddr = "sock_common"."skc_daddr",
+    /// Its far IPv6 address.
+    skc_v6_daddr = "sock_common"."skc_v6_daddr",
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: a row of u32, without padding.
+    unsafe impl aya::Pod for super::Offsets {}
+}

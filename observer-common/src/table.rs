@@ -1,0 +1,186 @@
+//! What user space gives to the kernel side: the run's configuration, its policy as tables,
+//! labels.
+
+use core::mem::size_of;
+
+use crate::{ARG_LEN, GROUP_RULES, PROGRAM_LEN};
+
+/// The run's configuration.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// [`config_flag`] bits.
+    pub flags: u32,
+    /// The decision on sockets that destination rules can't hold (raw and the like).
+    pub unheld: Decision,
+}
+
+/// Bits of [`Config::flags`].
+pub mod config_flag {
+    /// There are rules on destinations, or their default denies.
+    pub const NET_RULES: u32 = 1;
+    /// There are rules on programs, or their default denies.
+    pub const EXEC_RULES: u32 = 1 << 1;
+    /// What no rule on destinations matches is denied.
+    pub const NET_DENY: u32 = 1 << 2;
+    /// What no rule on programs matches is denied.
+    pub const EXEC_DENY: u32 = 1 << 3;
+    /// The exit of execve is watched, and tells what the LSM hook denied.
+    pub const EXEC_EXIT: u32 = 1 << 4;
+    /// The LSM hook judges programs by name before they are loaded.
+    pub const EXEC_LSM: u32 = 1 << 5;
+}
+
+/// A decision of the policy's compiler.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// A [`decision`].
+    pub kind: u32,
+    /// The rule's index, where a rule decided.
+    pub rule: u32,
+}
+
+/// Kinds of [`Decision`].
+pub mod decision {
+    /// Nothing matched: the default decides.
+    pub const DEFAULT: u32 = 0;
+    /// An allow rule.
+    pub const ALLOW: u32 = 1;
+    /// A deny rule.
+    pub const DENY: u32 = 2;
+}
+
+/// What a process of the run carries; children inherit it. Keyed by thread group id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// The exec that it runs since, or 0.
+    pub exec: u64,
+    /// [`label_flag`] bits.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bits of [`Label::flags`].
+pub mod label_flag {
+    /// It ran an exec itself, since it was forked.
+    pub const EXECED: u32 = 1;
+    /// It was moved out of its run's cgroup.
+    pub const ESCAPED: u32 = 1 << 1;
+}
+
+/// A destination, as the key of the longest-prefix map (after its prefix length).
+pub type NetKey = [u8; 16];
+
+/// What a set of rules says of a protocol and a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PortKey {
+    /// The set that the destination's prefix names.
+    pub set: u32,
+    /// The port, or [`PortKey::ANY_PORT`].
+    pub port: u32,
+    /// The IP protocol number, or 0 for any other.
+    pub protocol: u32,
+}
+
+impl PortKey {
+    /// Any port that has no entry of its own.
+    pub const ANY_PORT: u32 = 0x1_0000;
+}
+
+/// A program, as rules name it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramKey {
+    /// A [`program_kind`].
+    pub kind: u32,
+    /// The name, or the path as components, leaf first, with a NUL each; zeros after.
+    pub bytes: [u8; PROGRAM_LEN],
+}
+
+/// Kinds of [`ProgramKey`].
+pub mod program_kind {
+    /// A name without a slash.
+    pub const NAME: u32 = 0;
+    /// A path from the root, leaf first.
+    pub const PATH: u32 = 1;
+    /// A path from the root as it was written, for a script.
+    pub const SCRIPT: u32 = 2;
+    /// The name of a script whose path is denied, where no LSM hook can resolve how it was named.
+    pub const SCRIPT_NAME: u32 = 3;
+}
+
+/// What the rules say of a program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramValue {
+    /// Where no rule on arguments matches.
+    pub decision: Decision,
+    /// The group of rules on its arguments, or 0.
+    pub group: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// An argument that a group of rules looks for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArgKey {
+    /// The group.
+    pub group: u32,
+    /// The argument; zeros after.
+    pub bytes: [u8; ARG_LEN],
+}
+
+/// A rule on arguments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupRule {
+    /// The bits of the arguments that must all be there.
+    pub mask: u64,
+    /// What it then decides.
+    pub decision: Decision,
+}
+
+/// A group of rules on arguments: denials first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The rules; a mask of 0 ends them.
+    pub rules: [GroupRule; GROUP_RULES],
+}
+
+const _: () = {
+    assert!(size_of::<Config>() == 12);
+    assert!(size_of::<Label>() == 16);
+    assert!(size_of::<PortKey>() == 12);
+    assert!(size_of::<ProgramKey>() == 4 + PROGRAM_LEN);
+    assert!(size_of::<ProgramValue>() == 16);
+    assert!(size_of::<ArgKey>() == 4 + ARG_LEN);
+    assert!(size_of::<Group>() == 16 * GROUP_RULES);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::*;
+
+    // SAFETY: these are integers and arrays of them, without padding, as the sizes above assert.
+    unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Label {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for PortKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ProgramKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ProgramValue {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Decision {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ArgKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Group {}
+}

@@ -1,0 +1,124 @@
+//! Reads of kernel memory, at offsets that user space took from the running kernel's BTF.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+    bpf_get_current_task, bpf_probe_read_kernel,
+};
+use aya_ebpf::programs::TracePointContext;
+use observer_common::{Header, Offsets};
+
+/// Set by user space before the programs load.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::missing();
+
+/// A kernel pointer that is only ever read through the helper.
+pub type Ptr = *const u8;
+
+/// One member's offset. Volatile: the compiler sees the placeholder, the verifier the value.
+macro_rules! at {
+    ($field:ident) => {{
+        #[allow(unused_unsafe, reason = "it stands inside and outside unsafe blocks")]
+        // SAFETY: a read of our own read-only data.
+        let offset =
+            unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$field) as usize };
+        offset
+    }};
+}
+pub(crate) use at;
+
+/// Reads a value at `base + offset`.
+#[inline(always)]
+pub fn read<T>(base: Ptr, offset: usize) -> Option<T> {
+    // SAFETY: the helper checks the address and fails on one that is not mapped.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset).cast::<T>()).ok() }
+}
+
+/// Follows a pointer at `base + offset`; null is none.
+#[inline(always)]
+pub fn follow(base: Ptr, offset: usize) -> Option<Ptr> {
+    read::<Ptr>(base, offset).filter(|p| !p.is_null())
+}
+
+/// Adds to a counter that others add to as well, and returns what it was.
+///
+/// # Safety
+/// `counter` points into a map value, aligned.
+#[inline(always)]
+pub unsafe fn fetch_add(counter: *mut u64, n: u64) -> u64 {
+    // core's AtomicU64 has no fetch_add on this target, though the instruction is there since
+    // Linux 5.12 (BPF_ATOMIC | BPF_FETCH).
+    // SAFETY: as the caller promises.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, n) }
+}
+
+/// The task that runs.
+#[inline(always)]
+pub fn current() -> Ptr {
+    // SAFETY: takes nothing.
+    unsafe { bpf_get_current_task() as Ptr }
+}
+
+/// The thread group id of the task that runs.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// A task's thread group id.
+#[inline(always)]
+pub fn tgid(task: Ptr) -> Option<u32> {
+    read(task, at!(task_tgid))
+}
+
+/// The kernfs id of a cgroup.
+#[inline(always)]
+pub fn cgroup_id(cgroup: Ptr) -> Option<u64> {
+    read(follow(cgroup, at!(cgroup_kn))?, at!(kernfs_id))
+}
+
+/// The kernfs id of a task's cgroup v2 directory.
+#[inline(always)]
+pub fn task_cgroup_id(task: Ptr) -> Option<u64> {
+    let set = follow(task, at!(task_cgroups))?;
+    cgroup_id(follow(set, at!(css_set_dfl_cgrp))?)
+}
+
+/// Fills what identifies `task`.
+#[inline(always)]
+pub fn identify(header: &mut Header, task: Ptr) {
+    header.pid = tgid(task).unwrap_or(0);
+    header.tid = read(task, at!(task_pid)).unwrap_or(0);
+    let parent = follow(task, at!(task_real_parent));
+    header.ppid = parent.and_then(tgid).unwrap_or(0);
+    let cred = follow(task, at!(task_cred));
+    header.uid = cred.and_then(|c| read(c, at!(cred_euid))).unwrap_or(u32::MAX);
+    let leader = follow(task, at!(task_group_leader)).unwrap_or(task);
+    header.start = read(leader, at!(task_start_boottime)).unwrap_or(0);
+}
+
+/// Fills what identifies the task that runs.
+#[inline(always)]
+pub fn identify_current(header: &mut Header) {
+    identify(header, current());
+    // SAFETY: takes nothing.
+    header.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    header.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+}
+
+/// Fills what identifies another task.
+#[inline(always)]
+pub fn identify_other(header: &mut Header, task: Ptr) {
+    identify(header, task);
+    header.cgroup = task_cgroup_id(task).unwrap_or(0);
+    header.comm = read(task, at!(task_comm)).unwrap_or([0; 16]);
+}
+
+/// What a syscall's exit tracepoint says that it returned
+/// (`/sys/kernel/tracing/events/syscalls/sys_exit_*/format`: `long ret` at 16).
+#[inline(always)]
+pub fn syscall_return(ctx: &TracePointContext) -> Option<i64> {
+    // SAFETY: inside the tracepoint's record, which its format fixes.
+    unsafe { ctx.read_at::<i64>(16).ok() }
+}

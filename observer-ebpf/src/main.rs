@@ -1,0 +1,190 @@
+//! What runs in the kernel: entry points only. Each calls its room, and an error there becomes a
+//! count that user space reads.
+#![no_std]
+#![no_main]
+#![allow(internal_features, reason = "atomic_xadd: see kernel::fetch_add")]
+#![feature(core_intrinsics)]
+
+mod args;
+mod emit;
+mod exec;
+mod fail;
+mod kernel;
+mod lineage;
+mod maps;
+mod path;
+mod socket;
+mod verdict;
+
+use aya_ebpf::macros::{
+    btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit, lsm, tracepoint,
+};
+use aya_ebpf::programs::{
+    BtfTracePointContext, FExitContext, LsmContext, SockAddrContext, SockContext,
+    TracePointContext,
+};
+use observer_common::net_op;
+
+/// kernel/fork.c, copy_process, 6.1 to 6.18: `(struct task_struct *parent, *child)`.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    lineage::fork(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// fs/exec.c, exec_binprm: `(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
+/// argv stands in its final place and the new program has not run an instruction.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    exec::happened(ctx.arg(0), ctx.arg(2));
+    0
+}
+
+/// kernel/exit.c, do_exit: `(struct task_struct *p)`, and since 6.17 `bool group_dead`.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    lineage::exit(ctx.arg(0));
+    0
+}
+
+/// kernel/cgroup/cgroup.c, cgroup_attach_task and cgroup_procs_write:
+/// `(struct cgroup *dst, const char *path, struct task_struct *task, bool threadgroup)`.
+#[btf_tracepoint(function = "cgroup_attach_task")]
+pub fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
+    lineage::moved(ctx.arg(0), ctx.arg(2));
+    0
+}
+
+/// kernel/cgroup/cgroup.c, cgroup_mkdir: `(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
+    lineage::cgroup_made(ctx.arg(0));
+    0
+}
+
+/// kernel/cgroup/cgroup.c, cgroup_rmdir: `(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub fn cgroup_removed(ctx: BtfTracePointContext) -> i32 {
+    lineage::cgroup_removed(ctx.arg(0));
+    0
+}
+
+/// net/ipv4/af_inet.c, inet_sk_state_store and inet_sk_set_state:
+/// `(const struct sock *sk, const int oldstate, const int newstate)`.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn sock_state(ctx: BtfTracePointContext) -> i32 {
+    socket::state(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// security/security.c, security_bprm_check: `(struct linux_binprm *bprm)`.
+#[lsm(hook = "bprm_check_security")]
+pub fn bprm_check(ctx: LsmContext) -> i32 {
+    // The return value of the programs before this one: a refusal stays a refusal.
+    let earlier: i32 = ctx.arg(1);
+    if earlier != 0 { earlier } else { exec::check(ctx.arg(0)) }
+}
+
+/// fs/exec.c, SYSCALL_DEFINE3(execve), as the syscall table calls it: `(struct pt_regs *)`.
+#[fexit]
+pub fn execve_exit(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i64>() {
+        fail::execve(ctx.arg(0), ret, fail::EXECVE);
+    }
+    0
+}
+
+/// fs/exec.c, SYSCALL_DEFINE5(execveat): `(struct pt_regs *)`.
+#[fexit]
+pub fn execveat_exit(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i64>() {
+        fail::execve(ctx.arg(0), ret, fail::EXECVEAT);
+    }
+    0
+}
+
+/// net/socket.c, `__sys_connect_file(struct file *, struct sockaddr_storage *, int, int)`:
+/// where connect(2) and io_uring's connect meet.
+#[fexit]
+pub fn connect_exit(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i32>() {
+        socket::connect_returned(i64::from(ret));
+    }
+    0
+}
+
+/// Where no trampoline loads: the tracepoint at the end of execve(2).
+#[tracepoint]
+pub fn sys_exit_execve(ctx: TracePointContext) -> u32 {
+    fail::from_tracepoint(&ctx, fail::EXECVE);
+    0
+}
+
+/// Where no trampoline loads: the tracepoint at the end of execveat(2).
+#[tracepoint]
+pub fn sys_exit_execveat(ctx: TracePointContext) -> u32 {
+    fail::from_tracepoint(&ctx, fail::EXECVEAT);
+    0
+}
+
+/// Where no trampoline loads: the tracepoint at the end of connect(2).
+#[tracepoint]
+pub fn sys_exit_connect(ctx: TracePointContext) -> u32 {
+    if let Some(ret) = kernel::syscall_return(&ctx) {
+        socket::connect_returned(ret);
+    }
+    0
+}
+
+/// net/ipv4: BPF_CGROUP_RUN_PROG_INET4_CONNECT, in the caller's context.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::CONNECT, false)
+}
+
+/// net/ipv6: BPF_CGROUP_RUN_PROG_INET6_CONNECT.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::CONNECT, true)
+}
+
+/// net/ipv4/udp.c, udp_sendmsg with an address.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::SEND, false)
+}
+
+/// net/ipv6/udp.c, udpv6_sendmsg with an address.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::SEND, true)
+}
+
+/// net/ipv4/af_inet.c, inet_bind.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::BIND, false)
+}
+
+/// net/ipv6/af_inet6.c, inet6_bind.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(ctx: SockAddrContext) -> i32 {
+    socket::address(&ctx, net_op::BIND, true)
+}
+
+/// net/ipv4/af_inet.c and net/ipv6/af_inet6.c, inet_create and inet6_create.
+#[cgroup_sock(sock_create)]
+pub fn sock_create(ctx: SockContext) -> i32 {
+    socket::created(&ctx)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // A panic that can be reached fails to load, as it should.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,93 @@
+//! The maps, each with its bound and what happens when it is full.
+
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use observer_common::{
+    ArgKey, Config, Counters, Decision, Group, Label, NetKey, PortKey, ProgramKey, ProgramValue,
+};
+
+use crate::exec::Scratch;
+use crate::path::PathScratch;
+use crate::socket::Flow;
+
+/// BPF_F_NO_PREALLOC: memory as it is needed.
+const ON_DEMAND: u32 = 1;
+
+/// Calls that were allowed, and their results. Full: the event is lost, and counted.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Denials and lifecycle, which payload can't crowd out. Full: lost, and counted.
+#[map]
+pub static CONTROL: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Each CPU's counts.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// 1 while user space sleeps: the next event wakes it.
+#[map]
+pub static IDLE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The run's configuration.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// The run's processes. Full: the process is found by its cgroup, and counted.
+#[map]
+pub static LABELS: HashMap<u32, Label> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// The run's cgroup and those below it. Full: a process there keeps its label, and a move there
+/// is reported as an escape.
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, ON_DEMAND);
+
+/// How many labelled processes live: a plain sum over CPUs.
+#[map]
+pub static LIVE: PerCpuArray<i64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Destinations, longest prefix first, to the set of rules that apply. Sized at load.
+#[map]
+pub static PREFIXES: LpmTrie<NetKey, u32> = LpmTrie::with_max_entries(1, ON_DEMAND);
+
+/// What a set of rules says of protocol and port. Sized at load.
+#[map]
+pub static PORTS: HashMap<PortKey, Decision> = HashMap::with_max_entries(1, 0);
+
+/// Programs that rules name. Sized at load.
+#[map]
+pub static PROGRAMS: HashMap<ProgramKey, ProgramValue> = HashMap::with_max_entries(1, 0);
+
+/// Arguments that rules name. Sized at load.
+#[map]
+pub static ARGS: HashMap<ArgKey, u32> = HashMap::with_max_entries(1, 0);
+
+/// Groups of rules on arguments. Sized at load.
+#[map]
+pub static GROUPS: HashMap<u32, Group> = HashMap::with_max_entries(1, 0);
+
+/// What the LSM hook denied, until the exit of execve tells it. Full: told at once, without argv.
+#[map]
+pub static DENIED: HashMap<u64, Decision> = HashMap::with_max_entries(1024, ON_DEMAND);
+
+/// Connects under way, by thread. The result of a connect that fails at once is told from here;
+/// evicted: its result is unknown.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(8192, 0);
+
+/// One buffer a CPU for execs. Sized at load.
+#[map]
+pub static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// Buffers for the LSM hook, which can be preempted, by thread. Full: denied.
+#[map]
+pub static PATHS: HashMap<u64, PathScratch> = HashMap::with_max_entries(512, ON_DEMAND);
+
+/// What a buffer begins as.
+#[map]
+pub static ZERO: Array<PathScratch> = Array::with_max_entries(1, 0);
+
+/// What a socket's last connect, and its last destinations, were. Lives as long as the socket.
+#[btf_map]
+pub static FLOWS: SkStorage<Flow> = SkStorage::new();

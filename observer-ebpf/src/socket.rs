@@ -1,0 +1,353 @@
+//! Sockets: where the run connects, sends, binds and listens, and what comes of it.
+//!
+//! The address hooks are attached to the run's cgroup, and after an escape to the cgroup that a
+//! process went to; there they act on labelled processes alone.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
+use aya_ebpf::programs::{SockAddrContext, SockContext};
+use observer_common::{
+    EventKind, Header, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
+};
+
+use crate::emit::{self, Ring};
+use crate::kernel::{self, Ptr, at};
+use crate::lineage;
+use crate::maps::{CONNECTING, FLOWS};
+use crate::verdict::{self as policy, Ruling};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_UDPLITE: u32 = 136;
+/// BPF_SK_STORAGE_GET_F_CREATE.
+const CREATE: u64 = 1;
+
+/// States of a TCP socket (include/net/tcp_states.h).
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const CLOSE: i32 = 7;
+const LISTEN: i32 = 10;
+
+/// Errors of connect(2) that are not its end.
+const EINTR: i64 = -4;
+const EALREADY: i64 = -114;
+const EINPROGRESS: i64 = -115;
+const EISCONN: i64 = -106;
+/// From here down, the kernel's own restarts of a syscall.
+const ERESTARTSYS: i64 = -512;
+
+/// What a socket is at.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flow {
+    /// The connect under way, or 0.
+    call: u64,
+    /// When it was called.
+    began: u64,
+    /// The exec of the process that called it.
+    exec: u64,
+    /// Who called it.
+    pid: u32,
+    /// Where the next destination is remembered.
+    next: u32,
+    /// A digest of the last destinations, 0 where there is none.
+    sent: [[u8; 20]; SENT_TO],
+}
+
+/// An address hook: connect, sendmsg, bind. Returns 1 to let the call go on, 0 to deny it.
+#[inline(always)]
+pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
+    let Some(label) = lineage::current_label() else { return 1 };
+    let sa = ctx.sock_addr;
+    // SAFETY: fields of the context, each read as the verifier wants it: whole and once.
+    let (port, protocol, family, addr) = unsafe {
+        let port = u16::from_be((&raw const (*sa).user_port).read_volatile() as u16);
+        let protocol = (&raw const (*sa).protocol).read_volatile();
+        let family = (&raw const (*sa).family).read_volatile();
+        let words = if v6 {
+            let from = (&raw const (*sa).user_ip6).cast::<u32>();
+            [
+                from.read_volatile(),
+                from.add(1).read_volatile(),
+                from.add(2).read_volatile(),
+                from.add(3).read_volatile(),
+            ]
+        } else {
+            [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), (&raw const (*sa).user_ip4).read_volatile()]
+        };
+        (u32::from(port), protocol, family, words)
+    };
+    let addr = bytes(addr);
+    let config = policy::config();
+    let ruling = if op == net_op::BIND {
+        Ruling::ALLOW
+    } else {
+        policy::destination(&config, &routed(addr), port, protocol)
+    };
+    let denied = ruling.denies();
+    let mut flow = if op == net_op::BIND || denied { None } else { flow_of(ctx) };
+    if op == net_op::SEND && !denied {
+        // Each datagram is judged; a destination is told once.
+        if let Some(flow) = flow.as_deref_mut() {
+            if known(flow, &addr, port) {
+                return 1;
+            }
+        }
+    }
+    let mut header = Header { exec: label.exec, ..Header::default() };
+    kernel::identify_current(&mut header);
+    let call = emit::new_id();
+    // SAFETY: the helper takes the context.
+    let cookie = unsafe { bpf_get_socket_cookie(sa.cast()) };
+    let ring = if denied { Ring::Control } else { Ring::Events };
+    emit::send(&mut header, ring, EventKind::Net, denied, |header| NetEvent {
+        header: *header,
+        call,
+        cookie,
+        addr,
+        port,
+        op,
+        protocol,
+        family,
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    });
+    if denied {
+        return 0;
+    }
+    if op == net_op::CONNECT {
+        match flow {
+            Some(flow) => {
+                flow.call = call;
+                flow.began = header.time;
+                flow.exec = label.exec;
+                flow.pid = header.pid;
+                let _ = CONNECTING.insert(bpf_get_current_pid_tgid(), &*flow, 0);
+            }
+            None => {
+                emit::flow_lost();
+            }
+        }
+    }
+    1
+}
+
+#[inline(always)]
+fn flow_of<'a>(ctx: &'a SockAddrContext) -> Option<&'a mut Flow> {
+    // SAFETY: the context's socket; the storage lives as long as the socket does.
+    unsafe {
+        let sk = (*ctx.sock_addr).__bindgen_anon_1.sk;
+        storage(sk.cast(), CREATE).as_mut()
+    }
+}
+
+#[inline(always)]
+unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Flow {
+    // SAFETY: the caller's socket.
+    unsafe {
+        bpf_sk_storage_get((&raw const FLOWS).cast_mut().cast(), sk, core::ptr::null_mut(), flags)
+            .cast()
+    }
+}
+
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut out = [0u8; 16];
+    for i in 0..4 {
+        let word = words[i].to_ne_bytes();
+        for j in 0..4 {
+            out[4 * i + j] = word[j];
+        }
+    }
+    out
+}
+
+/// Where an address leads: 0.0.0.0 and :: are this host (net/ipv4/route.c,
+/// ip_route_output_key_hash; net/ipv6/tcp_ipv6.c, tcp_v6_connect).
+#[inline(always)]
+fn routed(addr: [u8; 16]) -> [u8; 16] {
+    let mut to = addr;
+    let (head, tail) = (u64::from_ne_bytes(half(&addr, 0)), u64::from_ne_bytes(half(&addr, 8)));
+    if head == 0 && tail == 0 {
+        to[15] = 1;
+    } else if head == 0 && tail == u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]) {
+        to[12] = 127;
+        to[15] = 1;
+    }
+    to
+}
+
+#[inline(always)]
+fn half(addr: &[u8; 16], from: usize) -> [u8; 8] {
+    let mut out = [0u8; 8];
+    for i in 0..8 {
+        out[i] = addr[from + i];
+    }
+    out
+}
+
+/// Whether this socket has sent there before; if not, it has now.
+#[inline(always)]
+fn known(flow: &mut Flow, addr: &[u8; 16], port: u32) -> bool {
+    let mut there = [0u8; 20];
+    for i in 0..16 {
+        there[i] = addr[i];
+    }
+    // One more than the port: an empty place is all zeros.
+    let port = (port + 1).to_ne_bytes();
+    for i in 0..4 {
+        there[16 + i] = port[i];
+    }
+    for place in &flow.sent {
+        let mut same = true;
+        for i in 0..20 {
+            same &= place[i] == there[i];
+        }
+        if same {
+            return true;
+        }
+    }
+    let next = flow.next as usize % SENT_TO;
+    flow.sent[next] = there;
+    flow.next = (next + 1) as u32;
+    false
+}
+
+/// A TCP socket changed its state.
+#[inline(always)]
+pub fn state(sk: Ptr, old: i32, new: i32) {
+    if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
+        // SAFETY: the tracepoint's own socket.
+        let Some(flow) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
+        if flow.call == 0 {
+            return;
+        }
+        let (call, began) = (flow.call, flow.began);
+        flow.call = 0;
+        let error: i32 =
+            if new == CLOSE { kernel::read(sk, at!(sock_err)).unwrap_or(0) } else { 0 };
+        let header = Header { exec: flow.exec, pid: flow.pid, ..Header::default() };
+        ended(header, call, began, error as u32, u32::from(new == CLOSE && error == 0));
+    } else if new == LISTEN && old != LISTEN {
+        listening(sk);
+    }
+}
+
+/// connect(2) returned, in the thread that called it.
+#[inline(always)]
+pub fn connect_returned(ret: i64) {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: copied at once.
+    let Some(flow) = (unsafe { CONNECTING.get(thread).copied() }) else { return };
+    let _ = CONNECTING.remove(thread);
+    let under_way = matches!(ret, EINTR | EALREADY | EINPROGRESS | EISCONN) || ret <= ERESTARTSYS;
+    if under_way {
+        return;
+    }
+    // For TCP this may come after the state's own word: user space takes the first.
+    let header = Header { exec: flow.exec, pid: flow.pid, ..Header::default() };
+    ended(header, flow.call, flow.began, (-ret) as u32, 0);
+}
+
+#[inline(always)]
+fn ended(mut header: Header, call: u64, began: u64, error: u32, abandoned: u32) {
+    emit::send(&mut header, Ring::Events, EventKind::Result, false, |header| ResultEvent {
+        header: *header,
+        call,
+        began,
+        error,
+        abandoned,
+    });
+}
+
+#[inline(always)]
+fn listening(sk: Ptr) {
+    let Some(label) = lineage::current_label() else { return };
+    let common = sk.wrapping_add(at!(sock_common));
+    let family: u16 = kernel::read(common, at!(skc_family)).unwrap_or(0);
+    let port: u16 = kernel::read(common, at!(skc_num)).unwrap_or(0);
+    let addr: [u8; 16] = if family == AF_INET6 {
+        kernel::read(common, at!(skc_v6_rcv_saddr)).unwrap_or([0; 16])
+    } else {
+        let v4: u32 = kernel::read(common, at!(skc_rcv_saddr)).unwrap_or(0);
+        bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4])
+    };
+    let protocol: u16 = kernel::read(sk, at!(sock_protocol)).unwrap_or(0);
+    let mut header = Header { exec: label.exec, ..Header::default() };
+    kernel::identify_current(&mut header);
+    let call = emit::new_id();
+    // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
+    let cookie: u64 = kernel::read(common, at!(skc_cookie)).unwrap_or(0);
+    emit::send(&mut header, Ring::Control, EventKind::Net, false, |header| NetEvent {
+        header: *header,
+        call,
+        cookie,
+        addr,
+        port: u32::from(port),
+        op: net_op::LISTEN,
+        protocol: u32::from(protocol),
+        family: u32::from(family),
+        verdict: verdict::ALLOW,
+        rule: 0,
+    });
+}
+
+/// A socket was made. Those that destination rules can't hold are told, and denied where there
+/// are such rules.
+#[inline(always)]
+pub fn created(ctx: &SockContext) -> i32 {
+    let sk = ctx.sock;
+    // SAFETY: fields of the context.
+    let (kind, protocol, family) = unsafe {
+        (
+            (&raw const (*sk).type_).read_volatile(),
+            (&raw const (*sk).protocol).read_volatile(),
+            (&raw const (*sk).family).read_volatile(),
+        )
+    };
+    let held = match kind {
+        SOCK_STREAM => protocol == IPPROTO_TCP,
+        SOCK_DGRAM => protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE,
+        _ => false,
+    };
+    if held {
+        return 1;
+    }
+    let Some(label) = lineage::current_label() else { return 1 };
+    let config = policy::config();
+    let ruling = if config.flags & config_flag::NET_RULES == 0 {
+        Ruling::ALLOW
+    } else {
+        match Ruling::from(config.unheld, true) {
+            Ruling { verdict: verdict::DENY, .. } => {
+                Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
+            }
+            other => other,
+        }
+    };
+    let denied = ruling.denies();
+    let mut header = Header { exec: label.exec, ..Header::default() };
+    kernel::identify_current(&mut header);
+    let call = emit::new_id();
+    emit::send(&mut header, Ring::Control, EventKind::Net, denied, |header| NetEvent {
+        header: *header,
+        call,
+        cookie: 0,
+        addr: [0; 16],
+        port: kind,
+        op: net_op::OPEN,
+        protocol,
+        family,
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    });
+    i32::from(!denied)
+}
+
+const _: () = assert!(AF_INET < AF_INET6);

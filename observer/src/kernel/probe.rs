@@ -1,0 +1,62 @@
+//! What the running kernel can do for us: which first choices load, and what stands in for those
+//! that don't.
+
+use std::fmt;
+
+/// How an exec is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecDenial {
+    /// `lsm/bprm_check_security`: the call fails with EPERM.
+    Lsm,
+    /// SIGKILL from `sched_process_exec`: the new program runs no instruction.
+    Kill,
+}
+
+/// How an exec that fails is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecExit {
+    /// `fexit` on the syscalls.
+    Fexit,
+    /// `syscalls/sys_exit_execve{,at}` tracepoints: every syscall of the host pays for them.
+    Tracepoint,
+}
+
+/// What was found when the programs were loaded.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// How an exec is denied.
+    pub exec_denial: ExecDenial,
+    /// Why not through LSM, where that is so.
+    pub no_lsm: Option<String>,
+    /// How an exec that fails is seen.
+    pub exec_exit: ExecExit,
+    /// Why not through fexit, where that is so.
+    pub no_fexit: Option<String>,
+    /// Whether io_uring's connect has its failures told, as connect(2) has.
+    pub uring_results: bool,
+}
+
+impl Capabilities {
+    /// What a record of the run's start says of enforcement.
+    pub fn words(&self) -> Vec<String> {
+        vec![format!("{}", self.exec_denial), format!("{}", self.exec_exit)]
+    }
+}
+
+impl fmt::Display for ExecDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lsm => "exec-denial:lsm",
+            Self::Kill => "exec-denial:kill",
+        })
+    }
+}
+
+impl fmt::Display for ExecExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fexit => "exec-failure:fexit",
+            Self::Tracepoint => "exec-failure:tracepoint",
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! The policy's tables, as the kernel's maps take them.
+
+use observer_common::{
+    ARG_LEN, ArgKey, Config, Decision, GROUP_RULES, Group, GroupRule, PROGRAM_LEN, PortKey,
+    ProgramKey, ProgramValue, config_flag, decision, program_kind,
+};
+
+use crate::policy::{self, Tables};
+
+/// A program's entry: its key and what the map holds for it.
+pub type Program = (ProgramKey, ProgramValue);
+
+/// The run's configuration under `tables`, and under what the kernel can do.
+pub fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
+    let mut flags = 0;
+    if exec_exit {
+        flags |= config_flag::EXEC_EXIT;
+    }
+    if lsm {
+        flags |= config_flag::EXEC_LSM;
+    }
+    let Some(tables) = tables else { return Config { flags, unheld: Decision::default() } };
+    let net = tables.rules.iter().enumerate().any(|(i, _)| names_net(tables, i as u32));
+    if net || tables.default_deny {
+        flags |= config_flag::NET_RULES;
+    }
+    if !tables.programs.is_empty() || tables.default_deny {
+        flags |= config_flag::EXEC_RULES;
+    }
+    if tables.default_deny {
+        flags |= config_flag::NET_DENY | config_flag::EXEC_DENY;
+    }
+    Config { flags, unheld: wire(tables.raw) }
+}
+
+fn names_net(tables: &Tables, rule: u32) -> bool {
+    tables.ports.iter().any(|entry| wire(entry.decision).kind != 0 && wire(entry.decision).rule == rule)
+}
+
+/// A decision on the wire.
+pub fn wire(decision: policy::Decision) -> Decision {
+    match decision {
+        policy::Decision::Deny(rule) => Decision { kind: decision::DENY, rule },
+        policy::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
+        policy::Decision::DefaultDeny | policy::Decision::DefaultAllow => Decision::default(),
+    }
+}
+
+/// The entries of the port map.
+pub fn ports(tables: &Tables) -> impl Iterator<Item = (PortKey, Decision)> + '_ {
+    tables.ports.iter().map(|entry| {
+        let key = PortKey {
+            set: entry.set,
+            port: entry.port,
+            protocol: u32::from(entry.protocol),
+        };
+        (key, wire(entry.decision))
+    })
+}
+
+/// The entries of the program map.
+pub fn programs(tables: &Tables) -> Vec<Program> {
+    let mut out = vec![];
+    for entry in &tables.programs {
+        let value =
+            ProgramValue { decision: wire(entry.decision), group: entry.group, reserved: 0 };
+        match &entry.key {
+            policy::ProgramKey::Name(name) => {
+                out.push((key(program_kind::NAME, name), value));
+            }
+            policy::ProgramKey::Path(path) => {
+                out.push((key(program_kind::PATH, &leaf_first(path)), value));
+                out.push((key(program_kind::SCRIPT, path), value));
+                // Where nothing resolves how a script was named, its name alone denies it.
+                if value.decision.kind == decision::DENY {
+                    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+                    out.push((key(program_kind::SCRIPT_NAME, name), value));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// `/usr/bin/git` as the kernel walks it: `git\0bin\0usr\0` would end with the root's own end;
+/// each component has its NUL.
+fn leaf_first(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 1);
+    for component in path.split(|&b| b == b'/').rev().filter(|c| !c.is_empty()) {
+        out.extend_from_slice(component);
+        out.push(0);
+    }
+    out
+}
+
+fn key(kind: u32, name: &[u8]) -> ProgramKey {
+    let mut bytes = [0; PROGRAM_LEN];
+    let len = name.len().min(PROGRAM_LEN);
+    bytes[..len].copy_from_slice(&name[..len]);
+    ProgramKey { kind, bytes }
+}
+
+/// The entries of the argument map.
+pub fn args(tables: &Tables) -> impl Iterator<Item = (ArgKey, u32)> + '_ {
+    tables.args.iter().map(|entry| {
+        let mut bytes = [0; ARG_LEN];
+        let len = entry.arg.len().min(ARG_LEN);
+        bytes[..len].copy_from_slice(&entry.arg[..len]);
+        (ArgKey { group: entry.group, bytes }, u32::from(entry.bit))
+    })
+}
+
+/// The entries of the group map.
+pub fn groups(tables: &Tables) -> impl Iterator<Item = (u32, Group)> + '_ {
+    tables.groups.iter().map(|group| {
+        let mut out = Group::default();
+        for (slot, rule) in out.rules.iter_mut().zip(&group.rules) {
+            *slot = GroupRule { mask: rule.mask, decision: wire(rule.decision) };
+        }
+        (group.id, out)
+    })
+}
+
+const _: () = assert!(policy::MAX_GROUP_RULES <= GROUP_RULES);
