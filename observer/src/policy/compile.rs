@@ -23,6 +23,13 @@
 //! arguments' bits, else the entry's own. Over the keys, a denying rule wins, then an allowing
 //! one, then the default; among equals the rule that stands first in the file.
 
+mod exec;
+mod lookup;
+mod net;
+
+use super::problem::{Finding, Problem};
+use super::rule::Rule;
+
 /// The port of an entry that holds for every port without an entry of its own.
 pub const ANY_PORT: u32 = 0x1_0000;
 /// The protocol of an entry that holds for every protocol without entries of its own.
@@ -164,4 +171,61 @@ impl Decision {
             Self::DefaultDeny | Self::DefaultAllow => None,
         }
     }
+}
+
+/// Compiles rules; the problem is that they need more than the tables may hold.
+pub(super) fn compile(
+    sha256: [u8; 32],
+    default_deny: bool,
+    rules: &[Rule],
+) -> Result<Tables, Problem> {
+    let default = if default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
+    let net = net::tables(rules, default).map_err(|excess| excess.problem(rules))?;
+    let exec = exec::tables(rules, default).map_err(|excess| excess.problem(rules))?;
+    let info =
+        |rule: &Rule| RuleInfo { id: rule.id.clone(), why: rule.why.clone(), deny: rule.deny };
+    Ok(Tables {
+        sha256,
+        default_deny,
+        rules: rules.iter().map(info).collect(),
+        prefixes: net.prefixes,
+        ports: net.ports,
+        raw: net.raw,
+        programs: exec.programs,
+        args: exec.args,
+        groups: exec.groups,
+    })
+}
+
+/// A bound that the rules go past, and the rule that takes them there.
+struct Excess {
+    rule: usize,
+    found: Finding,
+}
+
+impl Excess {
+    fn problem(self, rules: &[Rule]) -> Problem {
+        let rule = rules.get(self.rule);
+        let (line, column) = rule.map_or((1, 1), |rule| rule.place);
+        let (message, help) = self.found;
+        Problem { rule: rule.map(|rule| rule.id.clone()), line, column, message, help }
+    }
+}
+
+/// What decides among rules that match alike: the first that denies, else the first that allows.
+fn first(rules: &[Rule], matching: impl Iterator<Item = usize>) -> Option<Decision> {
+    let mut allow = None;
+    for index in matching {
+        match rules.get(index) {
+            Some(rule) if rule.deny => return Some(Decision::Deny(number(index))),
+            Some(_) if allow.is_none() => allow = Some(Decision::Allow(number(index))),
+            _ => {}
+        }
+    }
+    allow
+}
+
+/// A rule's index as the tables write it. The text's bound keeps it far below the type's.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
