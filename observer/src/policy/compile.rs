@@ -1,0 +1,231 @@
+//! The policy as the kernel reads it: flat tables, decided in a bounded number of look-ups.
+//!
+//! Everything here is plain data. `kernel/` copies it into maps, and the `decide_*` functions of
+//! [`Tables`] do what the programs in the kernel do with those maps, look-up by look-up.
+//!
+//! **Network.** One longest-prefix look-up of the destination gives a *set*: the rules whose
+//! prefixes contain it, closed over containing prefixes since the look-up returns the longest
+//! alone. Two prefixes always exist, `::/0` and `::ffff:0.0.0.0/96`, so the look-up never misses;
+//! the second also keeps IPv6 rules off IPv4 destinations. Then, first hit decides:
+//!
+//! | look-up in `ports` | stands where |
+//! |---|---|
+//! | (set, protocol, port) | the decision differs from the protocol's usual one |
+//! | (set, protocol, [`ANY_PORT`]) | a rule of the set decides otherwise for this protocol |
+//! | (set, [`ANY_PROTOCOL`], port) | the decision differs from the set's usual one |
+//! | (set, [`ANY_PROTOCOL`], [`ANY_PORT`]) | always |
+//!
+//! Each entry is final: deny over allow over default is settled here, never in the kernel. The
+//! usual decision is the one that most ports share, so `port = "1-65535"` costs one entry.
+//!
+//! **Programs.** Up to three keys: the file's path, its base name, the base name as invoked. Each
+//! entry found yields a decision: the first rule of its group whose mask is wholly in the
+//! arguments' bits, else the entry's own. Over the keys, a denying rule wins, then an allowing
+//! one, then the default; among equals the rule that stands first in the file.
+
+mod exec;
+mod lookup;
+mod net;
+
+use super::problem::{Finding, Problem};
+use super::rule::Rule;
+
+/// The port of an entry that holds for every port without an entry of its own.
+pub const ANY_PORT: u32 = 0x1_0000;
+/// The protocol of an entry that holds for every protocol without entries of its own.
+pub const ANY_PROTOCOL: u8 = 0;
+/// The protocol number that stands for raw sockets, whatever they carry: IPPROTO_RAW.
+pub const RAW: u8 = 255;
+
+/// What the kernel is given for one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// SHA-256 of the policy's text.
+    pub sha256: [u8; 32],
+    /// Whether what no rule matches is denied.
+    pub default_deny: bool,
+    /// The rules; a rule's index in decisions is its position here, which is the file's order.
+    pub rules: Vec<RuleInfo>,
+    /// The prefixes of the longest-prefix map, by address and length, each once.
+    pub prefixes: Vec<Prefix>,
+    /// The decisions of each set, by set, protocol and port, each key once.
+    pub ports: Vec<PortEntry>,
+    /// The decision on opening a raw socket, which has no destination then.
+    pub raw: Decision,
+    /// The programs that rules name, each key once.
+    pub programs: Vec<ProgramEntry>,
+    /// The arguments that rules name, each (group, arg) once.
+    pub args: Vec<ArgEntry>,
+    /// The groups of rules with arguments, by id, from 1 without a hole.
+    pub groups: Vec<Group>,
+}
+
+/// What records say of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// Its id.
+    pub id: String,
+    /// Why it stands there.
+    pub why: Option<String>,
+    /// Whether it denies; else it allows.
+    pub deny: bool,
+}
+
+/// A prefix of destinations and the set of rules that hold there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix {
+    /// The address, host bits zero; IPv4 as `::ffff:a.b.c.d`.
+    pub addr: [u8; 16],
+    /// How many leading bits count, 0 to 128; 96 and more for IPv4.
+    pub len: u8,
+    /// The set, from 1.
+    pub set: u32,
+}
+
+/// A final decision for a set, a protocol and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortEntry {
+    /// The set.
+    pub set: u32,
+    /// The protocol's IANA number, [`RAW`], or [`ANY_PROTOCOL`].
+    pub protocol: u8,
+    /// The port, or [`ANY_PORT`].
+    pub port: u32,
+    /// What is decided.
+    pub decision: Decision,
+}
+
+/// What is decided for a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramEntry {
+    /// What is looked up.
+    pub key: ProgramKey,
+    /// The decision where no rule of the group matches.
+    pub decision: Decision,
+    /// The group of rules with arguments; 0 where there is none.
+    pub group: u32,
+}
+
+/// How a rule names a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProgramKey {
+    /// A base name, of the file or as invoked.
+    Name(Vec<u8>),
+    /// The absolute path of the file.
+    Path(Vec<u8>),
+}
+
+/// An argument that a group's rules name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgEntry {
+    /// The group.
+    pub group: u32,
+    /// The whole argument, at most [`MAX_ARG`](super::MAX_ARG) bytes, none of them NUL.
+    pub arg: Vec<u8>,
+    /// Its bit in the masks of the group, 0 to 63.
+    pub bit: u8,
+}
+
+/// Rules with arguments, for the programs whose entries name this group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id, from 1.
+    pub id: u32,
+    /// Its rules, at most [`MAX_GROUP_RULES`](super::MAX_GROUP_RULES): those that deny, then those
+    /// that allow, each in the file's order.
+    pub rules: Vec<GroupRule>,
+}
+
+/// A rule with arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupRule {
+    /// The bits of all its arguments; never 0.
+    pub mask: u64,
+    /// What it decides.
+    pub decision: Decision,
+}
+
+/// A decision and what made it; rules by their index in [`Tables::rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Decision {
+    /// A rule denies.
+    Deny(u32),
+    /// A rule allows, and none denies.
+    Allow(u32),
+    /// No rule matches, and the default denies.
+    DefaultDeny,
+    /// No rule matches, and the default allows.
+    DefaultAllow,
+}
+
+impl Decision {
+    /// Whether the attempt is stopped.
+    pub fn denies(self) -> bool {
+        matches!(self, Self::Deny(_) | Self::DefaultDeny)
+    }
+
+    /// The index of the rule that decided; none where the default did.
+    pub fn rule(self) -> Option<u32> {
+        match self {
+            Self::Deny(rule) | Self::Allow(rule) => Some(rule),
+            Self::DefaultDeny | Self::DefaultAllow => None,
+        }
+    }
+}
+
+/// Compiles rules; the problem is that they need more than the tables may hold.
+pub(super) fn compile(
+    sha256: [u8; 32],
+    default_deny: bool,
+    rules: &[Rule],
+) -> Result<Tables, Problem> {
+    let default = if default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
+    let net = net::tables(rules, default).map_err(|excess| excess.problem(rules))?;
+    let exec = exec::tables(rules, default).map_err(|excess| excess.problem(rules))?;
+    let info =
+        |rule: &Rule| RuleInfo { id: rule.id.clone(), why: rule.why.clone(), deny: rule.deny };
+    Ok(Tables {
+        sha256,
+        default_deny,
+        rules: rules.iter().map(info).collect(),
+        prefixes: net.prefixes,
+        ports: net.ports,
+        raw: net.raw,
+        programs: exec.programs,
+        args: exec.args,
+        groups: exec.groups,
+    })
+}
+
+/// A bound that the rules go past, and the rule that takes them there.
+struct Excess {
+    rule: usize,
+    found: Finding,
+}
+
+impl Excess {
+    fn problem(self, rules: &[Rule]) -> Problem {
+        let rule = rules.get(self.rule);
+        let (line, column) = rule.map_or((1, 1), |rule| rule.place);
+        let (message, help) = self.found;
+        Problem { rule: rule.map(|rule| rule.id.clone()), line, column, message, help }
+    }
+}
+
+/// What decides among rules that match alike: the first that denies, else the first that allows.
+fn first(rules: &[Rule], matching: impl Iterator<Item = usize>) -> Option<Decision> {
+    let mut allow = None;
+    for index in matching {
+        match rules.get(index) {
+            Some(rule) if rule.deny => return Some(Decision::Deny(number(index))),
+            Some(_) if allow.is_none() => allow = Some(Decision::Allow(number(index))),
+            _ => {}
+        }
+    }
+    allow
+}
+
+/// A rule's index as the tables write it. The text's bound keeps it far below the type's.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

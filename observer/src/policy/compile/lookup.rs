@@ -1,0 +1,72 @@
+//! The kernel's look-ups, one by one, on the tables themselves.
+//!
+//! It is what tests hold against the meaning of the rules, and what explains a decision. A look-up
+//! here walks the table; the kernel's maps hash.
+
+use std::net::IpAddr;
+
+use super::{ANY_PORT, ANY_PROTOCOL, Decision, ProgramEntry, ProgramKey, Tables};
+use crate::policy::rule::Net;
+
+impl Tables {
+    /// Decides a destination as the kernel does: at most one look-up in `prefixes` and four in
+    /// `ports`. What is missing denies.
+    pub fn decide_net(&self, addr: IpAddr, protocol: u8, port: u16) -> Decision {
+        let bits = Net::bits_of(addr);
+        let longest = self
+            .prefixes
+            .iter()
+            .filter(|prefix| Net::around(bits, prefix.len).bits == u128::from_be_bytes(prefix.addr))
+            .max_by_key(|prefix| prefix.len);
+        let Some(prefix) = longest else { return Decision::DefaultDeny };
+        let port = u32::from(port);
+        [(protocol, port), (protocol, ANY_PORT), (ANY_PROTOCOL, port), (ANY_PROTOCOL, ANY_PORT)]
+            .into_iter()
+            .find_map(|(protocol, port)| self.port(prefix.set, protocol, port))
+            .unwrap_or(Decision::DefaultDeny)
+    }
+
+    /// Decides the opening of a raw socket: no look-up.
+    pub fn decide_raw(&self) -> Decision {
+        self.raw
+    }
+
+    /// Decides an execution as the kernel does: one look-up in `programs` for the path and one for
+    /// each name, and for each group found one look-up in `args` for each argument past `argv[0]`.
+    pub fn decide_exec(&self, path: &[u8], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+        let path = std::iter::once(ProgramKey::Path(path.to_vec()));
+        let names = names.iter().map(|name| ProgramKey::Name(name.to_vec()));
+        let found: Vec<Decision> = path
+            .chain(names)
+            .filter_map(|key| self.programs.iter().find(|entry| entry.key == key))
+            .map(|entry| self.program(entry, argv))
+            .collect();
+        let first = |kind: fn(&Decision) -> bool| found.iter().copied().filter(kind).min();
+        first(|decision| matches!(decision, Decision::Deny(_)))
+            .or_else(|| first(|decision| matches!(decision, Decision::Allow(_))))
+            .unwrap_or(if self.default_deny {
+                Decision::DefaultDeny
+            } else {
+                Decision::DefaultAllow
+            })
+    }
+
+    fn port(&self, set: u32, protocol: u8, port: u32) -> Option<Decision> {
+        let wanted = (set, protocol, port);
+        let entry = |entry: &&super::PortEntry| (entry.set, entry.protocol, entry.port) == wanted;
+        self.ports.iter().find(entry).map(|entry| entry.decision)
+    }
+
+    fn program(&self, entry: &ProgramEntry, argv: &[&[u8]]) -> Decision {
+        let Some(group) = self.groups.iter().find(|group| group.id == entry.group) else {
+            return entry.decision;
+        };
+        let bit = |arg: &&[u8]| {
+            let found = self.args.iter().find(|named| named.group == group.id && named.arg == *arg);
+            found.map_or(0, |named| 1u64 << named.bit)
+        };
+        let seen = argv.iter().skip(1).map(bit).fold(0, |seen, bit| seen | bit);
+        let rule = group.rules.iter().find(|rule| seen & rule.mask == rule.mask);
+        rule.map_or(entry.decision, |rule| rule.decision)
+    }
+}

@@ -1,0 +1,49 @@
+//! What rules mean, straight from the rules: deny over allow over default.
+
+use std::net::IpAddr;
+
+use super::Policy;
+use super::compile::{Decision, RAW};
+use super::rule::{Rule, Scope};
+
+impl Policy {
+    /// Decides a destination. A v4-mapped address is its IPv4 address.
+    pub fn decide_net(&self, addr: IpAddr, protocol: u8, port: u16) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Net(net) => net.matches(addr, protocol, port),
+            Scope::Exec(_) => false,
+        })
+    }
+
+    /// Decides the opening of a raw socket, by the rules that ask for neither address nor port.
+    pub fn decide_raw(&self) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Net(net) => {
+                net.to.is_none() && net.ports.is_empty() && net.matches_protocol(RAW)
+            }
+            Scope::Exec(_) => false,
+        })
+    }
+
+    /// Decides an execution. `path` is the file's, resolved (a script's own); `names` are its base
+    /// name and the base name as invoked; `argv` begins with `argv[0]`, which no rule reads.
+    pub fn decide_exec(&self, path: &[u8], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Exec(exec) => exec.matches(path, names, argv),
+            Scope::Net(_) => false,
+        })
+    }
+
+    fn decide(&self, matches: impl Fn(&Rule) -> bool) -> Decision {
+        let first = |deny: bool| {
+            let mut numbered = (0u32..).zip(&self.rules);
+            numbered.find(|(_, rule)| rule.deny == deny && matches(rule)).map(|(index, _)| index)
+        };
+        match (first(true), first(false)) {
+            (Some(rule), _) => Decision::Deny(rule),
+            (None, Some(rule)) => Decision::Allow(rule),
+            (None, None) if self.default_deny => Decision::DefaultDeny,
+            (None, None) => Decision::DefaultAllow,
+        }
+    }
+}

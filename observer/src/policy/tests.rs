@@ -1,0 +1,4 @@
+//! The language's messages, and the tables held against the meaning of the rules.
+
+mod agree;
+mod messages;
