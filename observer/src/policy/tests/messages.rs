@@ -189,3 +189,13 @@ fn every_example_of_the_documentation_does_what_it_says() {
     }
     assert!(seen[0] >= 4 && seen[1] >= 1, "{seen:?}");
 }
+
+#[test]
+fn problems_beyond_counting_are_counted() {
+    let list = vec!["0"; 1000].join(", ");
+    let found = problems(&format!(
+        "version = 1\ndefault = \"allow\"\n[[deny]]\nid = \"x\"\nnet = {{ port = [{list}] }}"
+    ));
+    assert_eq!(found.len(), 201);
+    assert!(found[200].message.contains("800 more"), "{}", found[200]);
+}
