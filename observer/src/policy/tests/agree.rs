@@ -297,3 +297,14 @@ fn rules_on_one_long_line_and_rules_that_reach_everywhere_stay_cheap() {
     assert_eq!(policy.tables().prefixes.len(), 50_002);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+#[test]
+fn what_a_denied_prefix_allows_elsewhere_makes_no_set_of_its_own() {
+    let policy = parse(
+        "version = 1\ndefault = \"allow\"\n\
+         [[deny]]\nid = \"ten\"\nnet = { to = \"10.0.0.0/8\" }\n\
+         [[allow]]\nid = \"part\"\nnet = { to = \"10.1.0.0/16\", port = 443 }\n",
+    );
+    // The two roots and the denied prefix.
+    assert_eq!(policy.tables().prefixes.len(), 3);
+}
