@@ -22,10 +22,12 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
         let dead = !alive.decides(index, rule);
         if dead {
             let (by, help) = match shadow(&policy.rules, index, &mut budget) {
-                Some(by) => (format!("rule {} at line {}", quote(&by.id), by.place.0), "it"),
-                None => ("other rules".to_owned(), "them"),
+                Some(by) => {
+                    (format!("rule {} at line {} does", quote(&by.id), by.place.0), "that one")
+                }
+                None => ("other rules do".to_owned(), "them"),
             };
-            let message = format!("the rule never decides: {by} decided all that it covers before");
+            let message = format!("the rule never decides: wherever it matches, {by} first");
             let help = format!("remove the rule, or narrow {help}; deny stands over allow");
             found.push(warning(rule, message, help));
         } else if !rule.deny && !policy.default_deny {

@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
     if text.len() > MAX_TEXT {
         let message = format!("the policy has {} bytes, more than {MAX_TEXT}", text.len());
         report.problem(None, 0..0, finding(message, "say it in fewer rules: a list holds many"));
-        return Err(report.problems);
+        return Err(report.finish().0);
     }
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -45,22 +45,16 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
         report.problem(None, error.span().unwrap_or(0..0), finding(message, help));
     }
     if !errors.is_empty() {
-        return Err(sorted(report.problems));
+        return Err(report.finish().0);
     }
     let root = root.get_ref();
     let default_deny = head(&mut report, root);
     let rules = rules(&mut report, root);
+    let (problems, notes) = report.finish();
     match default_deny {
-        Some(default_deny) if report.problems.is_empty() => {
-            Ok(Parsed { default_deny, rules, notes: report.notes })
-        }
-        _ => Err(sorted(report.problems)),
+        Some(default_deny) if problems.is_empty() => Ok(Parsed { default_deny, rules, notes }),
+        _ => Err(problems),
     }
-}
-
-fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| (problem.line, problem.column));
-    problems
 }
 
 /// Checks the top level's own keys; returns whether the default denies.
@@ -107,10 +101,10 @@ fn rules(report: &mut Report<'_>, root: &DeTable<'_>) -> Vec<Rule> {
     let mut ids: HashMap<&str, u32> = HashMap::new();
     let mut rules = Vec::with_capacity(entries.len());
     for entry in &entries {
-        let id = id(report, entry, &mut ids);
+        let place = report.place(entry.at.start);
+        let id = id(report, entry, place.0, &mut ids);
         let (why, scope) = body(report, entry, id);
         if let (Some(id), Some(scope)) = (id, scope) {
-            let place = report.place(entry.at.start);
             rules.push(Rule { id: id.to_owned(), why, deny: entry.deny, scope, place });
         }
     }
@@ -145,6 +139,7 @@ fn collect<'a, 't>(
 fn id<'a>(
     report: &mut Report<'_>,
     entry: &Entry<'a, '_>,
+    line: u32,
     ids: &mut HashMap<&'a str, u32>,
 ) -> Option<&'a str> {
     const FORM: &str = "an id is 1 to 64 of the characters a-z 0-9 - _ .";
@@ -165,12 +160,12 @@ fn id<'a>(
     } else if id == "default" {
         let message = "the id \"default\" is what records call the default";
         report.problem(Some(id), found.span(), finding(message, "choose another id"));
-    } else if let Some(line) = ids.get(id) {
-        let message = format!("the id is taken by the rule at line {line}");
+    } else if let Some(taken) = ids.get(id) {
+        let message = format!("the id is taken by the rule at line {taken}");
         let help = "choose another id: records name rules by it, over [[deny]] and [[allow]] alike";
         report.problem(Some(id), found.span(), finding(message, help));
     } else {
-        ids.insert(id, report.place(entry.at.start).0);
+        ids.insert(id, line);
     }
     Some(id)
 }

@@ -1,7 +1,11 @@
 //! What is wrong with a policy, where, and what to do about it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
+
+/// How many problems, and how many notes, are told one by one; the rest are counted.
+const TOLD: usize = 200;
 
 /// One thing that is wrong with a policy's text, or worth saying about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub(super) fn quote(text: &str) -> String {
 pub(super) struct Report<'t> {
     text: &'t str,
     lines: Vec<usize>,
+    /// The place told last, as offset, line and column: on a long line the next one is counted
+    /// from there.
+    last: Cell<(usize, usize, usize)>,
+    untold: (usize, usize),
     /// What makes the policy unusable.
     pub(super) problems: Vec<Problem>,
     /// What is only worth saying.
@@ -59,28 +67,46 @@ impl<'t> Report<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(starts.map(|(at, _)| at + 1)).collect();
-        Self { text, lines, problems: Vec::new(), notes: Vec::new() }
+        let last = Cell::new((0, 1, 1));
+        Self { text, lines, last, untold: (0, 0), problems: Vec::new(), notes: Vec::new() }
     }
 
     /// The line and column of an offset, both from 1.
     pub(super) fn place(&self, offset: usize) -> (u32, u32) {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let (start, first) = match self.last.get() {
+            (known, at, column) if at == line && known <= offset => (known, column),
+            _ => (self.lines.get(line - 1).copied().unwrap_or(0), 1),
+        };
         let before = self.text.get(start..offset.min(self.text.len())).unwrap_or("");
-        let column = before.chars().count() + 1;
+        let column = first + before.chars().count();
+        self.last.set((offset, line, column));
         (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
     }
 
     /// Something wrong.
     pub(super) fn problem(&mut self, rule: Option<&str>, span: Range<usize>, found: Finding) {
-        let problem = self.build(rule, span, found);
-        self.problems.push(problem);
+        if self.problems.len() < TOLD {
+            let problem = self.build(rule, span, found);
+            self.problems.push(problem);
+        } else {
+            self.untold.0 += 1;
+        }
     }
 
     /// Something worth saying.
     pub(super) fn note(&mut self, rule: Option<&str>, span: Range<usize>, found: Finding) {
-        let note = self.build(rule, span, found);
-        self.notes.push(note);
+        if self.notes.len() < TOLD {
+            let note = self.build(rule, span, found);
+            self.notes.push(note);
+        } else {
+            self.untold.1 += 1;
+        }
+    }
+
+    /// The problems and the notes, each in the text's order, with a last one for those untold.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        (finished(self.problems, self.untold.0), finished(self.notes, self.untold.1))
     }
 
     fn build(&self, rule: Option<&str>, span: Range<usize>, found: Finding) -> Problem {
@@ -88,6 +114,20 @@ impl<'t> Report<'t> {
         let (message, help) = found;
         Problem { rule: rule.map(str::to_owned), line, column, message, help }
     }
+}
+
+fn finished(mut found: Vec<Problem>, untold: usize) -> Vec<Problem> {
+    found.sort_by_key(|problem| (problem.line, problem.column));
+    if untold > 0 {
+        found.push(Problem {
+            rule: None,
+            line: found.last().map_or(1, |last| last.line),
+            column: found.last().map_or(1, |last| last.column),
+            message: format!("and {untold} more of the like"),
+            help: "mend these first, then check again".to_owned(),
+        });
+    }
+    found
 }
 
 #[cfg(test)]
@@ -100,6 +140,7 @@ mod tests {
         assert_eq!(report.place(0), (1, 1));
         assert_eq!(report.place(2), (2, 1));
         assert_eq!(report.place(7), (2, 4));
+        assert_eq!(report.place(4), (2, 2));
         assert_eq!(report.place(999), (3, 1));
     }
 

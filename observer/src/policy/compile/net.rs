@@ -34,7 +34,7 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
             return Err(Excess { rule: index, found: finding(message, help) });
         }
     }
-    let mut sets = Sets { rules, ids: HashMap::new(), list: Vec::new(), weight: 0 };
+    let mut sets = Sets::new(rules);
     let mut prefixes = Vec::with_capacity(v4.len() + v6.len() + 2);
     close(&mut sets, Net::ALL_V6, &anywhere, v6, &mut prefixes)?;
     close(&mut sets, Net::ALL_V4, &anywhere, v4, &mut prefixes)?;
@@ -73,11 +73,31 @@ struct Sets<'r> {
     ids: HashMap<Rc<[usize]>, u32>,
     list: Vec<Rc<[usize]>>,
     weight: usize,
+    /// What was joined before: a long list of prefixes joins the same rules over and over.
+    joined: HashMap<(u32, Vec<usize>), Joined>,
 }
 
-impl Sets<'_> {
-    /// The set of a containing set's rules and those added: its number and its rules.
-    fn join(&mut self, outer: &[usize], own: &[usize]) -> Result<(u32, Rc<[usize]>), Excess> {
+/// A set's number and its rules.
+type Joined = (u32, Rc<[usize]>);
+
+impl<'r> Sets<'r> {
+    fn new(rules: &'r [Rule]) -> Self {
+        let (ids, joined) = (HashMap::new(), HashMap::new());
+        Self { rules, ids, list: Vec::new(), weight: 0, joined }
+    }
+
+    /// The set of a containing set's rules and those added.
+    fn join(&mut self, (outer, rules): &Joined, own: Vec<usize>) -> Result<Joined, Excess> {
+        let key = (*outer, own);
+        if let Some(known) = self.joined.get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.number(rules, &key.1)?;
+        self.joined.insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn number(&mut self, outer: &[usize], own: &[usize]) -> Result<Joined, Excess> {
         let mut all = [outer, own].concat();
         all.sort_unstable();
         all.dedup();
@@ -137,22 +157,22 @@ fn close(
     nets.sort_unstable();
     let (own, nets) = nets.split_at(nets.partition_point(|(net, _)| *net <= root));
     let own: Vec<usize> = own.iter().map(|(_, index)| *index).collect();
-    let (id, set) = sets.join(anywhere, &own)?;
-    prefixes.push(entry(root, id));
+    let set = sets.number(anywhere, &own)?;
+    prefixes.push(entry(root, set.0));
     // The chain of prefixes around the one at hand, the widest first; never empty, for the root
     // holds every prefix of its family.
-    let mut outer = vec![(root, id, set)];
+    let mut outer = vec![(root, set)];
     for same in nets.chunk_by(|a, b| a.0 == b.0) {
         let Some((net, _)) = same.first().copied() else { continue };
-        while outer.len() > 1 && outer.last().is_some_and(|(last, ..)| !last.covers(net)) {
+        while outer.len() > 1 && outer.last().is_some_and(|(last, _)| !last.covers(net)) {
             outer.pop();
         }
-        let Some((_, outer_id, outer_set)) = outer.last() else { continue };
+        let Some((_, around)) = outer.last() else { continue };
         let own: Vec<usize> = same.iter().map(|(_, index)| *index).collect();
-        let (id, set) = sets.join(outer_set, &own)?;
-        if id != *outer_id {
-            prefixes.push(entry(net, id));
-            outer.push((net, id, set));
+        let set = sets.join(around, own)?;
+        if set.0 != around.0 {
+            prefixes.push(entry(net, set.0));
+            outer.push((net, set));
         }
     }
     Ok(())

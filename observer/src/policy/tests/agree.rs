@@ -278,3 +278,33 @@ fn sixty_four_arguments_fill_a_mask() {
     assert!(policy.tables().decide_exec(b"/x", &[b"x"], &argv).denies());
     assert!(!policy.tables().decide_exec(b"/x", &[b"x"], &argv[..64]).denies());
 }
+
+#[test]
+fn rules_on_one_long_line_and_rules_that_reach_everywhere_stay_cheap() {
+    let began = Instant::now();
+    let inline: Vec<String> = (0..20_000)
+        .map(|n| format!("{{ id = \"r{n}\", net = {{ to = \"10.0.0.0/{}\" }} }}", n % 8))
+        .collect();
+    parse(&format!("version = 1\ndefault = \"allow\"\ndeny = [{}]", inline.join(", ")));
+    let mut text = "version = 1\ndefault = \"deny\"\n".to_owned();
+    for n in 1..5_000 {
+        writeln!(text, "[[deny]]\nid = \"p{n}\"\nnet = {{ port = {n} }}").unwrap();
+    }
+    let list: Vec<String> =
+        (0u32..50_000).map(|n| Ipv4Addr::from_bits(0x0100_0000 + n * 2).to_string()).collect();
+    writeln!(text, "[[allow]]\nid = \"list\"\nnet = {{ to = [{}] }}", quoted(&list)).unwrap();
+    let policy = parse(&text);
+    assert_eq!(policy.tables().prefixes.len(), 50_002);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_a_denied_prefix_allows_elsewhere_makes_no_set_of_its_own() {
+    let policy = parse(
+        "version = 1\ndefault = \"allow\"\n\
+         [[deny]]\nid = \"ten\"\nnet = { to = \"10.0.0.0/8\" }\n\
+         [[allow]]\nid = \"part\"\nnet = { to = \"10.1.0.0/16\", port = 443 }\n",
+    );
+    // The two roots and the denied prefix.
+    assert_eq!(policy.tables().prefixes.len(), 3);
+}

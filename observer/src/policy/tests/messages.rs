@@ -189,3 +189,41 @@ fn every_example_of_the_documentation_does_what_it_says() {
     }
     assert!(seen[0] >= 4 && seen[1] >= 1, "{seen:?}");
 }
+
+#[test]
+fn problems_beyond_counting_are_counted() {
+    let list = vec!["0"; 1000].join(", ");
+    let found = problems(&format!(
+        "version = 1\ndefault = \"allow\"\n[[deny]]\nid = \"x\"\nnet = {{ port = [{list}] }}"
+    ));
+    assert_eq!(found.len(), 201);
+    assert!(found[200].message.contains("800 more"), "{}", found[200]);
+}
+
+#[test]
+fn a_rule_that_decides_raw_sockets_alone_is_not_called_dead() {
+    let found = warnings(
+        "version = 1\ndefault = \"allow\"\n\
+         [[deny]]\nid = \"all\"\nnet = { to = [\"0.0.0.0/0\", \"::/0\"] }\n\
+         [[deny]]\nid = \"raw\"\nnet = { protocol = \"raw\" }\n",
+    );
+    assert_eq!(found, []);
+}
+
+#[test]
+fn ranges_that_touch_shadow_as_one() {
+    let found = warnings(
+        "version = 1\ndefault = \"allow\"\n\
+         [[deny]]\nid = \"a\"\nnet = { port = [\"1-5\", \"6-10\"] }\n\
+         [[deny]]\nid = \"b\"\nnet = { port = \"4-8\" }\n",
+    );
+    assert!(found[0].1.contains("rule \"a\" at line 3"), "{found:?}");
+}
+
+#[test]
+fn nesting_without_end_is_an_error_and_no_overflow() {
+    for open in ["[", "{a=", "[[", "[{a="] {
+        problems(&format!("deny = {}", open.repeat(200_000)));
+    }
+    problems(&format!("{} = 1", "a.".repeat(200_000)));
+}

@@ -1,0 +1,238 @@
+//! `observer policy`: whether a policy holds, before anything depends on it.
+//!
+//! The one place that reads the policy's file; what it means is `policy`'s to say.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use observer::policy::{MAX_TEXT, Policy, Problem, Summary};
+use serde_json::{Value, json};
+
+/// Exit code: the policy holds.
+const HOLDS: u8 = 0;
+/// Exit code: it does not.
+const FAILS: u8 = 1;
+/// Exit code: the file can't be read.
+const UNREADABLE: u8 = 2;
+
+/// Check policies.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a policy: exit 0 when it holds, 1 with every problem when it does not, 2 when the
+    /// file can't be read
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The policy's file
+    file: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command. An error here is one of writing the answer, a broken pipe apart.
+pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Check(args) => check(&args),
+    }
+}
+
+fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let (code, report) = answer_for(&args.file);
+    let out = if args.json { report.json(&args.file) } else { report.text(&args.file) };
+    // A reader that has gone away has seen enough; the answer is still the exit code.
+    match io::stdout().lock().write_all(out.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write the answer to standard output")
+        }
+        _ => Ok(code),
+    }
+}
+
+/// What is to be said about a file, and the exit code that says it too.
+fn answer_for(file: &Path) -> (ExitCode, Report) {
+    let (code, report) = match read(file) {
+        Err(reason) => (UNREADABLE, Report::Unreadable(reason)),
+        Ok(text) => match Policy::parse(&text) {
+            Err(problems) => (FAILS, Report::Fails(problems)),
+            Ok(policy) => {
+                let mut warnings = policy.warnings();
+                warnings.extend(unresolved(&policy));
+                warnings.sort_by_key(|found| (found.line, found.column));
+                (HOLDS, Report::Holds { summary: policy.summary(), warnings })
+            }
+        },
+    };
+    (ExitCode::from(code), report)
+}
+
+/// The file's text, or why there is none.
+fn read(file: &Path) -> Result<String, String> {
+    let told = |error: io::Error| format!("can't read {}: {error}", file.display());
+    let mut bytes = Vec::new();
+    // One byte more than a policy may have, for files without an end.
+    let limit = MAX_TEXT as u64 + 1;
+    File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(told)?;
+    if bytes.len() > MAX_TEXT {
+        return Err(format!("{} has more than the {MAX_TEXT} bytes of a policy", file.display()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("{} is not UTF-8 text, from byte {at} on", file.display())
+    })
+}
+
+/// Warns of paths that lead elsewhere on this host: rules are held against resolved paths.
+fn unresolved(policy: &Policy) -> Vec<Problem> {
+    let paths = policy.paths().filter_map(|(rule, (line, column), path)| {
+        let path = Path::new(std::str::from_utf8(path).ok()?);
+        let real = fs::canonicalize(path).ok()?;
+        (real != path).then(|| Problem {
+            rule: Some(rule.to_owned()),
+            line,
+            column,
+            message: format!("on this host {path:?} leads to {real:?}, so it never matches here"),
+            help: format!("write {real:?}"),
+        })
+    });
+    paths.collect()
+}
+
+/// What is to be said about a file.
+enum Report {
+    Unreadable(String),
+    Fails(Vec<Problem>),
+    Holds { summary: Summary, warnings: Vec<Problem> },
+}
+
+impl Report {
+    fn text(&self, file: &Path) -> String {
+        let block = |sort: &str, found: &[Problem]| {
+            found.iter().map(|found| format!("{sort}: {found}\n")).collect::<String>()
+        };
+        let name = file.display();
+        match self {
+            Self::Unreadable(reason) => format!("error: {reason}\n"),
+            Self::Fails(problems) => {
+                let count = problems.len();
+                let noun = if count == 1 { "problem" } else { "problems" };
+                format!("{}{name}: {count} {noun}, not usable\n", block("error", problems))
+            }
+            Self::Holds { summary, warnings } => {
+                format!("{}{name}: ok\n{summary}\n", block("warning", warnings))
+            }
+        }
+    }
+
+    fn json(&self, file: &Path) -> String {
+        let list = |found: &[Problem]| found.iter().map(problem).collect::<Vec<Value>>();
+        let file = file.to_string_lossy();
+        let value = match self {
+            Self::Unreadable(reason) => json!({ "file": file, "ok": false, "error": reason }),
+            Self::Fails(problems) => {
+                json!({ "file": file, "ok": false, "problems": list(problems) })
+            }
+            Self::Holds { summary, warnings } => json!({
+                "file": file,
+                "ok": true,
+                "warnings": list(warnings),
+                "policy": {
+                    "sha256": summary.sha256,
+                    "default": if summary.default_deny { "deny" } else { "allow" },
+                    "rules": {
+                        "deny": summary.deny,
+                        "allow": summary.allow,
+                        "net": summary.net,
+                        "exec": summary.exec,
+                    },
+                    "tables": {
+                        "prefixes": summary.prefixes,
+                        "ports": summary.ports,
+                        "programs": summary.programs,
+                        "args": summary.args,
+                    },
+                },
+            }),
+        };
+        format!("{value}\n")
+    }
+}
+
+fn problem(found: &Problem) -> Value {
+    json!({
+        "rule": found.rule,
+        "line": found.line,
+        "column": found.column,
+        "message": found.message,
+        "help": found.help,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &[u8]) -> (ExitCode, Report) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("policy.toml");
+        fs::write(&file, text).unwrap();
+        answer_for(&file)
+    }
+
+    #[test]
+    fn each_answer_has_its_exit_code() {
+        for (text, code) in [
+            (&b"version = 1\ndefault = \"deny\""[..], HOLDS),
+            (b"version = 1", FAILS),
+            (b"\xff", UNREADABLE),
+        ] {
+            let (found, _) = answer(text);
+            assert_eq!(format!("{found:?}"), format!("{:?}", ExitCode::from(code)), "{text:?}");
+        }
+        let (found, _) = answer_for(Path::new("/nonexistent/policy.toml"));
+        assert_eq!(format!("{found:?}"), format!("{:?}", ExitCode::from(UNREADABLE)));
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let (_, report) = answer_for(Path::new("/dev/zero"));
+        assert!(matches!(report, Report::Unreadable(reason) if reason.contains("more than")));
+    }
+
+    #[test]
+    fn a_path_through_a_link_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap();
+        fs::write(real.join("tool"), "").unwrap();
+        std::os::unix::fs::symlink(real.join("tool"), real.join("link")).unwrap();
+        for (name, warned) in [("tool", 0), ("link", 1)] {
+            let text = format!(
+                "version = 1\ndefault = \"allow\"\n[[deny]]\nid = \"a\"\nexec = {{ program = {:?} }}",
+                real.join(name)
+            );
+            let (_, report) = answer(text.as_bytes());
+            assert!(matches!(report, Report::Holds { warnings, .. } if warnings.len() == warned));
+        }
+    }
+
+    #[test]
+    fn json_is_one_line_in_each_case() {
+        for text in [&b"version = 1\ndefault = \"deny\""[..], b"", b"\xff"] {
+            let out = answer(text).1.json(Path::new("p"));
+            assert_eq!(out.matches('\n').count(), 1, "{out}");
+            assert!(serde_json::from_str::<Value>(&out).unwrap()["ok"].is_boolean());
+        }
+    }
+}
