@@ -5,127 +5,150 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user_str};
-use observer_common::{ARG_LEN, ARG_READS, ArgKey, Decision, GROUP_RULES, decision};
+use observer_common::{
+    ARG_LEN, ARG_READS, ArgKey, Decision, GROUP_RULES, GroupRule, decision,
+};
 
 use crate::maps::{ARGS, GROUPS};
 use crate::verdict::{GROUPS_MAX, Opinion};
 
-struct Scan {
+/// A scan of arguments, in a map value: see [`Opinion`].
+#[repr(C)]
+pub struct Scan {
     at: u64,
     end: u64,
-    key: *mut ArgKey,
-    groups: [u32; GROUPS_MAX],
     bits: [u64; GROUPS_MAX],
-    /// 1 inside argv[0] or an argument longer than any rule's.
+    /// 1 inside argv\[0\] or an argument longer than any rule's.
     skip: u32,
     failed: u32,
+    key: ArgKey,
+    opinion: Opinion,
 }
 
-/// What judging the arguments came to.
-pub struct Judged {
-    /// The decision of the rules whose arguments are all there.
-    pub decision: Decision,
-    /// Whether the arguments were too long, or not there, to be read whole.
-    pub unchecked: bool,
-}
-
-/// Judges the arguments that stand at `start..end` in the caller's memory.
+/// Judges the arguments that stand at `start..end` in the caller's memory, and merges what the
+/// rules say of them. True where they were too long, or not there, to be read whole.
+///
+/// # Safety
+/// `scan` and `opinion` are map values that nobody else uses.
 #[inline(always)]
-pub fn judge(opinion: &Opinion, start: u64, end: u64, key: *mut ArgKey) -> Judged {
-    let mut scan = Scan {
-        at: start,
-        end,
-        key,
-        groups: opinion.groups,
-        bits: [0; GROUPS_MAX],
-        skip: 1,
-        failed: 0,
-    };
-    // SAFETY: the callback has the helper's signature, and the context outlives the call.
-    unsafe { bpf_loop(ARG_READS as u32, next as *mut c_void, (&raw mut scan).cast(), 0) };
-    let mut judged =
-        Judged { decision: Decision::default(), unchecked: scan.failed != 0 || scan.at < end };
-    for slot in 0..GROUPS_MAX {
-        let group = scan.groups[slot];
-        if group == 0 {
-            continue;
+pub unsafe fn judge(scan: *mut Scan, start: u64, end: u64) -> bool {
+    // SAFETY: as promised; the callbacks have the helper's signature.
+    unsafe {
+        (&raw mut (*scan).at).write_volatile(start);
+        (&raw mut (*scan).end).write_volatile(end);
+        for i in 0..GROUPS_MAX {
+            (&raw mut (*scan).bits[i]).write_volatile(0);
         }
-        // SAFETY: written before the run's first process.
-        let Some(group) = (unsafe { GROUPS.get(group) }) else { continue };
-        for i in 0..GROUP_RULES {
-            let rule = group.rules[i];
-            if rule.mask == 0 {
-                break;
-            }
-            let whole = scan.bits[slot] & rule.mask == rule.mask;
-            // What could not be read may be what a denial looks for.
-            let feared = judged.unchecked && rule.decision.kind == decision::DENY;
-            if (whole || feared) && rule.decision.kind > judged.decision.kind {
-                judged.decision = rule.decision;
-            }
+        (&raw mut (*scan).skip).write_volatile(1);
+        (&raw mut (*scan).failed).write_volatile(0);
+        let mut context = Context { scan };
+        let context = (&raw mut context).cast::<c_void>();
+        bpf_loop(ARG_READS as u32, next as *mut c_void, context, 0);
+        let unread = (&raw const (*scan).at).read_volatile() < end;
+        if unread {
+            (&raw mut (*scan).failed).write_volatile(1);
         }
+        bpf_loop((GROUPS_MAX * GROUP_RULES) as u32, weigh as *mut c_void, context, 0);
+        (&raw const (*scan).failed).read_volatile() != 0
     }
-    judged
+}
+
+struct Context {
+    scan: *mut Scan,
+}
+
+impl Scan {
+    /// The opinion that the scan adds to.
+    ///
+    /// # Safety
+    /// `this` is a map value that nobody else uses.
+    #[inline(always)]
+    pub unsafe fn opinion(this: *mut Self) -> *mut Opinion {
+        // SAFETY: a place inside it.
+        unsafe { &raw mut (*this).opinion }
+    }
+}
+
+/// Weighs one rule of one group.
+unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: what `judge` handed over; slot and rule are masked to their arrays.
+    unsafe {
+        let scan = (*context.cast::<Context>()).scan;
+        let slot = index as usize / GROUP_RULES & (GROUPS_MAX - 1);
+        let opinion = &raw mut (*scan).opinion;
+        let group = Opinion::group(opinion, slot);
+        if group == 0 {
+            return 0;
+        }
+        let Some(group) = GROUPS.get_ptr(group) else { return 0 };
+        let rules = (&raw const (*group).rules).cast::<GroupRule>();
+        let rule = rules.add(index as usize & (GROUP_RULES - 1));
+        let mask = (&raw const (*rule).mask).read_volatile();
+        if mask == 0 {
+            return 0;
+        }
+        let decision = Decision {
+            kind: (&raw const (*rule).decision.kind).read_volatile(),
+            rule: (&raw const (*rule).decision.rule).read_volatile(),
+        };
+        let bits = (&raw const (*scan).bits).cast::<u64>().add(slot).read_volatile();
+        let unchecked = (&raw const (*scan).failed).read_volatile() != 0;
+        // What could not be read may be what a denial looks for.
+        if bits & mask == mask || (unchecked && decision.kind == decision::DENY) {
+            Opinion::merge(opinion, decision);
+        }
+        0
+    }
 }
 
 /// Reads one argument, or a piece of a long one. Returns 1 to end the loop.
-unsafe extern "C" fn next(_index: u64, scan: *mut c_void) -> i64 {
-    // SAFETY: what `judge` handed over.
-    let scan = unsafe { &mut *scan.cast::<Scan>() };
-    if scan.at >= scan.end {
-        return 1;
-    }
-    // SAFETY: the key is in a map value of ours, aligned to 4.
-    let bytes = unsafe {
-        let words = scan.key.cast::<u32>();
+unsafe extern "C" fn next(_index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: what `judge` handed over; the helper writes ARG_LEN bytes at the most.
+    unsafe {
+        let scan = (*context.cast::<Context>()).scan;
+        let at = (&raw const (*scan).at).read_volatile();
+        if at >= (&raw const (*scan).end).read_volatile() {
+            return 1;
+        }
+        let key = &raw mut (*scan).key;
+        let words = key.cast::<u32>();
         for i in 0..1 + ARG_LEN / 4 {
             words.add(i).write_volatile(0);
         }
-        (&raw mut (*scan.key).bytes).cast::<u8>()
-    };
-    // SAFETY: the helper writes ARG_LEN bytes at the most.
-    let n = unsafe {
-        bpf_probe_read_user_str(bytes.cast(), ARG_LEN as u32, scan.at as *const c_void)
-    };
-    if n <= 0 {
-        scan.failed = 1;
-        return 1;
-    }
-    if n as usize == ARG_LEN {
-        // Filled to the last byte: it may go on.
-        let last = scan.at + ARG_LEN as u64 - 1;
-        // SAFETY: the helper checks the address.
-        match unsafe { bpf_probe_read_user::<u8>(last as *const u8) } {
-            Ok(0) => scan.skip = 0,
-            Ok(_) => {
-                scan.skip = 1;
-                scan.at = last;
-                return 0;
-            }
-            Err(_) => {
-                scan.failed = 1;
+        let bytes = (&raw mut (*key).bytes).cast::<u8>();
+        let n = bpf_probe_read_user_str(bytes.cast(), ARG_LEN as u32, at as *const c_void);
+        if n <= 0 {
+            (&raw mut (*scan).failed).write_volatile(1);
+            return 1;
+        }
+        let skip = (&raw const (*scan).skip).read_volatile();
+        if n as usize == ARG_LEN {
+            // Filled to the last byte: it may go on, and is longer than any rule's argument.
+            let last = at + ARG_LEN as u64 - 1;
+            let Ok(byte) = bpf_probe_read_user::<u8>(last as *const u8) else {
+                (&raw mut (*scan).failed).write_volatile(1);
                 return 1;
+            };
+            (&raw mut (*scan).skip).write_volatile(u32::from(byte != 0));
+            (&raw mut (*scan).at).write_volatile(last + u64::from(byte == 0));
+            return 0;
+        }
+        (&raw mut (*scan).at).write_volatile(at + n as u64);
+        (&raw mut (*scan).skip).write_volatile(0);
+        if skip != 0 {
+            return 0;
+        }
+        for slot in 0..GROUPS_MAX {
+            let group = Opinion::group(&raw const (*scan).opinion, slot);
+            if group == 0 {
+                continue;
+            }
+            (&raw mut (*key).group).write_volatile(group);
+            if let Some(&bit) = ARGS.get(&*key) {
+                let bits = (&raw mut (*scan).bits).cast::<u64>().add(slot);
+                bits.write_volatile(bits.read_volatile() | 1 << (bit & 63));
             }
         }
-        scan.at = last + 1;
-        return 0;
+        0
     }
-    scan.at += n as u64;
-    if scan.skip != 0 {
-        scan.skip = 0;
-        return 0;
-    }
-    for slot in 0..GROUPS_MAX {
-        let group = scan.groups[slot];
-        if group != 0 {
-            // SAFETY: the key is ours; the value is copied at once.
-            unsafe {
-                (*scan.key).group = group;
-                if let Some(&bit) = ARGS.get(&*scan.key) {
-                    scan.bits[slot] |= 1 << (bit & 63);
-                }
-            }
-        }
-    }
-    0
 }

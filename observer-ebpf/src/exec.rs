@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
 };
 use observer_common::{
-    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgKey, ArgsEvent, DENIED_ARGV_MAX, Decision, EventKind,
+    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, DENIED_ARGV_MAX, Decision, EventKind,
     ExecEvent, Header, Label, NAME_LEN, PATH_MAX, ProgramKey, config_flag, decision, exec_flag,
     label_flag, program_kind, verdict,
 };
@@ -18,6 +18,7 @@ use crate::kernel::{self, Ptr, at};
 use crate::maps::{DENIED, PATHS, SCRATCH, ZERO};
 use crate::path::{self, Sink};
 use crate::verdict::{Opinion, Ruling, config};
+use crate::args::Scan;
 use crate::{args, lineage};
 
 const SIGKILL: u32 = 9;
@@ -35,7 +36,7 @@ pub struct Scratch {
     cursor: u32,
     base: u32,
     key: ProgramKey,
-    arg: ArgKey,
+    scan: Scan,
     event: ExecEvent,
     data: [u8; DATA],
 }
@@ -82,8 +83,7 @@ unsafe fn record(s: *mut Scratch, task: Ptr, bprm: Ptr, label: &Label, exec: u64
     // SAFETY: as promised; every write below is bounded by the buffer it goes to.
     unsafe {
         let event = &mut (*s).event;
-        event.header = Header { exec: label.exec, ..Header::default() };
-        kernel::identify_current(&mut event.header);
+        event.header = kernel::identify_current(label.exec);
         event.exec = exec;
         event.flags = if label.flags & label_flag::EXECED != 0 { exec_flag::REPLACED } else { 0 };
         (&raw mut (*s).cursor).write_volatile(0);
@@ -132,7 +132,7 @@ unsafe fn record(s: *mut Scratch, task: Ptr, bprm: Ptr, label: &Label, exec: u64
         let end: u64 = mm.and_then(|mm| kernel::read(mm, at!(mm_arg_end))).unwrap_or(0);
         event.argv_seen = end.saturating_sub(start);
 
-        let ruling = rule(s, filename, cwd_end, script, start, end);
+        let ruling = rule(s, filename, script, start, end);
         event.verdict = ruling.verdict;
         event.rule = ruling.rule;
         if ruling.denies() {
@@ -232,7 +232,6 @@ unsafe fn argv(s: *mut Scratch, start: u64, seen: u64, keep: u64) {
 unsafe fn rule(
     s: *mut Scratch,
     filename: Option<Ptr>,
-    name_at: u32,
     script: bool,
     start: u64,
     end: u64,
@@ -245,48 +244,45 @@ unsafe fn rule(
     unsafe {
         let key = &raw mut (*s).key;
         let data = (&raw const (*s).data).cast::<u8>();
-        let mut opinion = Opinion::NONE;
+        let opinion = Scan::opinion(&raw mut (*s).scan);
+        Opinion::clear(opinion);
         let len = (*s).event.path_len;
         let cut = (*s).event.flags & exec_flag::PATH_CUT != 0;
         if !cut && path::path_key(key, program_kind::PATH, data, len) {
-            opinion.ask(key, 0);
+            Opinion::ask(opinion, key, 0);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            opinion.ask(key, 1);
+            Opinion::ask(opinion, key, 1);
         }
-        let _ = name_at;
         if let Some(filename) = filename {
             path::basename(filename, &raw mut (*s).base);
             let base = (&raw const (*s).base).read_volatile();
             let name = filename.wrapping_add(base as usize);
             if path::name_key(key, program_kind::NAME, name) {
-                opinion.ask(key, 2);
+                Opinion::ask(opinion, key, 2);
             }
-            if script && path::name_key(key, program_kind::SCRIPT, filename) {
-                opinion.ask(key, 3);
-            }
-            if script && config.flags & config_flag::EXEC_LSM == 0
-                && path::name_key(key, program_kind::SCRIPT_NAME, name)
-            {
-                let mut other = Opinion::NONE;
-                other.ask(key, 0);
-                opinion.merge(other.decision);
+            if script {
+                if config.flags & config_flag::EXEC_LSM == 0
+                    && path::name_key(key, program_kind::SCRIPT_NAME, name)
+                {
+                    Opinion::ask(opinion, key, 3);
+                }
+                if path::name_key(key, program_kind::SCRIPT, filename) {
+                    Opinion::ask(opinion, key, 3);
+                }
             }
         }
         let mut default_denies = config.flags & config_flag::EXEC_DENY != 0;
+        let groups = Opinion::has_groups(opinion);
         if config.flags & config_flag::EXEC_LSM != 0 {
             // The LSM hook judged names, a script's by its resolved path; what waits for argv is
             // judged here.
-            default_denies &= opinion.has_groups() && !script;
+            default_denies &= groups && !script;
         }
-        if opinion.decision.kind != decision::DENY && opinion.has_groups() {
-            let judged = args::judge(&opinion, start, end, &raw mut (*s).arg);
-            opinion.merge(judged.decision);
-            if judged.unchecked {
-                (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
-            }
+        if groups && args::judge(&raw mut (*s).scan, start, end) {
+            (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
-        Ruling::from(opinion.decision, default_denies)
+        Ruling::from(Opinion::decision(opinion), default_denies)
     }
 }
 
@@ -368,7 +364,6 @@ pub fn check(bprm: Ptr) -> i32 {
     if !ruling.denies() {
         return 0;
     }
-    let _ = label;
     let kind = if ruling.verdict == verdict::DENY { decision::DEFAULT } else { decision::DENY };
     let told = config.flags & config_flag::EXEC_EXIT != 0
         && DENIED.insert(thread, Decision { kind, rule: ruling.rule }, 0).is_ok();
@@ -393,19 +388,20 @@ fn judge_file(bprm: Ptr, thread: u64, default_denies: bool) -> Ruling {
         let limit = (crate::path::PATH_SPACE - NAME_LEN) as u32;
         let whole = path::components(file.wrapping_add(at!(file_path)), Sink { data, cursor, limit });
         let key = &raw mut (*s).key;
-        let mut opinion = Opinion::NONE;
+        let opinion = &raw mut (*s).opinion;
         if whole && path::path_key(key, program_kind::PATH, data, cursor.read_volatile()) {
-            opinion.ask(key, 0);
+            Opinion::ask(opinion, key, 0);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            opinion.ask(key, 1);
+            Opinion::ask(opinion, key, 1);
         }
         path::basename(filename, &raw mut (*s).base);
         let base = (&raw const (*s).base).read_volatile();
         if path::name_key(key, program_kind::NAME, filename.wrapping_add(base as usize)) {
-            opinion.ask(key, 2);
+            Opinion::ask(opinion, key, 2);
         }
         // An interpreter is allowed where its script is; arguments are judged when argv stands.
-        Ruling::from(opinion.decision, default_denies && !interpreter && !opinion.has_groups())
+        let default_denies = default_denies && !interpreter && !Opinion::has_groups(opinion);
+        Ruling::from(Opinion::decision(opinion), default_denies)
     }
 }

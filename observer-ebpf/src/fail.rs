@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{
-    EventKind, FAIL_ARGS, FAIL_ARGV_MAX, FailEvent, Header, Label, PATH_MAX, decision, exec_flag,
+    EventKind, FAIL_ARGS, FAIL_ARGV_MAX, FailEvent, Label, PATH_MAX, decision, exec_flag,
     verdict,
 };
 
@@ -76,14 +76,15 @@ pub fn execve(regs: Ptr, ret: i64, arguments: Arguments) {
     let filename: u64 = kernel::read(regs, arguments.filename).unwrap_or(0);
     let argv: u64 = kernel::read(regs, arguments.argv).unwrap_or(0);
     let mut event = FailEvent {
-        header: Header { exec: label.exec, ..Header::default() },
+        header: kernel::identify_current(label.exec),
         argv_at: argv,
         error: ret as i32,
+        filename_len: 0,
+        argv_len: 0,
+        flags: 0,
         verdict: ruling.verdict,
         rule: ruling.rule,
-        ..FailEvent::default()
     };
-    kernel::identify_current(&mut event.header);
     emit::number(&mut event.header, ring, EventKind::Fail);
     let map: &RingBuf = if ruling.denies() { &CONTROL } else { &EVENTS };
     if !tell::<SMALL, 512>(map, ring, &event, filename, argv, false)
@@ -100,7 +101,6 @@ struct Collect {
     /// What is being read: 0 between arguments.
     piece: u64,
     index: u64,
-    limit: u32,
     /// 1: argv ended. 2: no room. 3: it could not be read.
     end: u32,
 }
@@ -137,10 +137,9 @@ fn tell<const N: usize, const NAME: usize>(
             argv,
             piece: 0,
             index: 0,
-            limit: (N - PIECE) as u32,
             end: 0,
         };
-        bpf_loop(2 * FAIL_ARGS as u32, piece as *mut c_void, (&raw mut collect).cast(), 0);
+        bpf_loop(2 * FAIL_ARGS as u32, piece::<N> as *mut c_void, (&raw mut collect).cast(), 0);
         if collect.end == 2 && !last {
             entry.discard(0);
             return false;
@@ -158,8 +157,8 @@ fn tell<const N: usize, const NAME: usize>(
 }
 
 /// Reads one piece of an argument. Returns 1 to end the loop.
-unsafe extern "C" fn piece(_index: u64, collect: *mut c_void) -> i64 {
-    // SAFETY: what `tell` handed over; `at <= limit` leaves room for one piece.
+unsafe extern "C" fn piece<const N: usize>(_index: u64, collect: *mut c_void) -> i64 {
+    // SAFETY: what `tell` handed over; `at <= N - PIECE` leaves room for one piece.
     unsafe {
         let c = &mut *collect.cast::<Collect>();
         if c.piece == 0 {
@@ -182,7 +181,8 @@ unsafe extern "C" fn piece(_index: u64, collect: *mut c_void) -> i64 {
         let event = c.event;
         let at = (&raw const (*event).filename_len).read_volatile()
             + (&raw const (*event).argv_len).read_volatile();
-        if at > c.limit {
+        // A constant here: the verifier can't tell what a limit in the context is.
+        if at > (N - PIECE) as u32 {
             c.end = 2;
             return 1;
         }
@@ -205,14 +205,15 @@ unsafe extern "C" fn piece(_index: u64, collect: *mut c_void) -> i64 {
 #[inline(always)]
 pub fn denied(ruling: Ruling, label: &Label, filename: Option<Ptr>) {
     let mut event = FailEvent {
-        header: Header { exec: label.exec, ..Header::default() },
+        header: kernel::identify_current(label.exec),
+        argv_at: 0,
         error: -1,
+        filename_len: 0,
+        argv_len: 0,
         flags: exec_flag::ARGV_UNREAD,
         verdict: ruling.verdict,
         rule: ruling.rule,
-        ..FailEvent::default()
     };
-    kernel::identify_current(&mut event.header);
     emit::number(&mut event.header, Ring::Control, EventKind::Fail);
     let Some(mut entry) = CONTROL.reserve::<Told<SMALL>>(0) else {
         return emit::lost(Ring::Control);

@@ -85,34 +85,61 @@ pub fn task_cgroup_id(task: Ptr) -> Option<u64> {
     cgroup_id(follow(set, at!(css_set_dfl_cgrp))?)
 }
 
-/// Fills what identifies `task`.
+/// What identifies `task`, which runs since the exec `exec`. Made whole at once: filling in a
+/// zeroed one would cost a loop over its bytes.
 #[inline(always)]
-pub fn identify(header: &mut Header, task: Ptr) {
-    header.pid = tgid(task).unwrap_or(0);
-    header.tid = read(task, at!(task_pid)).unwrap_or(0);
+fn identify(task: Ptr, exec: u64, cgroup: u64, comm: [u8; 16]) -> Header {
     let parent = follow(task, at!(task_real_parent));
-    header.ppid = parent.and_then(tgid).unwrap_or(0);
     let cred = follow(task, at!(task_cred));
-    header.uid = cred.and_then(|c| read(c, at!(cred_euid))).unwrap_or(u32::MAX);
     let leader = follow(task, at!(task_group_leader)).unwrap_or(task);
-    header.start = read(leader, at!(task_start_boottime)).unwrap_or(0);
+    Header {
+        kind: 0,
+        cpu: 0,
+        seq: 0,
+        time: 0,
+        pid: tgid(task).unwrap_or(0),
+        tid: read(task, at!(task_pid)).unwrap_or(0),
+        ppid: parent.and_then(tgid).unwrap_or(0),
+        uid: cred.and_then(|c| read(c, at!(cred_euid))).unwrap_or(u32::MAX),
+        cgroup,
+        start: read(leader, at!(task_start_boottime)).unwrap_or(0),
+        exec,
+        comm,
+    }
 }
 
-/// Fills what identifies the task that runs.
+/// What identifies the task that runs.
 #[inline(always)]
-pub fn identify_current(header: &mut Header) {
-    identify(header, current());
+pub fn identify_current(exec: u64) -> Header {
     // SAFETY: takes nothing.
-    header.cgroup = unsafe { bpf_get_current_cgroup_id() };
-    header.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    identify(current(), exec, cgroup, bpf_get_current_comm().unwrap_or([0; 16]))
 }
 
-/// Fills what identifies another task.
+/// What identifies another task.
 #[inline(always)]
-pub fn identify_other(header: &mut Header, task: Ptr) {
-    identify(header, task);
-    header.cgroup = task_cgroup_id(task).unwrap_or(0);
-    header.comm = read(task, at!(task_comm)).unwrap_or([0; 16]);
+pub fn identify_other(task: Ptr, exec: u64) -> Header {
+    let cgroup = task_cgroup_id(task).unwrap_or(0);
+    identify(task, exec, cgroup, read(task, at!(task_comm)).unwrap_or([0; 16]))
+}
+
+/// What is known of a process that does not run now.
+#[inline(always)]
+pub fn absent(pid: u32, exec: u64) -> Header {
+    Header {
+        kind: 0,
+        cpu: 0,
+        seq: 0,
+        time: 0,
+        pid,
+        tid: 0,
+        ppid: 0,
+        uid: 0,
+        cgroup: 0,
+        start: 0,
+        exec,
+        comm: [0; 16],
+    }
 }
 
 /// What a syscall's exit tracepoint says that it returned

@@ -1,7 +1,7 @@
 //! Which processes belong to the run: labels, inherited at fork, kept through every move.
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use observer_common::{EscapeEvent, EventKind, ExitEvent, Header, Label, label_flag};
+use observer_common::{EscapeEvent, EventKind, ExitEvent, Label, label_flag};
 
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
@@ -103,8 +103,7 @@ pub fn exit(task: Ptr) {
     if label.flags & label_flag::EXECED == 0 {
         return;
     }
-    let mut header = Header { exec: label.exec, ..Header::default() };
-    kernel::identify_current(&mut header);
+    let mut header = kernel::identify_current(label.exec);
     emit::send(&mut header, Ring::Control, EventKind::Exit, false, |header| ExitEvent {
         header: *header,
         status,
@@ -122,8 +121,7 @@ pub fn moved(to: Ptr, task: Ptr) {
         Some(label) if !ours => {
             let flags = label.flags | label_flag::ESCAPED;
             set(tgid, &Label { exec: label.exec, flags, reserved: 0 }, false);
-            let mut header = Header { exec: label.exec, ..Header::default() };
-            kernel::identify_other(&mut header, task);
+            let mut header = kernel::identify_other(task, label.exec);
             emit::send(&mut header, Ring::Control, EventKind::Escape, true, |header| {
                 EscapeEvent { header: *header, to }
             });

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use observer_common::{NAME_LEN, PATH_DEPTH, PATH_MAX, PROGRAM_LEN, ProgramKey};
 
 use crate::kernel::{self, Ptr, at};
+use crate::verdict::Opinion;
 
 /// Room for a resolved path, and for what its look-ups need.
 #[repr(C)]
@@ -16,8 +17,8 @@ pub struct PathScratch {
     pub base: u32,
     /// A key for a look-up.
     pub key: ProgramKey,
-    /// Zero.
-    pub pad: u32,
+    /// What the rules say.
+    pub opinion: Opinion,
     /// The path's components, leaf first.
     pub data: [u8; PATH_SPACE],
 }

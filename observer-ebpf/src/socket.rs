@@ -100,8 +100,7 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
             }
         }
     }
-    let mut header = Header { exec: label.exec, ..Header::default() };
-    kernel::identify_current(&mut header);
+    let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(sa.cast()) };
@@ -232,7 +231,7 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
         flow.call = 0;
         let error: i32 =
             if new == CLOSE { kernel::read(sk, at!(sock_err)).unwrap_or(0) } else { 0 };
-        let header = Header { exec: flow.exec, pid: flow.pid, ..Header::default() };
+        let header = kernel::absent(flow.pid, flow.exec);
         ended(header, call, began, error as u32, u32::from(new == CLOSE && error == 0));
     } else if new == LISTEN && old != LISTEN {
         listening(sk);
@@ -251,7 +250,7 @@ pub fn connect_returned(ret: i64) {
         return;
     }
     // For TCP this may come after the state's own word: user space takes the first.
-    let header = Header { exec: flow.exec, pid: flow.pid, ..Header::default() };
+    let header = kernel::absent(flow.pid, flow.exec);
     ended(header, flow.call, flow.began, (-ret) as u32, 0);
 }
 
@@ -279,8 +278,7 @@ fn listening(sk: Ptr) {
         bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4])
     };
     let protocol: u16 = kernel::read(sk, at!(sock_protocol)).unwrap_or(0);
-    let mut header = Header { exec: label.exec, ..Header::default() };
-    kernel::identify_current(&mut header);
+    let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
     let cookie: u64 = kernel::read(common, at!(skc_cookie)).unwrap_or(0);
@@ -332,8 +330,7 @@ pub fn created(ctx: &SockContext) -> i32 {
         }
     };
     let denied = ruling.denies();
-    let mut header = Header { exec: label.exec, ..Header::default() };
-    kernel::identify_current(&mut header);
+    let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     emit::send(&mut header, Ring::Control, EventKind::Net, denied, |header| NetEvent {
         header: *header,

@@ -1,7 +1,7 @@
 //! What the policy says. Its tables are compiled so that a look-up or two decide.
 
 use observer_common::{
-    Config, Decision, PortKey, ProgramKey, ProgramValue, config_flag, decision, verdict,
+    Config, Decision, PortKey, ProgramKey, config_flag, decision, verdict,
 };
 
 use crate::maps::{CONFIG, PORTS, PREFIXES, PROGRAMS};
@@ -69,11 +69,11 @@ pub fn destination(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -
     Ruling::from(Decision::default(), default_denies)
 }
 
-/// The opinions on one exec, gathered from each name that the program goes by.
+/// The opinions on one exec, gathered from each name that the program goes by. It lives in a map
+/// value: there the verifier does not tell apart the ways that led to it, which would multiply.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub struct Opinion {
-    /// The best so far: deny over allow over default.
+    /// The best so far: deny over allow over default, and among equals the rule that stands first.
     pub decision: Decision,
     /// Groups of argument rules that apply, 0 where there is none.
     pub groups: [u32; GROUPS_MAX],
@@ -84,32 +84,71 @@ pub struct Opinion {
 pub const GROUPS_MAX: usize = 4;
 
 impl Opinion {
-    /// None yet.
-    pub const NONE: Self =
-        Self { decision: Decision { kind: decision::DEFAULT, rule: 0 }, groups: [0; GROUPS_MAX] };
+    /// Forgets.
+    ///
+    /// # Safety
+    /// `this` is a map value that nobody else uses: so for all that follow.
+    #[inline(always)]
+    pub unsafe fn clear(this: *mut Self) {
+        let words = this.cast::<u32>();
+        for i in 0..2 + GROUPS_MAX {
+            // SAFETY: inside the caller's value.
+            unsafe { words.add(i).write_volatile(0) };
+        }
+    }
 
     /// Asks the table for one name; `slot` numbers the names.
     #[inline(always)]
-    pub fn ask(&mut self, key: *const ProgramKey, slot: usize) {
-        // SAFETY: the key is in a map value of ours; the value is copied at once.
-        let found: Option<ProgramValue> = unsafe { PROGRAMS.get(&*key).copied() };
-        if let Some(found) = found {
-            self.merge(found.decision);
-            self.groups[slot] = found.group;
+    pub unsafe fn ask(this: *mut Self, key: *const ProgramKey, slot: usize) {
+        // SAFETY: the key is in a map value of ours; the value is read at once.
+        unsafe {
+            let Some(found) = PROGRAMS.get(&*key) else { return };
+            Self::merge(this, found.decision);
+            (&raw mut (*this).groups[slot]).write_volatile(found.group);
         }
     }
 
     /// Deny over allow over default.
     #[inline(always)]
-    pub fn merge(&mut self, other: Decision) {
-        if other.kind > self.decision.kind {
-            self.decision = other;
+    pub unsafe fn merge(this: *mut Self, other: Decision) {
+        // SAFETY: the caller's value.
+        unsafe {
+            let kind = &raw mut (*this).decision.kind;
+            let rule = &raw mut (*this).decision.rule;
+            let (had, first) = (kind.read_volatile(), rule.read_volatile());
+            if other.kind > had || (other.kind == had && other.rule < first) {
+                kind.write_volatile(other.kind);
+                rule.write_volatile(other.rule);
+            }
         }
+    }
+
+    /// What it came to.
+    #[inline(always)]
+    pub unsafe fn decision(this: *const Self) -> Decision {
+        // SAFETY: the caller's value.
+        unsafe {
+            Decision {
+                kind: (&raw const (*this).decision.kind).read_volatile(),
+                rule: (&raw const (*this).decision.rule).read_volatile(),
+            }
+        }
+    }
+
+    /// A group of argument rules that has a word, or 0.
+    #[inline(always)]
+    pub unsafe fn group(this: *const Self, slot: usize) -> u32 {
+        // SAFETY: the caller's value, and `slot < GROUPS_MAX` wherever this is called.
+        unsafe { (&raw const (*this).groups).cast::<u32>().add(slot).read_volatile() }
     }
 
     /// Whether rules on arguments have a word.
     #[inline(always)]
-    pub fn has_groups(&self) -> bool {
-        self.groups[0] | self.groups[1] | self.groups[2] | self.groups[3] != 0
+    pub unsafe fn has_groups(this: *const Self) -> bool {
+        // SAFETY: the caller's value.
+        unsafe {
+            Self::group(this, 0) | Self::group(this, 1) | Self::group(this, 2) | Self::group(this, 3)
+                != 0
+        }
     }
 }

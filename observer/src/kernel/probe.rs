@@ -2,6 +2,9 @@
 //! that don't.
 
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::programs::ProgramFd;
 
 /// How an exec is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +62,25 @@ impl fmt::Display for ExecExit {
             Self::Tracepoint => "exec-failure:tracepoint",
         })
     }
+}
+
+/// Why no LSM program can work here, where that shows before one is loaded.
+pub(super) fn lsm_missing() -> Option<String> {
+    const LSM: &str = "/sys/kernel/security/lsm";
+    let list = std::fs::read_to_string(LSM).ok()?;
+    let there = list.trim().split(',').any(|name| name == "bpf");
+    (!there).then(|| format!("`bpf` is not in {LSM} ({}): boot with lsm=…,bpf", list.trim()))
+}
+
+/// The sum of the programs' `recursion_misses` (struct bpf_prog_info, Linux 5.12): runs that the
+/// kernel left out since the program was running on that CPU already.
+pub(super) fn missed<'a>(programs: impl Iterator<Item = &'a ProgramFd>) -> u64 {
+    programs.filter_map(|fd| misses(fd.as_fd().as_raw_fd())).sum()
+}
+
+/// bpf_prog_show_fdinfo (kernel/bpf/syscall.c) prints the count as a line of its own.
+fn misses(fd: i32) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    let value = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+    value.trim().parse().ok()
 }

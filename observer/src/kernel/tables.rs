@@ -5,7 +5,7 @@ use observer_common::{
     ProgramKey, ProgramValue, config_flag, decision, program_kind,
 };
 
-use crate::policy::{self, Tables};
+use crate::policy::{self, Tables, compile};
 
 /// A program's entry: its key and what the map holds for it.
 pub type Program = (ProgramKey, ProgramValue);
@@ -38,11 +38,11 @@ fn names_net(tables: &Tables, rule: u32) -> bool {
 }
 
 /// A decision on the wire.
-pub fn wire(decision: policy::Decision) -> Decision {
+pub fn wire(decision: compile::Decision) -> Decision {
     match decision {
-        policy::Decision::Deny(rule) => Decision { kind: decision::DENY, rule },
-        policy::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
-        policy::Decision::DefaultDeny | policy::Decision::DefaultAllow => Decision::default(),
+        compile::Decision::Deny(rule) => Decision { kind: decision::DENY, rule },
+        compile::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
+        compile::Decision::DefaultDeny | compile::Decision::DefaultAllow => Decision::default(),
     }
 }
 
@@ -65,10 +65,10 @@ pub fn programs(tables: &Tables) -> Vec<Program> {
         let value =
             ProgramValue { decision: wire(entry.decision), group: entry.group, reserved: 0 };
         match &entry.key {
-            policy::ProgramKey::Name(name) => {
+            compile::ProgramKey::Name(name) => {
                 out.push((key(program_kind::NAME, name), value));
             }
-            policy::ProgramKey::Path(path) => {
+            compile::ProgramKey::Path(path) => {
                 out.push((key(program_kind::PATH, &leaf_first(path)), value));
                 out.push((key(program_kind::SCRIPT, path), value));
                 // Where nothing resolves how a script was named, its name alone denies it.

@@ -37,8 +37,8 @@ pub const ANY_PROTOCOL: u8 = 0;
 /// The protocol number that stands for raw sockets, whatever they carry: IPPROTO_RAW.
 pub const RAW: u8 = 255;
 
-/// What the kernel is given for one policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the kernel is given for one policy. The default has no rules and allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     /// SHA-256 of the policy's text.
     pub sha256: [u8; 32],
@@ -146,7 +146,7 @@ pub struct GroupRule {
 }
 
 /// A decision and what made it; rules by their index in [`Tables::rules`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Decision {
     /// A rule denies.
     Deny(u32),
@@ -155,6 +155,7 @@ pub enum Decision {
     /// No rule matches, and the default denies.
     DefaultDeny,
     /// No rule matches, and the default allows.
+    #[default]
     DefaultAllow,
 }
 
