@@ -18,10 +18,11 @@
 //! Each entry is final: deny over allow over default is settled here, never in the kernel. The
 //! usual decision is the one that most ports share, so `port = "1-65535"` costs one entry.
 //!
-//! **Programs.** Up to three keys: the file's path, its base name, the base name as invoked. Each
-//! entry found yields a decision: the first rule of its group whose mask is wholly in the
-//! arguments' bits, else the entry's own. Over the keys, a denying rule wins, then an allowing
-//! one, then the default; among equals the rule that stands first in the file.
+//! **Programs.** Up to three keys, the file's path, its base name and the base name as invoked, and
+//! for a script its interpreter's path and base name too. Each entry found yields a decision: the
+//! first rule of its group whose mask is wholly in the arguments' bits, else the entry's own. Over
+//! the keys, a denying rule wins, then an allowing one, then the default; among equals the rule
+//! that stands first in the file.
 
 mod exec;
 mod lookup;
@@ -34,7 +35,8 @@ use super::rule::Rule;
 pub const ANY_PORT: u32 = 0x1_0000;
 /// The protocol of an entry that holds for every protocol without entries of its own.
 pub const ANY_PROTOCOL: u8 = 0;
-/// The protocol number that stands for raw sockets, whatever they carry: IPPROTO_RAW.
+/// The protocol number that stands for each socket that destination rules can't hold: raw ones,
+/// and all that are neither TCP nor UDP. It is IPPROTO_RAW.
 pub const RAW: u8 = 255;
 
 /// What the kernel is given for one policy. The default has no rules and allows all.
@@ -50,7 +52,9 @@ pub struct Tables {
     pub prefixes: Vec<Prefix>,
     /// The decisions of each set, by set, protocol and port, each key once.
     pub ports: Vec<PortEntry>,
-    /// The decision on opening a raw socket, which has no destination then.
+    /// The decision on opening a [`RAW`] socket, which has no destination then. Where no rule
+    /// decides it is [`Decision::DefaultDeny`] as soon as there are rules on destinations, even if
+    /// the default allows: what they say would not hold there.
     pub raw: Decision,
     /// The programs that rules name, each key once.
     pub programs: Vec<ProgramEntry>,

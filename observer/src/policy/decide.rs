@@ -15,21 +15,28 @@ impl Policy {
         })
     }
 
-    /// Decides the opening of a raw socket, by the rules that ask for neither address nor port.
+    /// Decides the opening of a socket that destination rules can't hold, by the rules that ask
+    /// for neither address nor port. Where none matches, having rules on destinations denies.
     pub fn decide_raw(&self) -> Decision {
-        self.decide(|rule| match &rule.scope {
+        let decision = self.decide(|rule| match &rule.scope {
             Scope::Net(net) => {
                 net.to.is_none() && net.ports.is_empty() && net.matches_protocol(RAW)
             }
             Scope::Exec(_) => false,
-        })
+        });
+        let ruled = self.rules.iter().any(|rule| matches!(rule.scope, Scope::Net(_)));
+        match decision {
+            Decision::DefaultAllow if ruled => Decision::DefaultDeny,
+            other => other,
+        }
     }
 
-    /// Decides an execution. `path` is the file's, resolved (a script's own); `names` are its base
-    /// name and the base name as invoked; `argv` begins with `argv[0]`, which no rule reads.
-    pub fn decide_exec(&self, path: &[u8], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+    /// Decides an execution. `paths` are the file's, resolved, and for a script its interpreter's
+    /// too; `names` are their base names and the base name as invoked; `argv` begins with
+    /// `argv[0]`, which no rule reads.
+    pub fn decide_exec(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
         self.decide(|rule| match &rule.scope {
-            Scope::Exec(exec) => exec.matches(path, names, argv),
+            Scope::Exec(exec) => exec.matches(paths, names, argv),
             Scope::Net(_) => false,
         })
     }

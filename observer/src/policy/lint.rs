@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Policy;
-use super::compile::{Decision, ProgramKey, Tables};
+use super::compile::{Decision, ProgramKey, RAW, Tables};
 use super::problem::{Problem, quote};
 use super::rule::{ExecScope, NetScope, Rule, Scope};
 
@@ -30,7 +30,7 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
             let message = format!("the rule never decides: wherever it matches, {by} first");
             let help = format!("remove the rule, or narrow {help}; deny stands over allow");
             found.push(warning(rule, message, help));
-        } else if !rule.deny && !policy.default_deny {
+        } else if !rule.deny && !policy.default_deny && !opens_raw(rule) {
             let message = "the rule changes nothing: the default allows already, and no allow \
                            overrides a deny";
             let help = "remove it, narrow the deny that it was meant to lift, or write \
@@ -51,6 +51,14 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
         });
     }
     found
+}
+
+/// Whether a rule decides sockets that are denied where nothing allows them, even by default.
+fn opens_raw(rule: &Rule) -> bool {
+    match &rule.scope {
+        Scope::Net(net) => net.to.is_none() && net.ports.is_empty() && net.protocols.contains(&RAW),
+        Scope::Exec(_) => false,
+    }
 }
 
 fn warning(rule: &Rule, message: String, help: String) -> Problem {

@@ -26,17 +26,17 @@ impl Tables {
             .unwrap_or(Decision::DefaultDeny)
     }
 
-    /// Decides the opening of a raw socket: no look-up.
+    /// Decides the opening of a socket that destination rules can't hold: no look-up.
     pub fn decide_raw(&self) -> Decision {
         self.raw
     }
 
-    /// Decides an execution as the kernel does: one look-up in `programs` for the path and one for
-    /// each name, and for each group found one look-up in `args` for each argument past `argv[0]`.
-    pub fn decide_exec(&self, path: &[u8], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
-        let path = std::iter::once(ProgramKey::Path(path.to_vec()));
+    /// Decides an execution as the kernel does: one look-up in `programs` for each path and
+    /// name, and for each group found one look-up in `args` for each argument past `argv[0]`.
+    pub fn decide_exec(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+        let paths = paths.iter().map(|path| ProgramKey::Path(path.to_vec()));
         let names = names.iter().map(|name| ProgramKey::Name(name.to_vec()));
-        let found: Vec<Decision> = path
+        let found: Vec<Decision> = paths
             .chain(names)
             .filter_map(|key| self.programs.iter().find(|entry| entry.key == key))
             .map(|entry| self.program(entry, argv))

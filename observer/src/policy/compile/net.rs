@@ -46,7 +46,9 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
     let raw = scopes(rules).filter(|(_, scope)| {
         scope.to.is_none() && scope.ports.is_empty() && scope.matches_protocol(RAW)
     });
-    let raw = first(rules, raw.map(|(index, _)| index)).unwrap_or(default);
+    let raw = first(rules, raw.map(|(index, _)| index));
+    let unruled = if scopes(rules).next().is_some() { Decision::DefaultDeny } else { default };
+    let raw = raw.unwrap_or(unruled);
     Ok(NetTables { prefixes, ports, raw })
 }
 

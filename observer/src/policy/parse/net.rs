@@ -10,15 +10,10 @@ use crate::policy::compile::RAW;
 use crate::policy::problem::{Finding, Report, finding, quote};
 use crate::policy::rule::{Net, NetScope};
 
-const PROTOCOLS: [(&str, u8); 7] = [
-    ("icmp", 1),
-    ("icmpv6", 58),
-    ("raw", RAW),
-    ("sctp", 132),
-    ("tcp", 6),
-    ("udp", 17),
-    ("udplite", 136),
-];
+const PROTOCOLS: [(&str, u8); 4] = [("raw", RAW), ("tcp", 6), ("udp", 17), ("udplite", 136)];
+
+/// Protocols that people know, and whose destinations no hook of the kernel decides.
+const UNHELD: [&str; 5] = ["dccp", "icmp", "icmpv6", "mptcp", "sctp"];
 
 /// Reads a `net` scope; none where something in it is wrong.
 pub(super) fn scope(
@@ -187,6 +182,16 @@ fn protocols(report: &mut Report<'_>, rule: Option<&str>, found: &Spanned<DeValu
     for (span, text) in value::strings(report, rule, items, "protocol") {
         match PROTOCOLS.iter().find(|(name, _)| *name == text) {
             Some((_, number)) => numbers.push(*number),
+            None if UNHELD.contains(&text) => {
+                let message = format!(
+                    "`protocol` {} can't be enforced by destination: its sockets are decided when \
+                     they are opened",
+                    quote(text)
+                );
+                let help = "write \"raw\", which means every socket but TCP and UDP, in a rule \
+                            without `to` and `port`";
+                report.problem(rule, span, finding(message, help));
+            }
             None => {
                 let message = format!("`protocol` holds {}, which is not known", quote(text));
                 let names = PROTOCOLS.map(|(name, _)| name).join(", ");

@@ -49,7 +49,7 @@ fn quoted<T: std::fmt::Display>(items: &[T]) -> String {
 fn net_rule() -> impl Strategy<Value = String> {
     let protocols = prop_oneof![
         3 => Just(Vec::new()),
-        3 => subsequence(vec!["tcp", "udp", "icmp"], 1..=2),
+        3 => subsequence(vec!["tcp", "udp", "udplite"], 1..=2),
     ];
     let usual =
         (vec(prefix(), 0..4), vec(port(), 0..3), protocols).prop_map(|(to, port, proto)| {
@@ -107,7 +107,7 @@ proptest! {
     fn tables_decide_destinations_as_the_rules_do(
         text in policy(net_rule()),
         probes in vec(
-            (address(), select(vec![1u8, 6, 17, 58, RAW]), prop_oneof![0u16..14, Just(65535)]),
+            (address(), select(vec![1u8, 6, 17, 136, RAW]), prop_oneof![0u16..14, Just(65535)]),
             1..80,
         ),
     ) {
@@ -128,7 +128,7 @@ proptest! {
         text in policy(exec_rule()),
         probes in vec(
             (
-                select(PROGRAMS[3..].to_vec()),
+                subsequence(PROGRAMS[3..].to_vec(), 1..=2),
                 select(PROGRAMS[..3].to_vec()),
                 vec(select(ARGS.to_vec()), 0..5),
             ),
@@ -137,14 +137,16 @@ proptest! {
     ) {
         let policy = Policy::parse(&text).unwrap();
         let tables = policy.compile();
-        for (path, invoked, argv) in probes {
-            let base = path.rsplit('/').next().unwrap().as_bytes();
-            let names = [base, invoked.as_bytes()];
+        for (paths, invoked, argv) in probes {
+            let base = |path: &&'static str| path.rsplit('/').next().unwrap().as_bytes();
+            let names: Vec<&[u8]> =
+                paths.iter().map(base).chain([invoked.as_bytes()]).collect();
+            let paths: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
             let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
             prop_assert_eq!(
-                policy.decide_exec(path.as_bytes(), &names, &argv),
-                tables.decide_exec(path.as_bytes(), &names, &argv),
-                "{} {} {:?}\n{}", path, invoked, argv, text
+                policy.decide_exec(&paths, &names, &argv),
+                tables.decide_exec(&paths, &names, &argv),
+                "{:?} {} {:?}\n{}", paths, invoked, argv, text
             );
         }
     }
@@ -172,7 +174,8 @@ proptest! {
         let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
         for decision in [
             policy.decide_net(addr, protocol, port),
-            policy.decide_exec(path.as_bytes(), &[base, base], &argv),
+            policy.decide_raw(),
+            policy.decide_exec(&[path.as_bytes()], &[base, base], &argv),
         ] {
             if let Some(rule) = decision.rule() {
                 let id = &policy.tables().rules[rule as usize].id;
@@ -225,7 +228,7 @@ fn two_roots_always_answer() {
     let keys: Vec<(u8, u8)> = tables.prefixes.iter().map(|p| (p.addr[10], p.len)).collect();
     assert_eq!(keys, [(0, 0), (0xff, 96)]);
     assert_eq!(tables.decide_net(Ipv4Addr::LOCALHOST.into(), 6, 80), Decision::DefaultDeny);
-    assert_eq!(tables.decide_exec(b"/bin/sh", &[b"sh"], &[]), Decision::DefaultDeny);
+    assert_eq!(tables.decide_exec(&[b"/bin/sh"], &[b"sh"], &[]), Decision::DefaultDeny);
 }
 
 #[test]
@@ -275,8 +278,8 @@ fn sixty_four_arguments_fill_a_mask() {
     assert_eq!(policy.tables().groups[0].rules[0].mask, u64::MAX);
     let argv: Vec<&[u8]> =
         std::iter::once("x").chain(args.iter().map(String::as_str)).map(str::as_bytes).collect();
-    assert!(policy.tables().decide_exec(b"/x", &[b"x"], &argv).denies());
-    assert!(!policy.tables().decide_exec(b"/x", &[b"x"], &argv[..64]).denies());
+    assert!(policy.tables().decide_exec(&[b"/x"], &[b"x"], &argv).denies());
+    assert!(!policy.tables().decide_exec(&[b"/x"], &[b"x"], &argv[..64]).denies());
 }
 
 #[test]
@@ -307,4 +310,22 @@ fn what_a_denied_prefix_allows_elsewhere_makes_no_set_of_its_own() {
     );
     // The two roots and the denied prefix.
     assert_eq!(policy.tables().prefixes.len(), 3);
+}
+
+#[test]
+fn sockets_that_destination_rules_cannot_hold_need_a_rule_of_their_own() {
+    let head = "version = 1\ndefault = \"allow\"\n";
+    let deny = "[[deny]]\nid = \"a\"\nnet = { to = \"10.0.0.1\" }\n";
+    let allow = "[[allow]]\nid = \"raw\"\nnet = { protocol = \"raw\" }\n";
+    let exec = "[[deny]]\nid = \"x\"\nexec = { program = \"x\" }\n";
+    for (rules, expected) in [
+        (String::new(), Decision::DefaultAllow),
+        (exec.to_owned(), Decision::DefaultAllow),
+        (deny.to_owned(), Decision::DefaultDeny),
+        (format!("{deny}{allow}"), Decision::Allow(1)),
+    ] {
+        let policy = parse(&format!("{head}{rules}"));
+        assert_eq!(policy.decide_raw(), expected, "{rules}");
+        assert_eq!(policy.tables().decide_raw(), expected, "{rules}");
+    }
 }
