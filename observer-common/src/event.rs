@@ -5,6 +5,7 @@ use core::mem::{offset_of, size_of};
 /// What every event begins with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Header {
     /// An [`EventKind`].
     pub kind: u32,
@@ -38,6 +39,7 @@ pub struct Header {
 /// Paths are components, leaf first, each with its NUL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ExecEvent {
     /// Who; `header.exec` is the exec that caused this one.
     pub header: Header,
@@ -66,6 +68,7 @@ pub struct ExecEvent {
 /// More of an exec's argv; its bytes follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ArgsEvent {
     /// Who.
     pub header: Header,
@@ -82,6 +85,7 @@ pub struct ArgsEvent {
 /// An exec that did not come to be. Its bytes follow: filename, then argv with a NUL each.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct FailEvent {
     /// Who; `header.exec` is the exec that this process runs since.
     pub header: Header,
@@ -104,6 +108,7 @@ pub struct FailEvent {
 /// A process of the run ended, its last thread gone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ExitEvent {
     /// Who.
     pub header: Header,
@@ -116,6 +121,7 @@ pub struct ExitEvent {
 /// A socket was used: connect, send, bind, listen, open.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct NetEvent {
     /// Who.
     pub header: Header,
@@ -142,6 +148,7 @@ pub struct NetEvent {
 /// How a connect ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct ResultEvent {
     /// Whoever ran when it ended: often not the caller.
     pub header: Header,
@@ -158,6 +165,7 @@ pub struct ResultEvent {
 /// A process was moved out of its run's cgroup.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct EscapeEvent {
     /// Who was moved (not who moved it); `cgroup` is where it was.
     pub header: Header,
@@ -168,6 +176,7 @@ pub struct EscapeEvent {
 /// Counts of one CPU, never reset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Counters {
     /// Events meant for the payload ring.
     pub events: u64,

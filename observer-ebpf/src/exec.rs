@@ -249,26 +249,26 @@ unsafe fn rule(
         let len = (*s).event.path_len;
         let cut = (*s).event.flags & exec_flag::PATH_CUT != 0;
         if !cut && path::path_key(key, program_kind::PATH, data, len) {
-            Opinion::ask(opinion, key, 0);
+            Opinion::ask(opinion, key, 0, !script);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            Opinion::ask(opinion, key, 1);
+            Opinion::ask(opinion, key, 1, !script);
         }
         if let Some(filename) = filename {
             path::basename(filename, &raw mut (*s).base);
             let base = (&raw const (*s).base).read_volatile();
             let name = filename.wrapping_add(base as usize);
             if path::name_key(key, program_kind::NAME, name) {
-                Opinion::ask(opinion, key, 2);
+                Opinion::ask(opinion, key, 2, true);
             }
             if script {
                 if config.flags & config_flag::EXEC_LSM == 0
                     && path::name_key(key, program_kind::SCRIPT_NAME, name)
                 {
-                    Opinion::ask(opinion, key, 3);
+                    Opinion::ask(opinion, key, 3, true);
                 }
                 if path::name_key(key, program_kind::SCRIPT, filename) {
-                    Opinion::ask(opinion, key, 3);
+                    Opinion::ask(opinion, key, 3, true);
                 }
             }
         }
@@ -390,15 +390,15 @@ fn judge_file(bprm: Ptr, thread: u64, default_denies: bool) -> Ruling {
         let key = &raw mut (*s).key;
         let opinion = &raw mut (*s).opinion;
         if whole && path::path_key(key, program_kind::PATH, data, cursor.read_volatile()) {
-            Opinion::ask(opinion, key, 0);
+            Opinion::ask(opinion, key, 0, true);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            Opinion::ask(opinion, key, 1);
+            Opinion::ask(opinion, key, 1, true);
         }
         path::basename(filename, &raw mut (*s).base);
         let base = (&raw const (*s).base).read_volatile();
         if path::name_key(key, program_kind::NAME, filename.wrapping_add(base as usize)) {
-            Opinion::ask(opinion, key, 2);
+            Opinion::ask(opinion, key, 2, true);
         }
         // An interpreter is allowed where its script is; arguments are judged when argv stands.
         let default_denies = default_denies && !interpreter && !Opinion::has_groups(opinion);

@@ -97,13 +97,16 @@ impl Opinion {
         }
     }
 
-    /// Asks the table for one name; `slot` numbers the names.
+    /// Asks the table for one name; `slot` numbers the names. A name that can't `vouch` can only
+    /// have the exec denied: an interpreter does not stand for its script.
     #[inline(always)]
-    pub unsafe fn ask(this: *mut Self, key: *const ProgramKey, slot: usize) {
+    pub unsafe fn ask(this: *mut Self, key: *const ProgramKey, slot: usize, vouch: bool) {
         // SAFETY: the key is in a map value of ours; the value is read at once.
         unsafe {
             let Some(found) = PROGRAMS.get(&*key) else { return };
-            Self::merge(this, found.decision);
+            if vouch || found.decision.kind == decision::DENY {
+                Self::merge(this, found.decision);
+            }
             (&raw mut (*this).groups[slot]).write_volatile(found.group);
         }
     }

@@ -4,6 +4,8 @@
 //! place that knows the whole way, `daemon` the only one that starts and stops things. Read
 //! ARCHITECTURE.md for the map and the invariants.
 
+pub mod assemble;
+pub mod decode;
 pub mod kernel;
 pub mod ledger;
 pub mod mask;

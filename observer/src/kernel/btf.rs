@@ -20,7 +20,7 @@ const KIND_FUNC: u32 = 12;
 const DEPTH: u32 = 8;
 
 /// Structures and functions of a BTF blob.
-pub struct Types {
+pub(super) struct Types {
     /// By type id: structures and unions, and what passes through to one.
     kinds: HashMap<u32, Composite>,
     /// The definitions of each structure's name.
@@ -41,7 +41,7 @@ struct Member {
 
 impl Types {
     /// Reads a blob such as `/sys/kernel/btf/vmlinux`.
-    pub fn parse(blob: &[u8]) -> Result<Self, BtfError> {
+    pub(super) fn parse(blob: &[u8]) -> Result<Self, BtfError> {
         let reader = Reader(blob);
         if reader.u16(0)? != MAGIC {
             return Err(BtfError("wrong magic number"));
@@ -101,7 +101,7 @@ impl Types {
 
     /// The byte offset of a member, also of one inside an anonymous structure or union; none
     /// where the kernel has no such member, or has it as a bit field off a byte's edge.
-    pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+    pub(super) fn offset(&self, structure: &str, member: &str) -> Option<u32> {
         let bits = self.find(*self.names.get(structure)?, member, DEPTH)?;
         (bits % 8 == 0).then_some(bits / 8)
     }
@@ -117,7 +117,7 @@ impl Types {
     }
 
     /// Whether the kernel has this function.
-    pub fn has_function(&self, name: &str) -> bool {
+    pub(super) fn has_function(&self, name: &str) -> bool {
         self.functions.contains(name)
     }
 }

@@ -8,10 +8,10 @@ use observer_common::{
 use crate::policy::{self, Tables, compile};
 
 /// A program's entry: its key and what the map holds for it.
-pub type Program = (ProgramKey, ProgramValue);
+pub(super) type Program = (ProgramKey, ProgramValue);
 
 /// The run's configuration under `tables`, and under what the kernel can do.
-pub fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
+pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
     let mut flags = 0;
     if exec_exit {
         flags |= config_flag::EXEC_EXIT;
@@ -20,8 +20,8 @@ pub fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
         flags |= config_flag::EXEC_LSM;
     }
     let Some(tables) = tables else { return Config { flags, unheld: Decision::default() } };
-    let net = tables.rules.iter().enumerate().any(|(i, _)| names_net(tables, i as u32));
-    if net || tables.default_deny {
+    let net = tables.ports.iter().any(|entry| entry.decision.rule().is_some());
+    if net || tables.raw.denies() || tables.default_deny {
         flags |= config_flag::NET_RULES;
     }
     if !tables.programs.is_empty() || tables.default_deny {
@@ -33,12 +33,8 @@ pub fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
     Config { flags, unheld: wire(tables.raw) }
 }
 
-fn names_net(tables: &Tables, rule: u32) -> bool {
-    tables.ports.iter().any(|entry| wire(entry.decision).kind != 0 && wire(entry.decision).rule == rule)
-}
-
 /// A decision on the wire.
-pub fn wire(decision: compile::Decision) -> Decision {
+pub(super) fn wire(decision: compile::Decision) -> Decision {
     match decision {
         compile::Decision::Deny(rule) => Decision { kind: decision::DENY, rule },
         compile::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
@@ -47,7 +43,7 @@ pub fn wire(decision: compile::Decision) -> Decision {
 }
 
 /// The entries of the port map.
-pub fn ports(tables: &Tables) -> impl Iterator<Item = (PortKey, Decision)> + '_ {
+pub(super) fn ports(tables: &Tables) -> impl Iterator<Item = (PortKey, Decision)> + '_ {
     tables.ports.iter().map(|entry| {
         let key = PortKey {
             set: entry.set,
@@ -59,7 +55,7 @@ pub fn ports(tables: &Tables) -> impl Iterator<Item = (PortKey, Decision)> + '_ 
 }
 
 /// The entries of the program map.
-pub fn programs(tables: &Tables) -> Vec<Program> {
+pub(super) fn programs(tables: &Tables) -> Vec<Program> {
     let mut out = vec![];
     for entry in &tables.programs {
         let value =
@@ -101,7 +97,7 @@ fn key(kind: u32, name: &[u8]) -> ProgramKey {
 }
 
 /// The entries of the argument map.
-pub fn args(tables: &Tables) -> impl Iterator<Item = (ArgKey, u32)> + '_ {
+pub(super) fn args(tables: &Tables) -> impl Iterator<Item = (ArgKey, u32)> + '_ {
     tables.args.iter().map(|entry| {
         let mut bytes = [0; ARG_LEN];
         let len = entry.arg.len().min(ARG_LEN);
@@ -111,7 +107,7 @@ pub fn args(tables: &Tables) -> impl Iterator<Item = (ArgKey, u32)> + '_ {
 }
 
 /// The entries of the group map.
-pub fn groups(tables: &Tables) -> impl Iterator<Item = (u32, Group)> + '_ {
+pub(super) fn groups(tables: &Tables) -> impl Iterator<Item = (u32, Group)> + '_ {
     tables.groups.iter().map(|group| {
         let mut out = Group::default();
         for (slot, rule) in out.rules.iter_mut().zip(&group.rules) {

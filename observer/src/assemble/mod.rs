@@ -1,0 +1,219 @@
+//! Events → calls: which exec caused what, and how each attempt ended. Pure; the clock and the
+//! names that only the system knows are handed in.
+
+mod exec;
+mod net;
+mod wait;
+
+use std::collections::{HashMap, VecDeque};
+
+use observer_common::{Header, verdict};
+use ring::digest;
+
+use crate::decode::Event;
+use crate::model::{
+    Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp,
+    Status, Verdict,
+};
+
+/// Execs that are remembered, so that their children can name them. The oldest that have ended
+/// go first: a child of one that is gone has no `parent`.
+const EXECS: usize = 65_536;
+/// Connects whose end is waited for. What does not fit is told as unknown at once.
+const OPEN: usize = 65_536;
+
+/// What the system knows and events name by number.
+pub trait Names {
+    /// A cgroup's path below the cgroup v2 mount; empty where it is gone.
+    fn cgroup(&mut self, id: u64) -> Raw;
+    /// The id of a policy's rule.
+    fn rule(&self, index: u32) -> String;
+    /// A keyed hash, for what of an argv is cut.
+    fn fingerprint(&self) -> Box<dyn Fingerprint>;
+}
+
+/// A keyed hash under way.
+pub trait Fingerprint {
+    /// Adds bytes.
+    fn update(&mut self, bytes: &[u8]);
+    /// The hash, in hex.
+    fn finish(self: Box<Self>) -> String;
+}
+
+/// What comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// An attempt.
+    Call(Call),
+    /// The end of an attempt that was told before.
+    Result(CallResult),
+    /// A process left its run's cgroup.
+    Escape {
+        /// When.
+        at: Stamp,
+        /// Which.
+        process: Process,
+        /// The cgroup that it is in now.
+        to: Raw,
+        /// That cgroup's id.
+        to_id: u64,
+    },
+}
+
+/// An exec that children may name.
+struct Known {
+    call: CallId,
+    path: Raw,
+    began: u64,
+    /// Its result was told, or will not be.
+    over: bool,
+}
+
+/// A call whose end is waited for.
+struct Open {
+    call: CallId,
+    kind: Kind,
+    began: u64,
+}
+
+/// Puts one run's events together.
+pub struct Assembler {
+    run: RunId,
+    boot_id: String,
+    /// UTC minus CLOCK_BOOTTIME, nanoseconds.
+    wall_offset: u64,
+    next: u64,
+    execs: HashMap<u64, Known>,
+    ended: VecDeque<u64>,
+    open: HashMap<u64, Open>,
+    waiting: HashMap<u64, wait::Waiting>,
+}
+
+impl Assembler {
+    /// For one run on one boot. `wall_offset` is UTC minus CLOCK_BOOTTIME, in nanoseconds.
+    pub fn new(run: RunId, boot_id: impl Into<String>, wall_offset: u64) -> Self {
+        Self {
+            run,
+            boot_id: boot_id.into(),
+            wall_offset,
+            next: 1,
+            execs: HashMap::new(),
+            ended: VecDeque::new(),
+            open: HashMap::new(),
+            waiting: HashMap::new(),
+        }
+    }
+
+    /// Follows the clock when it is set.
+    pub fn set_wall_offset(&mut self, wall_offset: u64) {
+        self.wall_offset = wall_offset;
+    }
+
+    /// Takes an event and gives what it made, in order.
+    pub fn event(&mut self, event: &Event<'_>, names: &mut dyn Names, out: &mut Vec<Item>) {
+        match event {
+            Event::Exec { .. } => self.exec(event, names, out),
+            Event::Args { event, bytes } => self.more_argv(event, bytes, out),
+            Event::Fail { event, filename, argv } => {
+                out.push(Item::Call(self.failed_exec(event, filename, argv, names)));
+            }
+            Event::Exit(event) => self.exit(event, out),
+            Event::Net(event) => self.net(event, names, out),
+            Event::Result(event) => self.connected(event, out),
+            Event::Escape(event) => out.push(Item::Escape {
+                at: self.stamp(event.header.time),
+                process: self.process(&event.header, names),
+                to: names.cgroup(event.to),
+                to_id: event.to,
+            }),
+        }
+    }
+
+    /// Gives what still waits for more: its rest did not come in the batch after its own.
+    pub fn settle(&mut self, out: &mut Vec<Item>) {
+        self.settle_waiting(false, out);
+    }
+
+    /// Ends: what has no result yet gets one that says so.
+    pub fn finish(&mut self, now: u64, out: &mut Vec<Item>) {
+        self.settle_waiting(true, out);
+        let at = self.stamp(now);
+        let mut left: Vec<(Kind, CallId)> =
+            self.open.drain().map(|(_, open)| (open.kind, open.call)).collect();
+        let execs = self.execs.values().filter(|exec| !exec.over);
+        left.extend(execs.map(|exec| (Kind::Exec, exec.call)));
+        self.execs.clear();
+        left.sort_by_key(|&(_, call)| call);
+        for (kind, call) in left {
+            let outcome = Outcome {
+                status: Status::Unknown,
+                reason: Reason::Unseen("not ended when the recording did"),
+                duration_ns: None,
+            };
+            out.push(Item::Result(CallResult { call, kind, at, outcome }));
+        }
+    }
+
+    fn call_id(&mut self) -> CallId {
+        let n = self.next;
+        self.next += 1;
+        CallId { run: self.run, n }
+    }
+
+    fn stamp(&self, mono_ns: u64) -> Stamp {
+        Stamp { mono_ns, wall_ns: mono_ns.wrapping_add(self.wall_offset) }
+    }
+
+    fn parent(&self, exec: u64) -> Option<CallId> {
+        self.execs.get(&exec).map(|known| known.call)
+    }
+
+    fn process(&self, header: &Header, names: &mut dyn Names) -> Process {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(self.boot_id.as_bytes());
+        hash.update(&header.pid.to_be_bytes());
+        hash.update(&header.start.to_be_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finish().as_ref()[..16]);
+        let cgroup = names.cgroup(header.cgroup);
+        let exe = self.execs.get(&header.exec).map(|known| known.path.clone());
+        let comm = header.comm.split(|&b| b == 0).next().unwrap_or_default();
+        Process {
+            id: ProcessId(id),
+            pid: header.pid,
+            ppid: header.ppid,
+            uid: header.uid,
+            exe: exe.unwrap_or_default(),
+            comm: Raw::from(comm),
+            container: container(cgroup.bytes()),
+            cgroup,
+        }
+    }
+}
+
+/// Reads a verdict from the wire; one that is not known denies nothing silently: it reads as a
+/// denial by a rule that does not exist.
+fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
+    match kind {
+        verdict::ALLOW => Verdict::Allowed { rule: None },
+        verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(rule)) },
+        verdict::DENY_RULE => Verdict::Denied { rule: names.rule(rule) },
+        verdict::DENY_UNHELD => Verdict::Denied { rule: "unheld-socket".to_owned() },
+        _ => Verdict::Denied { rule: "default".to_owned() },
+    }
+}
+
+/// The container that a cgroup's path names: 64 hex digits, as Docker, containerd, CRI-O and
+/// Podman have it.
+fn container(cgroup: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(cgroup).ok()?;
+    text.rsplit('/').find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let id = part.rsplit('-').next()?;
+        let hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests;
