@@ -1,10 +1,11 @@
-//! `cargo xtask <command>`: set up and build observer.
+//! `cargo xtask <command>`: set up, build, demonstrate and test observer.
 //!
 //! Exit codes: 0 fine, 1 the answer is no (a test failed, something isn't set up), 2 usage or
 //! environment.
 
 mod run;
 mod setup;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ usage: cargo xtask <command>
 
   setup [--check] [build|test|kernels]…   install what building and testing need; --check only looks
   build-ebpf                              build the eBPF object alone and say where it is
+  vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
     match command.as_str() {
         "setup" => setup::command(rest),
         "build-ebpf" => build_ebpf(),
+        "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
