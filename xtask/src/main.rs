@@ -5,6 +5,7 @@
 
 mod run;
 mod setup;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ usage: cargo xtask <command>
 
   setup [--check] [build|test|kernels]…   install what building and testing need; --check only looks
   build-ebpf                              build the eBPF object alone and say where it is
+  test [--fast] [--vm-only] [--kernel 6.1|6.12] [FILTER…]
+                                          everything that CI runs; --fast leaves out the VMs,
+                                          FILTER goes to the end-to-end tests
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
 
@@ -38,6 +42,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
     match command.as_str() {
         "setup" => setup::command(rest),
         "build-ebpf" => build_ebpf(),
+        "test" => test::command(rest),
         "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

@@ -1,0 +1,225 @@
+//! `cargo xtask test`: everything that says whether observer holds, in one command, and the same in
+//! CI. Each part has a heading and its time; the last line is `N passed, N failed, N skipped`.
+//!
+//! A part without tests of its own (formatting, a build) counts as one. What can't run here is
+//! said and counted as skipped; under `CI=true` what was expected to run counts as failed instead.
+
+mod binaries;
+mod report;
+mod tally;
+
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use xtask::{ebpf, place};
+
+use crate::run::{self, cargo, run, stream};
+use crate::setup::{self, Group, kernels};
+use crate::vm::Machine;
+use binaries::Binaries;
+use report::{Expected, Report};
+use tally::Tally;
+
+/// No build and no test suite takes longer; a hang does.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// What to leave out, and what to pass on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    fast: bool,
+    vm_only: bool,
+    kernel: Option<String>,
+    filter: Vec<String>,
+}
+
+/// `test [--fast] [--vm-only] [--kernel SERIES] [FILTER…]`.
+pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
+    let options = Options::parse(arguments)?;
+    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    let mut report = Report::new(in_ci);
+    report.part("setup", || setup::ensure(&[Group::Build]).map(|()| Tally::PASSED));
+    if let Err(error) = setup::ensure(&[Group::Test, Group::Kernels]) {
+        // Not the end: what needs them says so where it would have run.
+        println!("{error:#}");
+    }
+    if !options.vm_only {
+        sources(&mut report);
+    }
+    end_to_end(&mut report, &options);
+    Ok(report.close())
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--fast" => options.fast = true,
+                "--vm-only" => options.vm_only = true,
+                "--kernel" => {
+                    let series = arguments.next().context("--kernel: which one?")?;
+                    if !kernels::SERIES.contains(&series.as_str()) {
+                        bail!("--kernel: {series:?} is none of {}", kernels::SERIES.join(", "));
+                    }
+                    options.kernel = Some(series.clone());
+                }
+                other if other.starts_with('-') => bail!("test: no option {other:?}"),
+                filter => options.filter.push(filter.to_owned()),
+            }
+        }
+        if options.fast && (options.vm_only || options.kernel.is_some()) {
+            bail!("test: --fast leaves out the machines that --vm-only and --kernel ask for");
+        }
+        Ok(options)
+    }
+}
+
+/// What needs no root and no kernel.
+fn sources(report: &mut Report) {
+    report.part("formatting", || {
+        run(cargo().args(["fmt", "--all", "--check"])).context("`cargo fmt` puts it right")?;
+        Ok(Tally::PASSED)
+    });
+    report.part("clippy", || {
+        let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        run(cargo().args(lint))?;
+        Ok(Tally::PASSED)
+    });
+    report.part("unit and property tests", || {
+        let mut command = cargo();
+        command.args(["test", "--workspace", "--exclude", "observer-tests", "--no-fail-fast"]);
+        libtest(&mut command)
+    });
+    report.part("the end-to-end tests' own library", || {
+        libtest(cargo().args(["test", "-p", "observer-tests", "--lib"]))
+    });
+    if place::program("cargo-deny").is_some() {
+        report.part("licences and advisories", || {
+            run(cargo().args(["deny", "--workspace", "check"]))?;
+            Ok(Tally::PASSED)
+        });
+    } else {
+        let why = "cargo-deny is not installed: `cargo install --locked cargo-deny`";
+        report.skip("licences and advisories", why, Expected::No);
+    }
+    report.part("eBPF build", || {
+        println!("{}", ebpf::build(&place::target())?.display());
+        Ok(Tally::PASSED)
+    });
+}
+
+/// On this kernel, and on those in virtual machines: the same files each time.
+fn end_to_end(report: &mut Report, options: &Options) {
+    let binaries = report.value("static build", Binaries::build);
+    if !options.vm_only {
+        let name = "end to end on this kernel";
+        match (&binaries, run::is_root()) {
+            (None, _) => report.skip(name, "the static build failed", Expected::Yes),
+            (_, false) => report.skip(name, "it needs root", Expected::Yes),
+            (Some(binaries), true) => {
+                report.part(name, || on_this_kernel(binaries, &options.filter));
+            }
+        }
+    }
+    if options.fast {
+        println!("\nThe virtual machines are left out, as --fast says.");
+        return;
+    }
+    let chosen = |series: &&str| options.kernel.as_deref().is_none_or(|kernel| kernel == *series);
+    for series in kernels::SERIES.into_iter().filter(chosen) {
+        let name = format!("end to end on kernel {series}");
+        let missing = if binaries.is_none() {
+            Some("the static build failed")
+        } else if place::program("qemu-system-x86_64").is_none() {
+            Some("no qemu-system-x86_64: `cargo xtask setup test`")
+        } else if kernels::find(series).is_none() {
+            Some("the kernel is missing: `cargo xtask setup kernels`")
+        } else {
+            None
+        };
+        match (&binaries, missing) {
+            (Some(binaries), None) => {
+                report.part(&name, || in_a_machine(binaries, series, &options.filter));
+            }
+            (_, why) => report.skip(&name, why.unwrap_or("nothing to run"), Expected::Yes),
+        }
+    }
+}
+
+fn libtest(command: &mut Command) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let status = stream(command, LIMIT, &mut |line| {
+        println!("{line}");
+        tally += Tally::of_libtest(line).unwrap_or_default();
+        Ok(())
+    })?;
+    Ok(tally.held_against(status.success()))
+}
+
+fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
+    let mut command = Command::new(&binaries.e2e);
+    command.args(filter).current_dir(place::workspace());
+    command.env("OBSERVER_BIN", &binaries.observer);
+    let mut closing = None;
+    let status: ExitStatus = stream(&mut command, LIMIT, &mut |line| {
+        println!("{line}");
+        closing = Tally::of_closing(line).or(closing);
+        Ok(())
+    })?;
+    let tally = closing.with_context(|| format!("the tests ended without their sum ({status})"))?;
+    Ok(tally.held_against(status.success()))
+}
+
+fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<Tally> {
+    let mut environment = vec![("OBSERVER_BIN", "/bin/observer".to_owned())];
+    if let Ok(ci) = std::env::var("CI") {
+        environment.push(("CI", ci));
+    }
+    let machine = Machine {
+        series,
+        files: binaries.in_bin(),
+        environment,
+        command: [&["/bin/e2e".to_owned()], filter].concat(),
+        limit: LIMIT,
+    };
+    let mut closing = None;
+    let ended = machine.boot(&mut |line| {
+        println!("{line}");
+        closing = Tally::of_closing(line).or(closing);
+        Ok(())
+    })?;
+    println!("(power-on to power-off: {:.1} s)", ended.took.as_secs_f32());
+    let tally = closing
+        .with_context(|| format!("the tests ended without their sum (status {})", ended.exit))?;
+    Ok(tally.held_against(ended.exit == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        Options::parse(&words)
+    }
+
+    #[test]
+    fn options_and_filters_are_told_apart() {
+        let options = parse("--vm-only --kernel 6.1 escape loss").unwrap();
+        assert!(options.vm_only && !options.fast);
+        assert_eq!(options.kernel.as_deref(), Some("6.1"));
+        assert_eq!(options.filter, ["escape", "loss"]);
+        assert_eq!(parse("").unwrap(), Options::default());
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        for line in
+            ["--kernel", "--kernel 5.4", "--slow", "--fast --vm-only", "--fast --kernel 6.1"]
+        {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}
