@@ -2,13 +2,14 @@
 # An agent for the demonstration: real programs, real sockets. It does what agents do, a secret on
 # the command line included, and goes on after each failure.
 #
-#   demo-agent.sh HTTP_PORT REFUSED_PORT
+#   demo-agent.sh HTTP_PORT REFUSED_PORT EVIDENCE_FILE
 #
 # DEMO_TOKEN and DEMO_PASSWORD come by the environment, as an agent's keys do.
 set -u
 
 http=http://127.0.0.1:$1
 refused=http://127.0.0.1:$2
+evidence=$3
 get="curl --silent --show-error --noproxy * --max-time 10"
 set -f # the * above is for curl
 
@@ -34,8 +35,8 @@ attempt "a program that doesn't exist" \
 attempt "the cloud's metadata service" \
     $get http://169.254.169.254/latest/meta-data/
 
-attempt "destroying a file" \
-    shred --remove /nonexistent/ledger.jsonl
+attempt "destroying evidence" \
+    shred "$evidence"
 
 if command -v python3 >/dev/null; then
     attempt "an API call from a script" python3 -c '

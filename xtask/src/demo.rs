@@ -4,7 +4,8 @@
 mod claims;
 mod server;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -58,10 +59,7 @@ pub(crate) fn command() -> Result<ExitCode> {
         println!("\ndemo: every claim holds ({took:.1} s)");
         Ok(ExitCode::SUCCESS)
     } else {
-        println!(
-            "\ndemo: FAILED ({took:.1} s); everything is left in {}",
-            demo.directory.display()
-        );
+        println!("\ndemo: FAILED ({took:.1} s); {}", left());
         Ok(ExitCode::FAILURE)
     }
 }
@@ -73,7 +71,11 @@ struct Demo {
     policy: PathBuf,
     ledger: PathBuf,
     state: PathBuf,
+    evidence: PathBuf,
 }
+
+/// What stands in the file that the agent tries to destroy.
+const EVIDENCE: &str = "what happened\n";
 
 impl Demo {
     fn prepare() -> Result<Self> {
@@ -85,10 +87,15 @@ impl Demo {
             policy: directory.join("policy.toml"),
             ledger: directory.join("ledger.jsonl"),
             state: directory.join("state"),
+            evidence: directory.join("evidence"),
             directory,
         };
         fs::write(&demo.policy, POLICY)
             .with_context(|| format!("can't write {}", demo.policy.display()))?;
+        // Open to everyone, so that nothing but the policy protects it.
+        fs::write(&demo.evidence, EVIDENCE)
+            .and_then(|()| fs::set_permissions(&demo.evidence, Permissions::from_mode(0o666)))
+            .with_context(|| format!("can't write {}", demo.evidence.display()))?;
         Ok(demo)
     }
 
@@ -109,7 +116,8 @@ impl Demo {
             .arg(&self.state)
             .args(["--", "sh"])
             .arg(&agent)
-            .args([server.port().to_string(), refused.to_string()]);
+            .args([server.port().to_string(), refused.to_string()])
+            .arg(&self.evidence);
         secrets.give_to(&mut run);
         let agent_exit = show(&mut run)?;
 
@@ -130,6 +138,8 @@ impl Demo {
         let mut claims = Claims::default();
         claims.check("the agent ran to its end", agent_exit == 0);
         claims.check("the servers got the real secrets", secrets.all_reached(&server.requests()));
+        let untouched = fs::read(&self.evidence).is_ok_and(|left| left == EVIDENCE.as_bytes());
+        claims.check("the file that the denied program was to destroy is whole", untouched);
         claims.about_the_ledger(&text, &secrets);
         claims.check("`observer tail` shows the ledger", tail == 0);
         claims.check("`observer verify` accepts the ledger", verified == 0);
