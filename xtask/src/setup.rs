@@ -185,14 +185,15 @@ fn packages(groups: &[Group]) -> Result<bool> {
         println!("setup: package {} is missing: {}", package.name, package.why);
     }
     let names: Vec<_> = missing.iter().map(|package| package.name).collect();
-    apt::install(&names).with_context(|| {
-        if missing.iter().any(|package| package.debian_toolchain) {
-            "without these packages, rustup can give a toolchain too: \
-             `rustup toolchain install nightly --component rust-src` and `cargo install bpf-linker`"
+    if let Err(error) = apt::install(&names) {
+        let other_way = if missing.iter().any(|package| package.debian_toolchain) {
+            "\nrustup can give an eBPF toolchain too: `rustup toolchain install nightly \
+             --component rust-src` and `cargo install bpf-linker`"
         } else {
-            "install these by hand, then run this again"
-        }
-    })?;
+            ""
+        };
+        bail!("{error:#}{other_way}");
+    }
     Ok(true)
 }
 
