@@ -5,6 +5,7 @@
 //! said and counted as skipped; under `CI=true` what was expected to run counts as failed instead.
 
 mod binaries;
+mod deny;
 mod report;
 mod tally;
 
@@ -95,15 +96,7 @@ fn sources(report: &mut Report) {
     report.part("the end-to-end tests' own library", || {
         libtest(cargo().args(["test", "-p", "observer-tests", "--lib"]))
     });
-    if place::program("cargo-deny").is_some() {
-        report.part("licences and advisories", || {
-            run(cargo().args(["deny", "--workspace", "check"]))?;
-            Ok(Tally::PASSED)
-        });
-    } else {
-        let why = "cargo-deny is not installed: `cargo install --locked cargo-deny`";
-        report.skip("licences and advisories", why, Expected::No);
-    }
+    deny::check(report);
     report.part("eBPF build", || {
         println!("{}", ebpf::build(&place::target())?.display());
         Ok(Tally::PASSED)
