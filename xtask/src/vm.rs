@@ -109,8 +109,7 @@ impl Machine<'_> {
             });
         let took = start.elapsed();
         let _ = fs::remove_file(&initramfs);
-        let see =
-            || format!("kernel {}: the console is in {}", self.series, console_path.display());
+        let see = || format!("kernel {} (its console: {})", self.series, console_path.display());
         let status = ran.with_context(see)?;
         let Some(exit) = console.exit else {
             let state = if console.started { "the command ran" } else { "the command never ran" };
