@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md for the map and the invariants.
 
 pub mod assemble;
+pub mod clock;
 pub mod decode;
 pub mod kernel;
 pub mod ledger;
