@@ -1,3 +1,57 @@
 //! `cargo xtask <command>`: set up, build, demonstrate and test observer.
+//!
+//! Exit codes: 0 fine, 1 the answer is no (a test failed, something isn't set up), 2 usage or
+//! environment.
 
-fn main() {}
+mod run;
+mod setup;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  setup [--check] [build|test|kernels]…   install what building and testing need; --check only looks
+  build-ebpf                              build the eBPF object alone and say where it is
+  vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<ExitCode> {
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return Ok(ExitCode::from(2));
+    };
+    match command.as_str() {
+        "setup" => setup::command(rest),
+        "build-ebpf" => build_ebpf(),
+        "vm" => vm::command(rest),
+        "help" | "-h" | "--help" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => {
+            eprint!("xtask: no command {other:?}\n{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn build_ebpf() -> Result<ExitCode> {
+    let object = xtask::ebpf::build(&xtask::place::target())?;
+    println!("{}", object.display());
+    Ok(ExitCode::SUCCESS)
+}
