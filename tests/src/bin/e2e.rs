@@ -1,0 +1,2 @@
+//! Runs the cases.
+fn main() {}
