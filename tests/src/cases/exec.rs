@@ -22,7 +22,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("script-names-its-interpreter", script),
     ("memfd-program-is-recorded-as-one", |ctx| by_fd(ctx, "memfd", "memfd")),
     ("execveat-of-descriptor-is-recorded-as-one", |ctx| by_fd(ctx, "execveat-empty", "fd")),
-    ("exec-from-thread-is-its-process's", thread),
+    ("exec-from-thread-belongs-to-its-process", thread),
     ("exit-status-of-child-is-its-outcome", exit_status),
     ("signal-that-ended-child-is-its-outcome", signal),
     ("parent-links-lead-back-to-first-command", parents),

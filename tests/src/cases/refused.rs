@@ -56,7 +56,7 @@ fn refused(run: Run<'_>, effect: &str, names: &str) -> Result<()> {
 }
 
 fn clear(code: Option<i32>, said: &str, names: &str) -> Result<()> {
-    same("the exit status", code, Some(2)).with_context(|| said.to_owned())?;
+    ensure!(code == Some(2), "exit status: wanted 2, saw {code:?}; stderr: {said:?}");
     ensure!(said.contains(names), "the message does not name {names:?}: {said}");
     ensure!(!said.contains("panicked"), "a panic is no message: {said}");
     let lines = said.lines().count();

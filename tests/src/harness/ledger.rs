@@ -147,6 +147,9 @@ fn one<'a>(what: &str, found: Vec<&'a Value>, among: &[&Value]) -> Result<&'a Va
 }
 
 fn list(calls: &[&Value]) -> String {
+    if calls.is_empty() {
+        return "(none)".to_owned();
+    }
     let shown = calls.iter().take(20).map(|c| c.to_string());
     shown.collect::<Vec<_>>().join("\n")
 }

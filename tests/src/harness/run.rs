@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{Ctx, Ledger, PATIENCE, same, until};
+use super::{Ctx, Ledger, PATIENCE, until};
 
 /// A run to be made.
 #[derive(Debug)]
@@ -265,8 +265,9 @@ impl Recorded {
     /// # Errors
     /// When it ended otherwise.
     pub fn exited(&self, code: i32) -> Result<()> {
-        same("the exit status", self.code, Some(code))
-            .with_context(|| format!("on standard error: {}", self.stderr))
+        let (seen, said) = (self.code, self.stderr.trim_end());
+        ensure!(seen == Some(code), "exit status: wanted {code}, saw {seen:?}; stderr: {said:?}");
+        Ok(())
     }
 
     /// Has observer verify the ledger.
@@ -275,7 +276,8 @@ impl Recorded {
     /// When it does not hold.
     pub fn verify(&self) -> Result<()> {
         let (code, said) = self.verify_file(&self.log)?;
-        same("the exit status of verify", code, Some(0)).with_context(|| said)
+        ensure!(code == Some(0), "verify exited with {code:?}, wanted 0, and said: {said}");
+        Ok(())
     }
 
     /// Has observer verify a file under this run's host key: exit status and what it said.
