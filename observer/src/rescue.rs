@@ -13,7 +13,7 @@ const TICK_NS: u64 = 10_000_000;
 
 /// The arguments, each with a NUL, at most [`FAIL_ARGV_MAX`] bytes; none where the process is
 /// gone, or another one by now.
-pub fn argv(event: &FailEvent) -> Option<Vec<u8>> {
+pub(crate) fn argv(event: &FailEvent) -> Option<Vec<u8>> {
     if event.argv_at == 0 || !is_same(event) {
         return None;
     }

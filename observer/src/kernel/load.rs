@@ -161,11 +161,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    fn write_tables(
-        &mut self,
-        t: &Tables,
-        programs: &[tables::Program],
-    ) -> Result<(), LoadError> {
+    fn write_tables(&mut self, t: &Tables, programs: &[tables::Program]) -> Result<(), LoadError> {
         let what = "write the policy's tables";
         let mut prefixes: LpmTrie<MapData, [u8; 16], u32> = take(&mut self.ebpf, "PREFIXES")?;
         for p in &t.prefixes {
@@ -248,7 +244,8 @@ impl Kernel {
         pinned: bool,
     ) -> Result<(), LoadError> {
         if pinned {
-            let guard = Guard::create(run, cgroup_id).step("make a place for pins under /sys/fs/bpf")?;
+            let guard =
+                Guard::create(run, cgroup_id).step("make a place for pins under /sys/fs/bpf")?;
             self.guard = Some(guard);
         }
         let attached = self.attach_all(cgroup);

@@ -35,9 +35,9 @@ impl Batch {
 
     /// The events, each as its bytes.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        self.index.iter().filter_map(|&(_, at, len)| {
-            self.bytes.get(at as usize..at as usize + len as usize)
-        })
+        self.index
+            .iter()
+            .filter_map(|&(_, at, len)| self.bytes.get(at as usize..at as usize + len as usize))
     }
 
     fn push(&mut self, event: &[u8]) {

@@ -28,7 +28,9 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A directory, a pipe, a device, a link.
-    #[error("cannot write the ledger {path}: it is {what}, and a ledger is a regular file: choose another place with --log")]
+    #[error(
+        "cannot write the ledger {path}: it is {what}, and a ledger is a regular file: choose another place with --log"
+    )]
     NotAFile {
         /// The file.
         path: PathBuf,
@@ -39,7 +41,9 @@ pub enum OpenError {
     #[error("the ledger {0} is being written by another observer: choose another with --log")]
     Locked(PathBuf),
     /// Content that is no ledger's.
-    #[error("{path} is not a ledger that can be continued ({why}): it is left as it is; choose another with --log, or check it with `observer verify {path}`")]
+    #[error(
+        "{path} is not a ledger that can be continued ({why}): it is left as it is; choose another with --log, or check it with `observer verify {path}`"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -72,7 +76,9 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let failed = |source: io::Error| match source.raw_os_error() {
         Some(libc::ELOOP) => OpenError::NotAFile { path: path.to_owned(), what: "a symbolic link" },
         Some(libc::EISDIR) => OpenError::NotAFile { path: path.to_owned(), what: "a directory" },
-        Some(libc::ENXIO) => OpenError::NotAFile { path: path.to_owned(), what: "a pipe or socket" },
+        Some(libc::ENXIO) => {
+            OpenError::NotAFile { path: path.to_owned(), what: "a pipe or socket" }
+        }
         _ => OpenError::Io { path: path.to_owned(), source },
     };
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {

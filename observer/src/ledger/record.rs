@@ -40,9 +40,8 @@ fn int(n: u64) -> Value {
 
 /// RFC 3339 in UTC with nine digits of a second.
 fn time(stamp: Stamp) -> String {
-    let format = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z"
-    );
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
     let at = OffsetDateTime::from_unix_timestamp_nanos(stamp.wall_ns.into());
     let text = at.ok().and_then(|at| at.format(format).ok());
     text.unwrap_or_else(|| "1970-01-01T00:00:00.000000000Z".to_owned())

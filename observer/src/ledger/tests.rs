@@ -102,7 +102,12 @@ fn end(run: RunId) -> Entry {
 
 fn begin(writer: &mut Writer) {
     let boot_id = "b".into();
-    writer.append(Entry::ObserverStart { at: at(0), version: "0".into(), kernel: "k".into(), boot_id });
+    writer.append(Entry::ObserverStart {
+        at: at(0),
+        version: "0".into(),
+        kernel: "k".into(),
+        boot_id,
+    });
 }
 
 /// Three runs, interleaved, a few calls each.
@@ -300,7 +305,9 @@ fn what_is_no_regular_file_is_refused_by_name() {
     fs::create_dir(&dir).unwrap();
     let link = place.dir.path().join("l");
     symlink("/nowhere", &link).unwrap();
-    for (path, word) in [(dir, "directory"), (link, "symbolic link"), ("/dev/null".into(), "regular")] {
+    for (path, word) in
+        [(dir, "directory"), (link, "symbolic link"), ("/dev/null".into(), "regular")]
+    {
         let error = Writer::open(&path, place.key()).err().unwrap().to_string();
         assert!(error.contains(word) && error.contains("--log"), "{error}");
     }

@@ -248,9 +248,15 @@ impl Verifier {
         Ok(())
     }
 
-    fn signature(&mut self, record: &[u8], sig: Option<Vec<u8>>, signer: &Option<String>) -> Checked {
+    fn signature(
+        &mut self,
+        record: &[u8],
+        sig: Option<Vec<u8>>,
+        signer: &Option<String>,
+    ) -> Checked {
         let Some(sig) = sig else {
-            let (line, _) = *self.unsigned.entry(signer.clone()).or_insert((self.line, self.offset));
+            let (line, _) =
+                *self.unsigned.entry(signer.clone()).or_insert((self.line, self.offset));
             if self.line - line > UNSIGNED {
                 return Err(format!("line {line} waits for a signature that does not come"));
             }

@@ -28,7 +28,9 @@ const EACH_SIGNED: usize = 64;
 #[derive(Debug, Error)]
 pub enum CommitError {
     /// The system said no.
-    #[error("THE LEDGER CANNOT BE WRITTEN: {path}: {source}: {waiting} records wait; make room or mend the disk")]
+    #[error(
+        "THE LEDGER CANNOT BE WRITTEN: {path}: {source}: {waiting} records wait; make room or mend the disk"
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -38,7 +40,9 @@ pub enum CommitError {
         waiting: usize,
     },
     /// Somebody removed or replaced the file.
-    #[error("THE LEDGER WAS REMOVED OR REPLACED: {path}: a new file is begun there, which continues the chain; keep what is left of the old one")]
+    #[error(
+        "THE LEDGER WAS REMOVED OR REPLACED: {path}: a new file is begun there, which continues the chain; keep what is left of the old one"
+    )]
     Removed {
         /// The file.
         path: PathBuf,
@@ -107,10 +111,8 @@ impl Writer {
     pub fn open(path: &Path, host: HostKey) -> Result<(Self, Opened), OpenError> {
         let file = files::open(path)?;
         let tail = files::tail(&file, path)?;
-        let opened = Opened {
-            records: tail.idx,
-            torn: tail.torn.as_ref().map(|torn| torn.aside.clone()),
-        };
+        let opened =
+            Opened { records: tail.idx, torn: tail.torn.as_ref().map(|torn| torn.aside.clone()) };
         let mut writer = Self {
             path: path.to_owned(),
             file,
@@ -133,7 +135,12 @@ impl Writer {
     }
 
     /// Makes a run's key: from now on its entries can be appended, `run.start` first.
-    pub fn admit(&mut self, run: RunId, agent: &str, policy: Option<String>) -> Result<(), KeyError> {
+    pub fn admit(
+        &mut self,
+        run: RunId,
+        agent: &str,
+        policy: Option<String>,
+    ) -> Result<(), KeyError> {
         let key = SigningKey::generate()?;
         let run_state =
             Run { key, agent: agent.to_owned(), policy, seq: 0, counts: Counts::default() };
@@ -143,7 +150,8 @@ impl Writer {
 
     /// Queues an entry for the next group.
     pub fn append(&mut self, entry: Entry) {
-        let vital = matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. });
+        let vital =
+            matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. });
         if self.queue.len() >= WAITING && !vital {
             *self.dropped.entry(entry.run()).or_default() += 1;
             return;

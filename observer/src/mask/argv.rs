@@ -7,10 +7,23 @@ use crate::model::Raw;
 /// Programs whose `-u`, `-U` or `--user` takes `user:password`.
 const USER_PASSWORD: &[&str] = &["curl", "http", "https", "wget", "xh", "ab", "siege", "mongo"];
 /// Programs whose `-p` takes a password in the same argument.
-const DASH_P: &[&str] =
-    &["mysql", "mysqldump", "mysqladmin", "mysqlshow", "mariadb", "mariadb-dump", "7z", "7za", "sshpass", "zip", "unzip", "rar"];
+const DASH_P: &[&str] = &[
+    "mysql",
+    "mysqldump",
+    "mysqladmin",
+    "mysqlshow",
+    "mariadb",
+    "mariadb-dump",
+    "7z",
+    "7za",
+    "sshpass",
+    "zip",
+    "unzip",
+    "rar",
+];
 /// Programs whose `-p` takes a password in the next argument.
-const DASH_P_NEXT: &[&str] = &["docker", "podman", "helm", "mongo", "mongosh", "sshpass", "nerdctl", "oc", "skopeo"];
+const DASH_P_NEXT: &[&str] =
+    &["docker", "podman", "helm", "mongo", "mongosh", "sshpass", "nerdctl", "oc", "skopeo"];
 /// Programs whose `-a` takes a password.
 const DASH_A: &[&str] = &["redis-cli"];
 /// Programs whose `-w` or `-W` takes one.
@@ -76,7 +89,9 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
     if cut && let (Some(last), Some(spans)) = (argv.last(), out.last_mut()) {
         // What goes on beyond the cut may be a token whose rest nobody sees: its last word goes.
         let bytes = last.bytes();
-        let word = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/' | b'.' | b'%' | b'=');
+        let word = |b: &&u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/' | b'.' | b'%' | b'=')
+        };
         let len = bytes.iter().rev().take_while(word).count();
         if len >= FRAGMENT {
             let mut span = Span::new(bytes.len() - len, bytes.len(), "cut");

@@ -114,10 +114,7 @@ impl Masker {
                 self.taint.learn(span.of(raw.bytes()), span.sort);
             }
         }
-        argv.iter()
-            .zip(plan)
-            .map(|(raw, spans)| self.apply(raw, spans, counts))
-            .collect()
+        argv.iter().zip(plan).map(|(raw, spans)| self.apply(raw, spans, counts)).collect()
     }
 
     fn value(&mut self, raw: &Raw, counts: &mut Counts) -> Raw {

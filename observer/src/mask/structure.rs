@@ -4,17 +4,67 @@ use super::scan::Span;
 
 /// Words that make a key a secret's, whole between separators.
 const WORDS: &[&str] = &[
-    "password", "passwd", "passphrase", "passwort", "pwd", "pw", "pass", "secret", "secrets",
-    "token", "tokens", "apikey", "authtoken", "accesstoken", "refreshtoken", "idtoken",
-    "clientsecret", "secretkey", "privatekey", "accesskey", "signingkey", "encryptionkey",
-    "masterkey", "authkey", "sessionid", "sessid", "sid", "credential", "credentials", "creds",
-    "authorization", "auth", "bearer", "cookie", "jwt", "otp", "pin", "signature", "sig",
-    "connectionstring", "webhook", "dsn", "pat",
+    "password",
+    "passwd",
+    "passphrase",
+    "passwort",
+    "pwd",
+    "pw",
+    "pass",
+    "secret",
+    "secrets",
+    "token",
+    "tokens",
+    "apikey",
+    "authtoken",
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "clientsecret",
+    "secretkey",
+    "privatekey",
+    "accesskey",
+    "signingkey",
+    "encryptionkey",
+    "masterkey",
+    "authkey",
+    "sessionid",
+    "sessid",
+    "sid",
+    "credential",
+    "credentials",
+    "creds",
+    "authorization",
+    "auth",
+    "bearer",
+    "cookie",
+    "jwt",
+    "otp",
+    "pin",
+    "signature",
+    "sig",
+    "connectionstring",
+    "webhook",
+    "dsn",
+    "pat",
 ];
 /// Words that make `key` a secret's when they stand before it.
 const BEFORE_KEY: &[&str] = &[
-    "api", "access", "secret", "private", "auth", "signing", "encryption", "master", "account",
-    "storage", "shared", "license", "deploy", "service", "host",
+    "api",
+    "access",
+    "secret",
+    "private",
+    "auth",
+    "signing",
+    "encryption",
+    "master",
+    "account",
+    "storage",
+    "shared",
+    "license",
+    "deploy",
+    "service",
+    "host",
 ];
 /// Last words that say the value is where a secret is, or of what kind, and not the secret.
 const ABOUT: &[&str] = &[
@@ -23,10 +73,27 @@ const ABOUT: &[&str] = &[
     "issuer", "provider", "method", "mode", "enabled", "limit", "limits", "field", "version",
 ];
 const HEADERS: &[&str] = &[
-    "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key",
-    "apikey", "x-auth-token", "x-auth-key", "x-access-token", "x-amz-security-token",
-    "x-vault-token", "private-token", "x-gitlab-token", "x-goog-api-key", "x-csrf-token",
-    "x-xsrf-token", "ocp-apim-subscription-key", "job-token", "deploy-token", "x-shopify-access-token",
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "apikey",
+    "x-auth-token",
+    "x-auth-key",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-vault-token",
+    "private-token",
+    "x-gitlab-token",
+    "x-goog-api-key",
+    "x-csrf-token",
+    "x-xsrf-token",
+    "ocp-apim-subscription-key",
+    "job-token",
+    "deploy-token",
+    "x-shopify-access-token",
 ];
 /// The longest key that is looked at.
 const KEY: usize = 96;
@@ -139,7 +206,11 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
         }
         _ => {
             let ends = |b: &u8| {
-                b.is_ascii_whitespace() || matches!(b, b'&' | b';' | b'"' | b'\'' | b',' | b'<' | b'>' | b'|' | b')' | b'}' | b'`')
+                b.is_ascii_whitespace()
+                    || matches!(
+                        b,
+                        b'&' | b';' | b'"' | b'\'' | b',' | b'<' | b'>' | b'|' | b')' | b'}' | b'`'
+                    )
             };
             let len = text[start..].iter().take_while(|b| !ends(b)).count();
             (start, start + len)
@@ -152,9 +223,7 @@ fn is_a_value(value: &[u8]) -> bool {
     const PLAIN: &[&[u8]] = &[b"true", b"false", b"null", b"none", b"string", b"yes", b"no"];
     let begins = value.first().copied().unwrap_or(0);
     let variable = begins == b'$' || value.starts_with(b"{{") || value.starts_with(b"%(");
-    !(value.is_empty()
-        || variable
-        || PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain)))
+    !(value.is_empty() || variable || PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain)))
 }
 
 /// A header's value to the end of its line or its quote; a scheme's name stays.

@@ -43,7 +43,8 @@ impl Taint {
     pub(super) fn find(&mut self, text: &[u8], spans: &mut Vec<Span>) {
         if self.dirty {
             let patterns = self.forms.iter().map(|(form, _)| form);
-            let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
+            let builder =
+                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
             self.automaton = builder.ok();
             self.dirty = false;
         }
@@ -112,8 +113,7 @@ fn percent(value: &[u8], upper: bool, space: &str) -> Vec<u8> {
 fn base64(value: &[u8], shift: usize, url: bool) -> Option<Vec<u8>> {
     let mut padded = vec![0; shift];
     padded.extend_from_slice(value);
-    let text =
-        if url { BASE64URL_NOPAD.encode(&padded) } else { BASE64_NOPAD.encode(&padded) };
+    let text = if url { BASE64URL_NOPAD.encode(&padded) } else { BASE64_NOPAD.encode(&padded) };
     let skip = [0, 2, 3].get(shift)?;
     // The last digit shares bits with what follows, unless the value ends on a boundary.
     let drop = usize::from(padded.len() % 3 != 0);

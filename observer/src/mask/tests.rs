@@ -167,10 +167,23 @@ fn ordinary_arguments_come_through_untouched() {
     leaves(&["npm", "install", "left-pad@1.3.0", "--registry", "https://h/npm/"]);
     leaves(&["ssh", "-p", "22", "me@host", "uptime"]);
     leaves(&["mkdir", "-p", "/usr/share/author/tokens.d"]);
-    leaves(&["docker", "run", "-e", "LANG=C.UTF-8", "alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"]);
+    leaves(&[
+        "docker",
+        "run",
+        "-e",
+        "LANG=C.UTF-8",
+        "alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ]);
     leaves(&["x", "--token-file", "/run/secrets/t", "--max-tokens-limit=5", "--keyboard=us"]);
-    leaves(&["x", "password=$PASSWORD", "--password-file=/etc/pw", "id=550e8400-e29b-41d4-a716-446655440000"]);
-    leaves(&["sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg=="]);
+    leaves(&[
+        "x",
+        "password=$PASSWORD",
+        "--password-file=/etc/pw",
+        "id=550e8400-e29b-41d4-a716-446655440000",
+    ]);
+    leaves(&[
+        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+    ]);
     leaves(&["python3", "-c", "import os; print(os.path.join('a', 'b'))"]);
 }
 
