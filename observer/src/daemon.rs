@@ -81,14 +81,16 @@ fn prepare(settings: &Settings) -> Result<Prepared> {
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
     let (host, made) = HostKey::open_or_create(&settings.state)?;
-    if made {
-        eprintln!(
-            "observer: made this host's key in {}: {}",
-            settings.state.display(),
-            host.public().fingerprint()
-        );
+    let print = host.public().fingerprint();
+    let opened = open_ledger(settings, host, run);
+    if made && opened.is_err() {
+        // Nothing is left of a start that came to nothing.
+        let _ = HostKey::forget(&settings.state);
     }
-    let (writer, log) = open_ledger(settings, host, run)?;
+    let (writer, log) = opened?;
+    if made {
+        eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
+    }
     Ok(Prepared { run, mount, policy, kernel, writer, log })
 }
 
@@ -372,8 +374,15 @@ pub fn run(
     let prepared = prepare(settings)?;
     let cgroup = Cgroup::create(&prepared.mount, prepared.run)?;
     let path = cgroup.path().to_owned();
+    let log = prepared.log.clone();
     let begun = begin(prepared, settings, cgroup, Some(argv));
-    let session = begun.inspect_err(|_| drop(std::fs::remove_dir(&path)))?;
+    let session = begun.inspect_err(|_| {
+        let _ = std::fs::remove_dir(&path);
+        let unused = std::fs::metadata(&log).is_ok_and(|meta| meta.len() == 0);
+        if unused {
+            let _ = std::fs::remove_file(&log);
+        }
+    })?;
     let user = user.or_else(User::behind_sudo);
     let mut child = match spawn::spawn(argv, user, &session.cgroup) {
         Ok(child) => child,

@@ -302,7 +302,11 @@ fn candidates(command: &OsStr) -> Result<Vec<CString>, SpawnError> {
         return Ok(vec![c_string(command)?]);
     }
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    env::split_paths(&path).map(|dir| c_string(dir.join(command).as_os_str())).collect()
+    let all: Vec<_> = env::split_paths(&path).map(|dir| dir.join(command)).collect();
+    // Where one is there, the others are not tried: our own search is no call of the agent's.
+    let there: Vec<_> = all.iter().filter(|path| path.is_file()).cloned().collect();
+    let tried = if there.is_empty() { all } else { there };
+    tried.iter().map(|path| c_string(path.as_os_str())).collect()
 }
 
 /// The file that a command names, as the child will look for it.

@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("this kernel has no {0}, which observer needs: please report the kernel's version")]
     Member(String),
     /// A step that failed.
-    #[error("cannot {step}: {source}{}", hint(source.as_ref()))]
+    #[error("cannot {step}{}", hint(source.as_ref()))]
     Step {
         /// What was tried.
         step: String,
@@ -463,7 +463,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    out.lines().next().unwrap_or_default().to_owned()
+    let first = out.lines().next().unwrap_or_default();
+    first.trim_end().trim_end_matches("Verifier output:").trim_end_matches(['.', ' ']).to_owned()
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>

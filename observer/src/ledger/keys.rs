@@ -151,6 +151,13 @@ impl HostKey {
         Ok(key)
     }
 
+    /// Removes a key that was just made and never used.
+    pub fn forget(dir: &Path) -> io::Result<()> {
+        fs::remove_file(dir.join(PRIVATE))?;
+        fs::remove_file(dir.join(PUBLIC))?;
+        fs::remove_dir(dir)
+    }
+
     /// The host's public key.
     pub fn public(&self) -> PublicKey {
         self.0.public()
