@@ -9,8 +9,8 @@ mod offsets;
 mod table;
 
 pub use event::{
-    ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
-    NetEvent, ResultEvent, UnknownKind, exec_flag, net_op, verdict,
+    ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
+    ResultEvent, UnknownKind, exec_flag, net_op, verdict,
 };
 pub use offsets::Offsets;
 pub use table::{

@@ -166,8 +166,7 @@ mod tests {
 
     #[test]
     fn an_exec_comes_apart_as_it_was_put_together() {
-        let bytes =
-            exec_bytes([b"ls\0bin\0", b"tmp\0", b"/bin/ls\0", b"", b"ls\0-l\0\0"]);
+        let bytes = exec_bytes([b"ls\0bin\0", b"tmp\0", b"/bin/ls\0", b"", b"ls\0-l\0\0"]);
         let Ok(Event::Exec { event, path, cwd, filename, interp, argv }) = decode(&bytes) else {
             panic!("{:?}", decode(&bytes));
         };

@@ -5,9 +5,16 @@
 //! ARCHITECTURE.md for the map and the invariants.
 
 pub mod assemble;
+pub mod cgroup;
+pub mod clock;
+pub mod daemon;
 pub mod decode;
 pub mod kernel;
 pub mod ledger;
 pub mod mask;
 pub mod model;
+pub mod pipeline;
 pub mod policy;
+mod rescue;
+mod signals;
+pub mod spawn;

@@ -58,12 +58,10 @@ impl Assembler {
                 },
             }),
         };
-        self.remember(event.exec, Known {
-            call: call.id,
-            path,
-            began: event.header.time,
-            over: denied,
-        });
+        self.remember(
+            event.exec,
+            Known { call: call.id, path, began: event.header.time, over: denied },
+        );
         if event.flags & exec_flag::ARGV_CUT != 0 && !denied {
             let kept = argv.len() as u64;
             self.wait_for_rest(event.exec, Waiting::new(call, kept, event.argv_seen, names), out);

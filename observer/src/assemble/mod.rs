@@ -12,8 +12,8 @@ use ring::digest;
 
 use crate::decode::Event;
 use crate::model::{
-    Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp,
-    Status, Verdict,
+    Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp, Status,
+    Verdict,
 };
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
@@ -33,7 +33,7 @@ pub trait Names {
 }
 
 /// A keyed hash under way.
-pub trait Fingerprint {
+pub trait Fingerprint: Send {
     /// Adds bytes.
     fn update(&mut self, bytes: &[u8]);
     /// The hash, in hex.

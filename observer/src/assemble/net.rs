@@ -41,8 +41,7 @@ impl Assembler {
             // The hook stands before the call's end: a datagram has no answer to wait for.
             Some((Status::Unknown, Reason::Unseen("attempted; its end is not watched")))
         };
-        let outcome =
-            outcome.map(|(status, reason)| Outcome { status, reason, duration_ns: None });
+        let outcome = outcome.map(|(status, reason)| Outcome { status, reason, duration_ns: None });
         let call = Call {
             id: self.call_id(),
             at: self.stamp(event.header.time),

@@ -121,7 +121,8 @@ fn a_connect_names_the_exec_that_caused_it_and_has_a_result() {
 fn an_exec_in_the_same_process_ends_the_one_before() {
     let mut second = exec(20, 1, 2);
     second.flags = exec_flag::REPLACED;
-    let out = run(&[as_event(exec(10, 0, 1), b"sh\0"), as_event(second, b"ls\0"), exit(30, 2, 256)]);
+    let out =
+        run(&[as_event(exec(10, 0, 1), b"sh\0"), as_event(second, b"ls\0"), exit(30, 2, 256)]);
     assert_eq!(result(&out[1]).call, call(&out[0]).id);
     assert_eq!(result(&out[1]).outcome.status, Status::Ok);
     assert_eq!(result(&out[3]).outcome.reason, Reason::Exit(1));

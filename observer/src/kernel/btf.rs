@@ -111,9 +111,10 @@ impl Types {
         if let Some(found) = members.iter().find(|m| m.name == member) {
             return Some(found.bit_offset);
         }
-        members.iter().filter(|m| m.name.is_empty() && depth > 0).find_map(|m| {
-            self.find(m.type_id, member, depth - 1)?.checked_add(m.bit_offset)
-        })
+        members
+            .iter()
+            .filter(|m| m.name.is_empty() && depth > 0)
+            .find_map(|m| self.find(m.type_id, member, depth - 1)?.checked_add(m.bit_offset))
     }
 
     /// Whether the kernel has this function.
@@ -125,11 +126,11 @@ impl Types {
 /// Bytes that follow a type of this kind.
 fn trailing(kind: u32, vlen: usize) -> Result<usize, BtfError> {
     Ok(match kind {
-        1 | 14 | 17 => 4,                          // INT, VAR, DECL_TAG
-        2 | 7..=12 | 16 | 18 => 0,                 // PTR, FWD … FUNC, FLOAT, TYPE_TAG
-        3 => 12,                                   // ARRAY
+        1 | 14 | 17 => 4,                                // INT, VAR, DECL_TAG
+        2 | 7..=12 | 16 | 18 => 0,                       // PTR, FWD … FUNC, FLOAT, TYPE_TAG
+        3 => 12,                                         // ARRAY
         KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * vlen, // DATASEC, ENUM64
-        6 | 13 => 8 * vlen,                        // ENUM, FUNC_PROTO
+        6 | 13 => 8 * vlen,                              // ENUM, FUNC_PROTO
         _ => return Err(BtfError("a kind of type that this reader does not know")),
     })
 }

@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, FExit, Lsm, ProgramError,
-    TracePoint,
+    ProgramFd, TracePoint,
 };
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use observer_common::{
@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("this kernel has no {0}, which observer needs: please report the kernel's version")]
     Member(String),
     /// A step that failed.
-    #[error("cannot {step}: {source}{}", hint(source.as_ref()))]
+    #[error("cannot {step}{}", hint(source.as_ref()))]
     Step {
         /// What was tried.
         step: String,
@@ -109,7 +109,7 @@ pub struct Kernel {
     capabilities: Capabilities,
     labels: HashMap<MapData, u32, Label>,
     cgroups: HashMap<MapData, u64, u32>,
-    counters: PerCpuArray<MapData, Counters>,
+    counters: Option<PerCpuArray<MapData, Counters>>,
     live: PerCpuArray<MapData, i64>,
     guard: Option<Guard>,
     links: Vec<FdLink>,
@@ -147,7 +147,7 @@ impl Kernel {
         let mut kernel = Self {
             labels: take(&mut ebpf, "LABELS")?,
             cgroups: take(&mut ebpf, "CGROUPS")?,
-            counters: take(&mut ebpf, "COUNTERS")?,
+            counters: Some(take(&mut ebpf, "COUNTERS")?),
             live: take(&mut ebpf, "LIVE")?,
             ebpf,
             capabilities,
@@ -161,11 +161,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    fn write_tables(
-        &mut self,
-        t: &Tables,
-        programs: &[tables::Program],
-    ) -> Result<(), LoadError> {
+    fn write_tables(&mut self, t: &Tables, programs: &[tables::Program]) -> Result<(), LoadError> {
         let what = "write the policy's tables";
         let mut prefixes: LpmTrie<MapData, [u8; 16], u32> = take(&mut self.ebpf, "PREFIXES")?;
         for p in &t.prefixes {
@@ -229,16 +225,13 @@ impl Kernel {
         Ok(slots.iter().sum::<i64>() + self.adopted)
     }
 
-    /// Every CPU's counts.
-    pub fn counters(&self) -> Result<Vec<Counters>, LoadError> {
-        let slots = self.counters.get(&0, 0).step("read the counts of events")?;
-        Ok(slots.iter().copied().collect())
-    }
-
-    /// Events that the kernel kept from the programs themselves, since one was running already:
-    /// the sum of their `recursion_misses`.
-    pub fn missed(&self) -> u64 {
-        super::probe::missed(self.ebpf.programs().filter_map(|(_, program)| program.fd().ok()))
+    /// The counts of what was told and what was lost, once.
+    pub fn meters(&mut self) -> Result<Meters, LoadError> {
+        let missing = || std::io::Error::other("it was taken");
+        let counters = self.counters.take().ok_or_else(missing).step("use map COUNTERS")?;
+        let fds = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        let programs: Result<Vec<_>, _> = fds.map(|fd| fd.try_clone()).collect();
+        Ok(Meters { counters, programs: programs.step("hold the programs")? })
     }
 
     /// Attaches everything, the socket hooks to `cgroup`, pinned under the run's name where
@@ -247,10 +240,12 @@ impl Kernel {
         &mut self,
         run: RunId,
         cgroup: BorrowedFd<'_>,
+        cgroup_id: u64,
         pinned: bool,
     ) -> Result<(), LoadError> {
         if pinned {
-            let guard = Guard::create(run).step("make a place for pins under /sys/fs/bpf")?;
+            let guard =
+                Guard::create(run, cgroup_id).step("make a place for pins under /sys/fs/bpf")?;
             self.guard = Some(guard);
         }
         let attached = self.attach_all(cgroup);
@@ -335,6 +330,12 @@ impl Kernel {
         Ok(())
     }
 
+    /// Leaves the pins, and with them the rules in force, when this process ends.
+    pub fn leave_guard(&mut self) -> Option<Guard> {
+        self.links.clear();
+        self.guard.take()
+    }
+
     /// Detaches everything and removes the pins.
     pub fn detach(&mut self) {
         if let Some(guard) = self.guard.take()
@@ -343,6 +344,34 @@ impl Kernel {
             eprintln!("observer: cannot remove the pins at {}: {error}", guard.path.display());
         }
         self.links.clear();
+    }
+}
+
+/// What was told, and what was lost, as the kernel side counts it.
+pub struct Meters {
+    counters: PerCpuArray<MapData, Counters>,
+    programs: Vec<ProgramFd>,
+}
+
+impl Meters {
+    /// The sums over all CPUs.
+    pub fn counters(&self) -> Result<Counters, LoadError> {
+        let slots = self.counters.get(&0, 0).step("read the counts of events")?;
+        Ok(slots.iter().fold(Counters::default(), |sum, one| Counters {
+            events: sum.events + one.events,
+            control: sum.control + one.control,
+            events_lost: sum.events_lost + one.events_lost,
+            control_lost: sum.control_lost + one.control_lost,
+            labels_lost: sum.labels_lost + one.labels_lost,
+            scratch_busy: sum.scratch_busy + one.scratch_busy,
+            flows_lost: sum.flows_lost + one.flows_lost,
+            ids: sum.ids + one.ids,
+        }))
+    }
+
+    /// Runs that the kernel left out since the program was running on that CPU already.
+    pub fn missed(&self) -> u64 {
+        super::probe::missed(self.programs.iter())
     }
 }
 
@@ -434,7 +463,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    out.lines().next().unwrap_or_default().to_owned()
+    let first = out.lines().next().unwrap_or_default();
+    first.trim_end().trim_end_matches("Verifier output:").trim_end_matches(['.', ' ']).to_owned()
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>

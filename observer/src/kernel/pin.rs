@@ -1,6 +1,6 @@
 //! Pins: what keeps the deny rules in force when observer is killed, and who clears them away.
 //!
-//! A run's links are pinned in `<bpffs>/observer/v<ABI>/<run>/`. They go when the run ends; after
+//! A run's links are pinned in `<bpffs>/observer/v<ABI>/<run>_<cgroup id>/`. They go when the run ends; after
 //! a `kill -9` they stay, and the next start removes those whose cgroup is empty or gone.
 
 use std::fs;
@@ -19,17 +19,20 @@ const BPFFS: &str = "/sys/fs/bpf";
 pub struct Guard {
     /// The run.
     pub run: RunId,
+    /// Its cgroup's id: part of the place's name, since a bpf filesystem
+    /// holds no notes (and no name with a dot).
+    pub cgroup_id: u64,
     /// Where its pins stand.
     pub path: PathBuf,
 }
 
 impl Guard {
     /// The place of a run's pins, made and empty.
-    pub(super) fn create(run: RunId) -> io::Result<Self> {
+    pub(super) fn create(run: RunId, cgroup_id: u64) -> io::Result<Self> {
         mount()?;
-        let path = root().join(run.to_string());
+        let path = root().join(format!("{run}_{cgroup_id}"));
         fs::create_dir_all(&path)?;
-        Ok(Self { run, path })
+        Ok(Self { run, cgroup_id, path })
     }
 
     /// Removes the pins, and with them the links that nothing else holds.
@@ -64,8 +67,9 @@ pub fn guards() -> Vec<Guard> {
     entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let run = path.file_name()?.to_str()?.parse().ok()?;
-            Some(Guard { run, path })
+            let (run, cgroup_id) = path.file_name()?.to_str()?.split_once('_')?;
+            let (run, cgroup_id) = (run.parse().ok()?, cgroup_id.parse().ok()?);
+            Some(Guard { run, cgroup_id, path })
         })
         .collect()
 }

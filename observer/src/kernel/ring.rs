@@ -16,6 +16,10 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each event stands in `bytes`, and when it happened.
     index: Vec<(u64, u32, u32)>,
+    /// How many came through the payload ring.
+    pub events: u64,
+    /// How many came through the control ring.
+    pub control: u64,
 }
 
 impl Batch {
@@ -31,9 +35,9 @@ impl Batch {
 
     /// The events, each as its bytes.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        self.index.iter().filter_map(|&(_, at, len)| {
-            self.bytes.get(at as usize..at as usize + len as usize)
-        })
+        self.index
+            .iter()
+            .filter_map(|&(_, at, len)| self.bytes.get(at as usize..at as usize + len as usize))
     }
 
     fn push(&mut self, event: &[u8]) {
@@ -69,13 +73,19 @@ impl Rings {
         let mut batch = Batch::default();
         while batch.bytes.len() < BATCH {
             match self.control.next() {
-                Some(item) => batch.push(&item),
+                Some(item) => {
+                    batch.push(&item);
+                    batch.control += 1;
+                }
                 None => break,
             }
         }
         while batch.bytes.len() < BATCH {
             match self.events.next() {
-                Some(item) => batch.push(&item),
+                Some(item) => {
+                    batch.push(&item);
+                    batch.events += 1;
+                }
                 None => break,
             }
         }

@@ -45,11 +45,7 @@ pub(super) fn wire(decision: compile::Decision) -> Decision {
 /// The entries of the port map.
 pub(super) fn ports(tables: &Tables) -> impl Iterator<Item = (PortKey, Decision)> + '_ {
     tables.ports.iter().map(|entry| {
-        let key = PortKey {
-            set: entry.set,
-            port: entry.port,
-            protocol: u32::from(entry.protocol),
-        };
+        let key = PortKey { set: entry.set, port: entry.port, protocol: u32::from(entry.protocol) };
         (key, wire(entry.decision))
     })
 }

@@ -1,0 +1,151 @@
+//! `observer doctor`: what this host can do, what stands in for what it can't, and what that
+//! costs.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use observer::cgroup::Mount;
+use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options};
+use serde_json::json;
+
+#[derive(clap::Args)]
+#[command(after_help = "Exit 0: observer can run here. 1: it can't, and what to do stands there.")]
+pub(crate) struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+struct Finding {
+    what: &'static str,
+    state: State,
+    why: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Fallback,
+    Uncovered,
+    Bad,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Fallback => "fallback",
+            Self::Uncovered => "uncovered",
+            Self::Bad => "missing",
+        }
+    }
+}
+
+pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
+    let findings = look();
+    let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    if args.json {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|f| json!({ "what": f.what, "state": f.state.word(), "why": f.why }))
+            .collect();
+        println!("{}", json!({ "findings": list, "can_run": !bad }));
+    } else {
+        for finding in &findings {
+            println!("{:<9}  {:<22} {}", finding.state.word(), finding.what, finding.why);
+        }
+        println!(
+            "\n{}",
+            if bad { "observer can't run here yet." } else { "observer can run here." }
+        );
+    }
+    Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn look() -> Vec<Finding> {
+    let mut out = vec![];
+    let mut say = |what, state, why: String| out.push(Finding { what, state, why });
+    let uname = rustix::system::uname();
+    say("kernel", State::Good, uname.release().to_string_lossy().into_owned());
+    let root = rustix::process::geteuid().is_root();
+    match root {
+        true => say("root", State::Good, "uid 0".into()),
+        false => {
+            say("root", State::Bad, "run it with sudo: programs are attached to the kernel".into())
+        }
+    }
+    match Mount::find() {
+        Ok(mount) => say("cgroup v2", State::Good, mount.path().display().to_string()),
+        Err(error) => say("cgroup v2", State::Bad, error.to_string()),
+    }
+    if !root {
+        return out;
+    }
+    let kernel = match Kernel::load(&Options { tables: None, no_trampolines: false }) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            let first = error.lines().next().unwrap_or_default().to_owned();
+            say("programs", State::Bad, first);
+            return out;
+        }
+    };
+    say("BTF", State::Good, "/sys/kernel/btf/vmlinux".into());
+    say("exec", State::Good, "tp_btf/sched_process_exec".into());
+    say(
+        "connect, send, bind",
+        State::Good,
+        "cgroup/connect, sendmsg, bind, for IPv4 and IPv6".into(),
+    );
+    say("connect results", State::Good, "tp_btf/inet_sock_set_state".into());
+    let found = kernel.capabilities();
+    let reason = |why: &Option<String>| why.clone().unwrap_or_default();
+    match found.exec_denial {
+        ExecDenial::Lsm => say("exec denial", State::Good, "lsm/bprm_check_security: EPERM".into()),
+        ExecDenial::Kill => say(
+            "exec denial",
+            State::Fallback,
+            format!(
+                "SIGKILL before the first instruction; a script's path is judged as it was written, and \
+             a script that bears the name of a denied path is denied (no LSM: {})",
+                reason(&found.no_lsm)
+            ),
+        ),
+    }
+    match found.exec_exit {
+        ExecExit::Fexit => say("exec failures", State::Good, "fexit on execve and execveat".into()),
+        ExecExit::Tracepoint => say(
+            "exec failures",
+            State::Fallback,
+            format!(
+                "syscall tracepoints, while a run lasts: each syscall of the host costs some 60 ns more \
+             (no fexit: {})",
+                reason(&found.no_fexit)
+            ),
+        ),
+    }
+    if !found.uring_results {
+        say(
+            "io_uring results",
+            State::Uncovered,
+            "a connect through io_uring is held and recorded; one that fails at once has no result"
+                .into(),
+        );
+    }
+    for what in ["unix sockets", "packet sockets", "vsock"] {
+        say(what, State::Uncovered, "this version has no hook for them".into());
+    }
+    for guard in kernel::guards() {
+        say(
+            "guard",
+            State::Fallback,
+            format!(
+                "run {}: its rules are in force without a recorder ({})",
+                guard.run,
+                guard.path.display()
+            ),
+        );
+    }
+    out
+}

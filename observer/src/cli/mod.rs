@@ -1,0 +1,116 @@
+//! The commands.
+
+mod attach;
+mod doctor;
+mod key;
+mod policy;
+mod run;
+mod selfcheck;
+mod tail;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use observer::daemon;
+
+/// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
+/// seen from outside of it, masked, signed, in a file that it can't reach.
+#[derive(Parser)]
+#[command(name = "observer", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  observer run --name coder -- claude              record an agent from its first exec
+  observer run --policy policy.toml -- ./agent.sh  and hold it to a policy
+  observer attach --pid 4711                       record what runs already
+  observer tail -f                                 read along
+  observer verify                                  is the record whole, and ours?
+
+Exit codes: 0 fine; 1 the answer is no; 2 usage or environment. `run` returns the agent's own.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command as an observed agent
+    Run(run::RunArgs),
+    /// Observe what runs in a cgroup already
+    Attach(attach::AttachArgs),
+    /// Show records as they are read by people
+    Tail(tail::TailArgs),
+    /// Check that a ledger holds
+    Verify(verify::VerifyArgs),
+    /// Check policies
+    Policy(policy::PolicyArgs),
+    /// Show this host's key
+    Key(key::KeyArgs),
+    /// Say what this host can do for observer
+    Doctor(doctor::DoctorArgs),
+    /// Try everything on a decoy, and read the record of it
+    Selfcheck(selfcheck::SelfcheckArgs),
+}
+
+/// Does what was asked.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Attach(args) => attach::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Selfcheck(args) => selfcheck::run(args),
+    }
+}
+
+/// What `run` and `attach` share.
+#[derive(clap::Args)]
+struct Recording {
+    /// The policy that is held; without it /etc/observer/policy.toml where that is there
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The ledger [default: /var/log/observer/ledger.jsonl]
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Where this host's key is
+    #[arg(long, value_name = "DIR", default_value = daemon::STATE)]
+    state_dir: PathBuf,
+    /// What becomes of the agent while the ledger can't be written
+    #[arg(long, value_enum, default_value_t = OnLedgerError::GoOn)]
+    on_ledger_error: OnLedgerError,
+    /// Leave out LSM and fexit programs, so that what stands in for them is used
+    #[arg(long, hide = true)]
+    no_trampolines: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum OnLedgerError {
+    /// It goes on; what could not be kept is counted and recorded later
+    GoOn,
+    /// It is stopped until the ledger can be written again
+    Freeze,
+}
+
+impl Recording {
+    fn settings(self, name: String) -> daemon::Settings {
+        daemon::Settings {
+            name,
+            policy: self.policy,
+            log: self.log,
+            state: self.state_dir,
+            freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
+            no_trampolines: self.no_trampolines,
+        }
+    }
+}
+
+/// An exit code as the system has it.
+fn code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+}

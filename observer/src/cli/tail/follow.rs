@@ -1,0 +1,90 @@
+//! Following a file that grows: woken by inotify, through truncation and replacement.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use observer::ledger::Verifier;
+use rustix::fs::inotify;
+
+/// Lines of a file, as they come.
+pub(super) struct Follower {
+    path: PathBuf,
+    file: File,
+    watch: OwnedFd,
+    buffer: Vec<u8>,
+    /// Inside a line that is too long to be a record: its rest is left out.
+    skipping: bool,
+}
+
+impl Follower {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let events = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::DELETE;
+        // The directory: it tells of writes to the file, and of another one in its place.
+        inotify::add_watch(&watch, dir.unwrap_or(Path::new(".")), events)?;
+        let file = File::open(path)?;
+        Ok(Self { path: path.to_owned(), file, watch, buffer: vec![], skipping: false })
+    }
+
+    /// The next line. None before it waits: time to flush.
+    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if let Some(line) = self.take() {
+            return Ok(Some(line));
+        }
+        if self.fill()? || self.begin_anew()? {
+            return Ok(self.take());
+        }
+        let mut events = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.watch, &mut events);
+        match reader.next() {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let end = self.buffer.iter().position(|&b| b == b'\n');
+        let Some(end) = end else {
+            if self.buffer.len() > Verifier::LINE {
+                self.buffer.clear();
+                return (!std::mem::replace(&mut self.skipping, true)).then(Vec::new);
+            }
+            return None;
+        };
+        let line: Vec<u8> = self.buffer.drain(..=end).take(end).collect();
+        if std::mem::take(&mut self.skipping) { self.take() } else { Some(line) }
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut piece = vec![0; Verifier::LINE];
+        let n = self.file.read(&mut piece)?;
+        self.buffer.extend_from_slice(piece.get(..n).unwrap_or_default());
+        Ok(n > 0)
+    }
+
+    /// Begins with the file that stands at the path now, if it is another one or was cut.
+    fn begin_anew(&mut self) -> io::Result<bool> {
+        let at = self.file.stream_position()?;
+        if self.file.metadata()?.len() < at {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.buffer.clear();
+            return Ok(true);
+        }
+        let Ok(there) = std::fs::metadata(&self.path) else { return Ok(false) };
+        let open = self.file.metadata()?;
+        if (there.dev(), there.ino()) == (open.dev(), open.ino()) {
+            return Ok(false);
+        }
+        self.file = File::open(&self.path)?;
+        self.buffer.clear();
+        Ok(true)
+    }
+}

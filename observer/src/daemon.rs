@@ -1,0 +1,514 @@
+//! A run from its beginning to its end: the only place that starts and stops things.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use data_encoding::HEXLOWER;
+use ring::digest;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cgroup::{Cgroup, Mount};
+use crate::clock;
+use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
+use crate::ledger::{Entry, HostKey, OpenError, RunStart, Writer};
+use crate::mask::{MaskKey, Masker};
+use crate::model::{Raw, RunId};
+use crate::pipeline::{Hooks, Pipeline, Setup, Summary};
+use crate::policy::Policy;
+use crate::signals::Signals;
+use crate::spawn::{self, Child, Ended, User};
+
+/// The default ledger.
+pub const LOG: &str = "/var/log/observer/ledger.jsonl";
+/// The default place of the host's key.
+pub const STATE: &str = "/var/lib/observer";
+/// The policy that is used where none is named and this one is there.
+pub const POLICY: &str = "/etc/observer/policy.toml";
+/// How often escaped processes are counted while they alone keep a run open.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
+
+/// What a run is to be.
+pub struct Settings {
+    /// The agent's name.
+    pub name: String,
+    /// The policy's file.
+    pub policy: Option<PathBuf>,
+    /// The ledger's file; none for the default, or one of the run's own where that is in use.
+    pub log: Option<PathBuf>,
+    /// Where the host's key is.
+    pub state: PathBuf,
+    /// Whether the agent is stopped while the ledger can't be written.
+    pub freeze: bool,
+    /// Leave out trampolines.
+    pub no_trampolines: bool,
+}
+
+/// A run that is ready to begin: all that can fail before it has been tried.
+struct Prepared {
+    run: RunId,
+    mount: Mount,
+    policy: Option<Policy>,
+    kernel: Kernel,
+    writer: Writer,
+    log: PathBuf,
+}
+
+/// What an observed command came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What `observer run` returns.
+    pub code: i32,
+    /// What was seen and kept.
+    pub summary: Summary,
+}
+
+fn prepare(settings: &Settings) -> Result<Prepared> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("observer must be root: it attaches programs to the kernel; try `sudo observer …`");
+    }
+    let policy = load_policy(settings.policy.as_deref())?;
+    let mount = Mount::find()?;
+    clear_stale(&mount);
+    let tables = policy.as_ref().map(Policy::tables);
+    let options = Options { tables, no_trampolines: settings.no_trampolines };
+    let kernel = Kernel::load(&options)?;
+    let run = RunId::generate();
+    let (host, made) = HostKey::open_or_create(&settings.state)?;
+    let print = host.public().fingerprint();
+    let opened = open_ledger(settings, host, run);
+    if made && opened.is_err() {
+        // Nothing is left of a start that came to nothing.
+        let _ = HostKey::forget(&settings.state);
+    }
+    let (writer, log) = opened?;
+    if made {
+        eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
+    }
+    Ok(Prepared { run, mount, policy, kernel, writer, log })
+}
+
+fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
+    let path = match path {
+        Some(path) => path,
+        None if Path::new(POLICY).exists() => Path::new(POLICY),
+        None => return Ok(None),
+    };
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
+    match Policy::parse(&text) {
+        Ok(policy) => Ok(Some(policy)),
+        Err(problems) => {
+            let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            bail!("the policy {} does not hold:\n{}", path.display(), list.join("\n"))
+        }
+    }
+}
+
+fn open_ledger(settings: &Settings, host: HostKey, run: RunId) -> Result<(Writer, PathBuf)> {
+    let path = settings.log.clone().unwrap_or_else(|| LOG.into());
+    let (writer, opened) = match Writer::open(&path, host) {
+        Err(OpenError::Locked(_)) if settings.log.is_none() => {
+            // Another run writes the default ledger: this one gets its own beside it.
+            let own = path.with_file_name(format!("ledger-{run}.jsonl"));
+            eprintln!("observer: {} is in use: writing {}", path.display(), own.display());
+            let (host, _) = HostKey::open_or_create(&settings.state)?;
+            return Ok((Writer::open(&own, host)?.0, own));
+        }
+        opened => opened?,
+    };
+    if let Some(torn) = opened.torn {
+        eprintln!("observer: the ledger's last line was torn: moved to {}", torn.display());
+    }
+    Ok((writer, path))
+}
+
+/// Takes away what a killed observer left, where its run is over; what still guards a living
+/// agent stays, and is said.
+fn clear_stale(mount: &Mount) {
+    let living = |id: u64| {
+        let path = mount.path_of_id(id).unwrap_or_default();
+        let path =
+            mount.path().join(OsString::from_vec(path.get(1..).unwrap_or_default().to_vec()));
+        mount.path_of_id(id).is_some() && Cgroup::open(mount, &path).is_ok_and(|c| c.populated())
+    };
+    let (_, failed) = kernel::remove_stale(|guard| !living(guard.cgroup_id));
+    for (guard, error) in failed {
+        eprintln!("observer: cannot remove {}: {error}", guard.path.display());
+    }
+    for guard in kernel::guards().into_iter().filter(|guard| living(guard.cgroup_id)) {
+        let held = mount.path_of_id(guard.cgroup_id).unwrap_or_default();
+        let held = String::from_utf8_lossy(&held).into_owned();
+        eprintln!(
+            "observer: run {} in {held} lives on without its recorder, under its rules",
+            guard.run
+        );
+    }
+    let ours = std::fs::read_dir(mount.path().join("observer"));
+    for entry in ours.into_iter().flatten().flatten() {
+        // rmdir takes an empty cgroup alone; a busy one stays as it is. A run that another
+        // observer is about to begin is younger than a minute.
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if age.is_some_and(|age| age > Duration::from_secs(60)) {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// What the pipeline's finds change here.
+struct Reactions {
+    kernel: Arc<Mutex<Kernel>>,
+    mount: Mount,
+    cgroup: Option<PathBuf>,
+    followed: Vec<u64>,
+}
+
+impl Hooks for Reactions {
+    fn follow(&mut self, cgroup: u64) -> bool {
+        if self.followed.contains(&cgroup) {
+            return true;
+        }
+        let Ok(dir) = self.mount.open_id(cgroup) else { return false };
+        let Ok(mut kernel) = self.kernel.lock() else { return false };
+        match kernel.attach_sockets(dir.as_fd(), &format!("-{cgroup}")) {
+            Ok(()) => {
+                self.followed.push(cgroup);
+                true
+            }
+            Err(error) => {
+                eprintln!("observer: a process escaped, and its sockets can't be held: {error}");
+                false
+            }
+        }
+    }
+
+    fn ledger(&mut self, works: bool) {
+        if let Some(cgroup) = &self.cgroup {
+            let frozen = if works { "0" } else { "1" };
+            let _ = std::fs::write(cgroup.join("cgroup.freeze"), frozen);
+        }
+    }
+}
+
+/// A run under way.
+struct Session {
+    run: RunId,
+    cgroup: Cgroup,
+    kernel: Arc<Mutex<Kernel>>,
+    pipeline: Pipeline,
+    guarded: bool,
+}
+
+fn begin(
+    prepared: Prepared,
+    settings: &Settings,
+    cgroup: Cgroup,
+    command: Option<&[OsString]>,
+) -> Result<Session> {
+    let Prepared { run, mount, policy, mut kernel, mut writer, log } = prepared;
+    let guarded = policy.is_some();
+    kernel.add_cgroup(cgroup.id())?;
+    kernel.attach(run, cgroup.dir(), cgroup.id(), guarded)?;
+    if command.is_none() {
+        adopt(&mut kernel, &cgroup)?;
+    }
+    let key = MaskKey::generate().context("the system has no randomness for a key")?;
+    let mut masker = Masker::new(key);
+    let hash = |policy: &Policy| HEXLOWER.encode(&policy.tables().sha256);
+    let sha256 = policy.as_ref().map(hash);
+    writer.admit(run, &settings.name, sha256.clone())?;
+    writer.append(Entry::ObserverStart {
+        at: clock::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        boot_id: clock::boot_id(),
+    });
+    let raw = |arg: &OsString| Raw::from(arg.as_bytes());
+    writer.append(Entry::RunStart(RunStart {
+        run,
+        at: clock::now(),
+        agent: settings.name.clone(),
+        started_by: started_by(),
+        cgroup: cgroup.relative().to_string_lossy().into_owned(),
+        command: command.map(|argv| masker.command(&argv.iter().map(raw).collect::<Vec<_>>())),
+        exe_sha256: command.and_then(|argv| argv.first()).and_then(|exe| hash_of(exe)),
+        policy: sha256,
+        attached: command.is_none(),
+        enforcement: kernel.capabilities().words(),
+    }));
+    coverage(run, kernel.capabilities(), &mut writer);
+    // Nothing of the agent runs before its run stands in the ledger.
+    writer.commit().with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    let rings = kernel.rings()?;
+    let meters = kernel.meters()?;
+    let kernel = Arc::new(Mutex::new(kernel));
+    let reactions = Reactions {
+        kernel: Arc::clone(&kernel),
+        mount: mount.clone(),
+        cgroup: settings.freeze.then(|| cgroup.path().to_owned()),
+        followed: vec![],
+    };
+    let rules = policy.iter().flat_map(|p| p.tables().rules.iter().map(|rule| rule.id.clone()));
+    let pipeline = Pipeline::start(Setup {
+        run,
+        rings,
+        meters,
+        writer,
+        masker,
+        mount,
+        rules: rules.collect(),
+        hooks: Box::new(reactions),
+    })?;
+    Ok(Session { run, cgroup, kernel, pipeline, guarded })
+}
+
+/// Labels what runs in a cgroup already, and what it forks meanwhile.
+fn adopt(kernel: &mut Kernel, cgroup: &Cgroup) -> Result<()> {
+    for id in cgroup.descendants() {
+        kernel.add_cgroup(id)?;
+    }
+    // A fork between the list and the label is labelled by the fork's own hook, by its cgroup.
+    for pid in cgroup.tasks() {
+        kernel.label(pid)?;
+    }
+    Ok(())
+}
+
+fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
+    let mut say = |what: &str, covered: bool, why: String| {
+        let what = what.to_owned();
+        writer.append(Entry::Coverage { run, at: clock::now(), what, covered, why });
+    };
+    if found.exec_denial == ExecDenial::Kill {
+        let why = "no LSM hook here: a denied program is killed before its first instruction, and \
+                   a script's path is judged as it was written";
+        say("exec.denial", true, why.to_owned());
+    }
+    if found.exec_exit == ExecExit::Tracepoint {
+        let why = "no trampolines here: a failed exec of a 32-bit process is not seen";
+        say("exec.failure.compat", false, why.to_owned());
+        say(
+            "connect.failure.io_uring",
+            false,
+            "a connect through io_uring that fails before it is on its way has no result"
+                .to_owned(),
+        );
+    }
+    for what in ["unix sockets", "packet sockets", "vsock"] {
+        say(what, false, "this version has no hook for them".to_owned());
+    }
+}
+
+fn started_by() -> u32 {
+    let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    sudo.unwrap_or_else(|| rustix::process::getuid().as_raw())
+}
+
+/// SHA-256 of the file that a command names.
+fn hash_of(command: &OsString) -> Option<String> {
+    let mut file = std::fs::File::open(spawn::resolve(command)?).ok()?;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Some(HEXLOWER.encode(hash.finish().as_ref())),
+            Ok(n) => hash.update(buffer.get(..n)?),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+impl Session {
+    fn live(&self) -> i64 {
+        self.kernel.lock().ok().and_then(|kernel| kernel.live().ok()).unwrap_or(0)
+    }
+
+    /// Ends the run. Where processes of it live on under rules, the rules stay in force.
+    fn end(self, why: String, exit: Option<i32>, leave: bool) -> Summary {
+        let living = self.cgroup.populated();
+        if let Ok(mut kernel) = self.kernel.lock() {
+            if living && leave && self.guarded {
+                if let Some(guard) = kernel.leave_guard() {
+                    eprintln!(
+                        "observer: {} keeps its deny rules in force for what still runs there; \
+                         the next observer clears them away when it is empty",
+                        guard.path.display()
+                    );
+                }
+            } else {
+                kernel.detach();
+            }
+        }
+        let summary =
+            self.pipeline.finish(Entry::RunEnd { run: self.run, at: clock::now(), why, exit });
+        if !living {
+            // Its own, not one that was attached to.
+            if self.cgroup.relative().starts_with("/observer")
+                && let Err(error) = self.cgroup.remove()
+            {
+                eprintln!("observer: {error}");
+            }
+        }
+        if !summary.written {
+            eprintln!("observer: THE LEDGER IS NOT WHOLE: its last records could not be written");
+        }
+        summary
+    }
+}
+
+/// Runs a command as an observed agent, to its end and that of all it leaves running.
+pub fn run(
+    settings: &Settings,
+    argv: &[OsString],
+    user: Option<User>,
+    kill: bool,
+) -> Result<Outcome> {
+    let signals = Signals::take()?;
+    let prepared = prepare(settings)?;
+    let cgroup = Cgroup::create(&prepared.mount, prepared.run)?;
+    let path = cgroup.path().to_owned();
+    let log = prepared.log.clone();
+    let begun = begin(prepared, settings, cgroup, Some(argv));
+    let session = begun.inspect_err(|_| {
+        let _ = std::fs::remove_dir(&path);
+        let unused = std::fs::metadata(&log).is_ok_and(|meta| meta.len() == 0);
+        if unused {
+            let _ = std::fs::remove_file(&log);
+        }
+    })?;
+    let user = user.or_else(User::behind_sudo);
+    let mut child = match spawn::spawn(argv, user, &session.cgroup) {
+        Ok(child) => child,
+        Err(error) => {
+            session.end(format!("the command could not be started: {error}"), Some(126), false);
+            return Err(error.into());
+        }
+    };
+    if let Err(error) = child.open_gate()? {
+        let name = argv.first().map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
+        eprintln!("observer: cannot run {}: {error}", name.escape_debug());
+    }
+    watch(session, &signals, &child, kill)
+}
+
+fn watch(session: Session, signals: &Signals, child: &Child, kill: bool) -> Result<Outcome> {
+    let ended = match wait(&session, signals, Some(child))? {
+        Waited::Child => child.wait()?,
+        Waited::Empty | Waited::Stopped(_) => {
+            // A second signal: the agent did not heed the first.
+            let summary = session.end("stopped by a signal; the agent lives on".into(), None, true);
+            return Ok(Outcome { code: 130, summary });
+        }
+    };
+    let code = ended.code();
+    let why = match ended {
+        Ended::Exited(code) => format!("exit {code}"),
+        Ended::Signaled(signal) => format!("signal {signal}"),
+    };
+    if kill && session.cgroup.populated() {
+        session.cgroup.kill()?;
+    }
+    if session.cgroup.populated() {
+        let left = session.cgroup.tasks().len();
+        eprintln!(
+            "observer: the command has ended ({why}); {left} of its processes still run in {}: \
+             observing until they end (Ctrl-C stops observing, --kill would have ended them)",
+            session.cgroup.path().display()
+        );
+    }
+    let (why, leave) = match wait(&session, signals, None)? {
+        Waited::Stopped(signal) => (format!("stopped by signal {signal}; processes live on"), true),
+        Waited::Child | Waited::Empty => (why, false),
+    };
+    let summary = session.end(why, Some(code), leave);
+    Ok(Outcome { code, summary })
+}
+
+/// Observes what runs in a cgroup, from now until it is empty or a signal comes.
+pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
+    let signals = Signals::take()?;
+    let prepared = prepare(settings)?;
+    let cgroup = match target {
+        Target::Path(path) => Cgroup::open(&prepared.mount, &path)?,
+        Target::Pid(pid) => Cgroup::of_pid(&prepared.mount, pid)?,
+    };
+    let place = cgroup.path().display().to_string();
+    let tasks = cgroup.tasks().len();
+    let log = prepared.log.display().to_string();
+    let session = begin(prepared, settings, cgroup, None)?;
+    eprintln!(
+        "observer: attached to {place}: {tasks} processes, covered from now on; writing {log}"
+    );
+    let why = match wait(&session, &signals, None)? {
+        Waited::Stopped(signal) => format!("stopped by signal {signal}"),
+        Waited::Child | Waited::Empty => "its cgroup is empty".to_owned(),
+    };
+    if session.cgroup.populated() {
+        eprintln!("observer: detached from {place}: what runs there is no longer observed or held");
+    }
+    let summary = session.end(why, None, false);
+    Ok(Outcome { code: 0, summary })
+}
+
+/// What to attach to.
+pub enum Target {
+    /// A cgroup's directory.
+    Path(PathBuf),
+    /// The cgroup that a process is in.
+    Pid(u32),
+}
+
+enum Waited {
+    /// The command ended.
+    Child,
+    /// Nothing of the run lives.
+    Empty,
+    /// A signal said to stop.
+    Stopped(i32),
+}
+
+/// Waits for the child to end, or without one for the run to be empty.
+fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<Waited> {
+    let events = session.cgroup.events()?;
+    let mut forwarded = 0;
+    loop {
+        // POLLPRI comes for changes since the last read: so the state is read before each wait.
+        let populated = session.cgroup.populated();
+        if child.is_none() && !populated && session.live() <= 0 {
+            return Ok(Waited::Empty);
+        }
+        let never = child.is_some() || populated;
+        let limit = Timespec { tv_sec: 0, tv_nsec: COUNT_EVERY.subsec_nanos().into() };
+        let pidfd: Option<&OwnedFd> = child.map(Child::pidfd);
+        let mut fds =
+            vec![PollFd::new(signals.fd(), PollFlags::IN), PollFd::new(&events, PollFlags::PRI)];
+        fds.extend(pidfd.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        match poll(&mut fds, if never { None } else { Some(&limit) }) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(io::Error::from(e).into()),
+        }
+        let ended = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        while let Some(received) = signals.next() {
+            let Some(child) = child else { return Ok(Waited::Stopped(received.signal)) };
+            if received.from_terminal {
+                continue; // the agent has it already
+            }
+            forwarded += 1;
+            if forwarded > 1 {
+                return Ok(Waited::Stopped(received.signal));
+            }
+            child.signal(received.signal);
+        }
+        if ended {
+            return Ok(Waited::Child);
+        }
+        let _ = events.read_at(&mut [0; 256], 0);
+    }
+}

@@ -1,0 +1,61 @@
+//! How records hang together: leaves, signatures, lines. Pure.
+
+use data_encoding::{BASE64, HEXLOWER};
+use ring::digest;
+
+/// What stands before a record when it is signed.
+const RECORD: &[u8] = b"observer/record/v1\n";
+/// What stands before a run's certificate when it is signed.
+const RUN: &[u8] = b"observer/run/v1\n";
+
+/// The `prev` of the first record.
+pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// SHA-256(0x00 ‖ R), in hex: a leaf of RFC 6962 §2.1.
+pub(super) fn leaf(record: &[u8]) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&[0]);
+    hash.update(record);
+    HEXLOWER.encode(hash.finish().as_ref())
+}
+
+/// What is signed for a record.
+pub(super) fn record_message(record: &[u8]) -> Vec<u8> {
+    [RECORD, record].concat()
+}
+
+/// What the host signs for a run: its id, its public key, and where in the ledger it begins, so
+/// that a certificate can't be moved.
+pub(super) fn run_message(run: &str, key: &str, idx: u64) -> Vec<u8> {
+    [RUN, format!("{run}\n{key}\n{idx}").as_bytes()].concat()
+}
+
+/// A line without its newline.
+pub(super) fn line(record: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(record.len() + 110);
+    line.extend_from_slice(b"{\"rec\":");
+    line.extend_from_slice(record);
+    if let Some(signature) = signature {
+        line.extend_from_slice(b",\"sig\":\"");
+        line.extend_from_slice(BASE64.encode(signature).as_bytes());
+        line.push(b'"');
+    }
+    line.push(b'}');
+    line
+}
+
+/// Takes a line apart: the record's bytes, and its signature where it has one. None where it has
+/// another shape, down to the byte.
+pub(super) fn parts(line: &[u8]) -> Option<(&[u8], Option<Vec<u8>>)> {
+    const TAIL: usize = r#","sig":""}"#.len() + 88;
+    let body = line.strip_prefix(b"{\"rec\":")?.strip_suffix(b"}")?;
+    let whole = body.len() + 1;
+    if let Some(at) = whole.checked_sub(TAIL)
+        && let Some(tail) = body.get(at..)
+        && let Some(sig) = tail.strip_prefix(b",\"sig\":\"").and_then(|t| t.strip_suffix(b"\""))
+    {
+        let signature = BASE64.decode(sig).ok().filter(|bytes| bytes.len() == 64)?;
+        return Some((&body[..at], Some(signature)));
+    }
+    Some((body, None))
+}

@@ -1,0 +1,164 @@
+//! What can be recorded. Text that came from an agent is here only as `Masked`.
+
+use crate::mask::Masked;
+use crate::model::{Call, CallResult, Process, Raw, RunId, Stamp};
+
+/// One record to be.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// The recorder began.
+    ObserverStart {
+        /// When.
+        at: Stamp,
+        /// Its version.
+        version: String,
+        /// The kernel's release.
+        kernel: String,
+        /// The boot that CLOCK_BOOTTIME counts from.
+        boot_id: String,
+    },
+    /// A run began.
+    RunStart(RunStart),
+    /// An attempt.
+    Call(Masked<Call>),
+    /// How an attempt ended.
+    Result(CallResult),
+    /// Something was seen and could not be kept.
+    Loss {
+        /// The run, where it is one's.
+        run: Option<RunId>,
+        /// When it was noticed.
+        at: Stamp,
+        /// Where: a ring, a map, the ledger.
+        place: String,
+        /// How much: events, or records.
+        lost: u64,
+        /// Why.
+        why: String,
+    },
+    /// What of a run can or can't be seen.
+    Coverage {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Stamp,
+        /// Of what.
+        what: String,
+        /// Whether it can.
+        covered: bool,
+        /// Why, or how.
+        why: String,
+    },
+    /// A process left its run's cgroup.
+    Escape {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Stamp,
+        /// Which process; its cgroup is the one that it left.
+        process: Masked<Process>,
+        /// Where it went.
+        to: Masked<Raw>,
+        /// Whether the socket rules hold there too.
+        held: bool,
+    },
+    /// The ledger was found in a state that a crash leaves, or that somebody made.
+    Recover {
+        /// When.
+        at: Stamp,
+        /// What was found.
+        what: String,
+        /// How many bytes were moved aside.
+        bytes: u64,
+        /// Their SHA-256, in hex.
+        sha256: Option<String>,
+    },
+    /// A run ended.
+    RunEnd {
+        /// The run.
+        run: RunId,
+        /// When.
+        at: Stamp,
+        /// Why.
+        why: String,
+        /// The exit code that `observer run` returns, where it ran the command.
+        exit: Option<i32>,
+    },
+    /// The recorder ended.
+    ObserverStop {
+        /// When.
+        at: Stamp,
+    },
+}
+
+/// The beginning of a run.
+#[derive(Clone, Debug)]
+pub struct RunStart {
+    /// The run.
+    pub run: RunId,
+    /// When.
+    pub at: Stamp,
+    /// The agent's name.
+    pub agent: String,
+    /// Who started it: a user id.
+    pub started_by: u32,
+    /// Its cgroup's path.
+    pub cgroup: String,
+    /// The command; none where a cgroup was attached to.
+    pub command: Option<Masked<Vec<Raw>>>,
+    /// SHA-256 of the command's file, in hex, where it could be read.
+    pub exe_sha256: Option<String>,
+    /// SHA-256 of the policy's text, in hex.
+    pub policy: Option<String>,
+    /// Whether what ran there already is covered from now on only.
+    pub attached: bool,
+    /// How this kernel lets rules be held and failures be seen.
+    pub enforcement: Vec<String>,
+}
+
+impl Entry {
+    /// The run whose key signs it; none where the host's does.
+    pub(super) fn run(&self) -> Option<RunId> {
+        match self {
+            Self::RunStart(start) => Some(start.run),
+            Self::Call(call) => Some(call.get().id.run),
+            Self::Result(result) => Some(result.call.run),
+            Self::Loss { run, .. } => *run,
+            Self::Coverage { run, .. } | Self::Escape { run, .. } | Self::RunEnd { run, .. } => {
+                Some(*run)
+            }
+            Self::ObserverStart { .. } | Self::Recover { .. } | Self::ObserverStop { .. } => None,
+        }
+    }
+
+    /// Its `type`.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::ObserverStart { .. } => "observer.start",
+            Self::RunStart(_) => "run.start",
+            Self::Call(_) => "call",
+            Self::Result(_) => "result",
+            Self::Loss { .. } => "loss",
+            Self::Coverage { .. } => "coverage",
+            Self::Escape { .. } => "escape",
+            Self::Recover { .. } => "recover",
+            Self::RunEnd { .. } => "run.end",
+            Self::ObserverStop { .. } => "observer.stop",
+        }
+    }
+
+    pub(super) fn at(&self) -> Stamp {
+        match self {
+            Self::RunStart(start) => start.at,
+            Self::Call(call) => call.get().at,
+            Self::Result(result) => result.at,
+            Self::ObserverStart { at, .. }
+            | Self::Loss { at, .. }
+            | Self::Coverage { at, .. }
+            | Self::Escape { at, .. }
+            | Self::Recover { at, .. }
+            | Self::RunEnd { at, .. }
+            | Self::ObserverStop { at } => *at,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Keys: the host's, in a file that only root can read, and a run's, in memory alone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use data_encoding::{BASE64, BASE64_NOPAD};
+use ring::rand::{self, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::{digest, pkcs8};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The name of the private key's file.
+const PRIVATE: &str = "host.key";
+/// The name of the public key's.
+const PUBLIC: &str = "host.pub";
+
+/// A key that can't be used.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// A file that can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A private key that others can read.
+    #[error(
+        "{0}: others than its owner can read this private key: `chmod 0600 {0}`, and if it may \
+         have been copied, move it away so that a new one is made"
+    )]
+    Exposed(PathBuf),
+    /// A private key that is not this user's.
+    #[error("{0}: this private key belongs to another user")]
+    Foreign(PathBuf),
+    /// Bytes that are no key.
+    #[error("{0}: not an Ed25519 key of observer's: move it away, and a new one is made")]
+    Malformed(PathBuf),
+    /// No randomness.
+    #[error("the system has no randomness for a key")]
+    NoRandomness,
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError + '_ {
+    |source| KeyError::Io { path: path.to_owned(), source }
+}
+
+/// An Ed25519 public key (RFC 8032).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// From base64.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64.decode(text.trim().as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// From a file of one base64 line.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let mut text = String::new();
+        let file = File::open(path).map_err(io_error(path))?;
+        file.take(1024).read_to_string(&mut text).map_err(io_error(path))?;
+        Self::parse(&text).ok_or_else(|| KeyError::Malformed(path.to_owned()))
+    }
+
+    /// As base64.
+    pub fn to_base64(self) -> String {
+        BASE64.encode(&self.0)
+    }
+
+    /// `SHA256:` and the base64 of the key's hash, as ssh writes it.
+    pub fn fingerprint(self) -> String {
+        let hash = digest::digest(&digest::SHA256, &self.0);
+        format!("SHA256:{}", BASE64_NOPAD.encode(hash.as_ref()))
+    }
+
+    pub(super) fn verifies(self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
+    }
+}
+
+/// The host's key.
+pub struct HostKey(SigningKey);
+
+impl HostKey {
+    /// The key in `dir`, made there at first use; whether it was made now.
+    pub fn open_or_create(dir: &Path) -> Result<(Self, bool), KeyError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
+        let path = dir.join(PRIVATE);
+        match Self::open(&path) {
+            Ok(key) => Ok((key, false)),
+            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::create(dir, &path).map(|key| (key, true))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(path: &Path) -> Result<Self, KeyError> {
+        let no_follow = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).custom_flags(no_follow).open(path).map_err(io_error(path))?;
+        let meta = file.metadata().map_err(io_error(path))?;
+        if !meta.is_file() {
+            return Err(KeyError::Malformed(path.to_owned()));
+        }
+        if meta.mode() & 0o077 != 0 {
+            return Err(KeyError::Exposed(path.to_owned()));
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(KeyError::Foreign(path.to_owned()));
+        }
+        let mut bytes = Zeroizing::new(vec![]);
+        (&mut file).take(4096).read_to_end(&mut bytes).map_err(io_error(path))?;
+        let pair = Ed25519KeyPair::from_pkcs8(&bytes);
+        let pair = pair.map_err(|_| KeyError::Malformed(path.to_owned()))?;
+        Ok(Self(SigningKey(pair)))
+    }
+
+    fn create(dir: &Path, path: &Path) -> Result<Self, KeyError> {
+        let document: pkcs8::Document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+            .map_err(|_| KeyError::NoRandomness)?;
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref());
+        let key = Self(SigningKey(pair.map_err(|_| KeyError::NoRandomness)?));
+        // Whole or not at all: a crash leaves no half a key under the name.
+        let part = dir.join(format!(".{PRIVATE}.{}", std::process::id()));
+        let write = |path: &Path, mode, bytes: &[u8]| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write(&part, 0o600, document.as_ref()).map_err(io_error(&part))?;
+        let linked = fs::hard_link(&part, path);
+        fs::remove_file(&part).map_err(io_error(&part))?;
+        match linked {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Self::open(path),
+            other => other.map_err(io_error(path))?,
+        }
+        let public = dir.join(PUBLIC);
+        let _ = fs::remove_file(&public);
+        let line = format!("{}\n", key.public().to_base64());
+        write(&public, 0o644, line.as_bytes()).map_err(io_error(&public))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error(dir))?;
+        Ok(key)
+    }
+
+    /// Removes a key that was just made and never used.
+    pub fn forget(dir: &Path) -> io::Result<()> {
+        fs::remove_file(dir.join(PRIVATE))?;
+        fs::remove_file(dir.join(PUBLIC))?;
+        fs::remove_dir(dir)
+    }
+
+    /// The host's public key.
+    pub fn public(&self) -> PublicKey {
+        self.0.public()
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message)
+    }
+}
+
+/// A private key in memory.
+pub(super) struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    /// A new one; its seed is wiped here. ring wipes nothing of the pair itself when it is
+    /// dropped: SECURITY.md says so.
+    pub(super) fn generate() -> Result<Self, KeyError> {
+        let random = rand::generate::<[u8; 32]>(&SystemRandom::new());
+        let seed = Zeroizing::new(random.map_err(|_| KeyError::NoRandomness)?.expose());
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed);
+        Ok(Self(pair.map_err(|_| KeyError::NoRandomness)?))
+    }
+
+    pub(super) fn public(&self) -> PublicKey {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.public_key().as_ref());
+        PublicKey(bytes)
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+}

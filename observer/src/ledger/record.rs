@@ -1,0 +1,350 @@
+//! Entries → records: RFC 8785 canonical JSON in the profile of docs/LEDGER.md. Pure.
+//!
+//! `serde_json`'s map is sorted, and every key is ASCII, so what it writes is canonical as long as
+//! no float and no integer beyond 2^53 − 1 gets in: [`int`] is the only way in for integers.
+
+use data_encoding::BASE64;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::entry::{Entry, RunStart};
+use crate::mask::{self, Masked};
+use crate::model::{
+    Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
+    Status, Verdict,
+};
+
+/// The format's version.
+pub(super) const VERSION: u64 = 1;
+/// A record's bound, in bytes.
+pub(super) const MAX: usize = 60 * 1024;
+/// The integers that every JSON reader keeps exactly.
+const EXACT: u64 = (1 << 53) - 1;
+
+/// A record's fields.
+pub(super) type Fields = Map<String, Value>;
+
+/// Text that came from an agent, masked: as it is, or its bytes where it is not UTF-8.
+fn text(raw: &Raw) -> Value {
+    match std::str::from_utf8(raw.bytes()) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "b64": BASE64.encode(raw.bytes()) }),
+    }
+}
+
+/// An integer, as a string where it is wider than 2^53 − 1.
+fn int(n: u64) -> Value {
+    if n <= EXACT { Value::from(n) } else { Value::from(n.to_string()) }
+}
+
+/// RFC 3339 in UTC with nine digits of a second.
+fn time(stamp: Stamp) -> String {
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
+    let at = OffsetDateTime::from_unix_timestamp_nanos(stamp.wall_ns.into());
+    let text = at.ok().and_then(|at| at.format(format).ok());
+    text.unwrap_or_else(|| "1970-01-01T00:00:00.000000000Z".to_owned())
+}
+
+/// The fields that an entry has of its own; the writer adds those of its place.
+pub(super) fn fields(entry: &Entry) -> Fields {
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| {
+        out.insert(key.to_owned(), value);
+    };
+    put("v", VERSION.into());
+    put("type", entry.word().into());
+    put("time", time(entry.at()).into());
+    put("mono", entry.at().mono_ns.to_string().into());
+    if let Some(run) = entry.run() {
+        put("run", run.to_string().into());
+    }
+    match entry {
+        Entry::ObserverStart { version, kernel, boot_id, .. } => {
+            put("boot_id", boot_id.as_str().into());
+            put("kernel", kernel.as_str().into());
+            put("version", version.as_str().into());
+        }
+        Entry::RunStart(start) => run_start(start, &mut put),
+        Entry::Call(masked) => call(masked, &mut put),
+        Entry::Result(result) => {
+            put("call", result.call.to_string().into());
+            put("kind", result.kind.word().into());
+            put("outcome", outcome(&result.outcome));
+        }
+        Entry::Loss { place, lost, why, .. } => {
+            put("loss", json!({ "count": int(*lost), "place": place, "why": why }));
+        }
+        Entry::Coverage { what, covered, why, .. } => {
+            put("coverage", json!({ "covered": covered, "what": what, "why": why }));
+        }
+        Entry::Escape { process: who, to, held, .. } => {
+            put("escape", json!({ "held": held, "to": text(to.get()) }));
+            put("process", process(who.get()));
+        }
+        Entry::Recover { what, bytes, sha256, .. } => {
+            let mut found = Map::new();
+            found.insert("bytes".into(), int(*bytes));
+            found.insert("what".into(), what.as_str().into());
+            if let Some(sha256) = sha256 {
+                found.insert("sha256".into(), sha256.as_str().into());
+            }
+            put("recover", found.into());
+        }
+        Entry::RunEnd { why, exit, .. } => {
+            let mut end = Map::new();
+            end.insert("why".into(), why.as_str().into());
+            if let Some(exit) = exit {
+                end.insert("exit".into(), (*exit).into());
+            }
+            put("end", end.into());
+        }
+        Entry::ObserverStop { .. } => {}
+    }
+    out
+}
+
+fn run_start(start: &RunStart, put: &mut dyn FnMut(&str, Value)) {
+    let mut out = Map::new();
+    out.insert("attached".into(), start.attached.into());
+    out.insert("cgroup".into(), start.cgroup.as_str().into());
+    out.insert("enforcement".into(), start.enforcement.clone().into());
+    out.insert("started_by".into(), start.started_by.into());
+    if let Some(command) = &start.command {
+        out.insert("command".into(), command.get().iter().map(text).collect());
+    }
+    if let Some(sha256) = &start.exe_sha256 {
+        out.insert("exe_sha256".into(), sha256.as_str().into());
+    }
+    put("start", out.into());
+}
+
+fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
+    let call = masked.get();
+    put("call", call.id.to_string().into());
+    put("kind", call.action.kind().word().into());
+    if let Some(parent) = &call.parent {
+        put("parent", parent.to_string().into());
+    }
+    match &call.verdict {
+        Verdict::Allowed { rule } => {
+            put("verdict", "allowed".into());
+            if let Some(rule) = rule {
+                put("rule", rule.as_str().into());
+            }
+        }
+        Verdict::Denied { rule } => {
+            put("verdict", "denied".into());
+            put("rule", rule.as_str().into());
+        }
+    }
+    put("process", process(&call.process));
+    match &call.action {
+        Action::Exec(action) => put("exec", exec(action)),
+        Action::Net(action) => put("net", net(action)),
+    }
+    if let Some(end) = &call.outcome {
+        put("outcome", outcome(end));
+    }
+    if !call.cuts.is_empty() {
+        put("truncated", cuts(&call.cuts));
+    }
+    let counts: Fields =
+        masked.counts().iter().map(|(sort, n)| ((*sort).to_owned(), Value::from(*n))).collect();
+    put("mask", json!({ "counts": counts, "rules": mask::RULES_VERSION }));
+}
+
+fn process(process: &Process) -> Value {
+    let mut out = Map::new();
+    out.insert("id".into(), process.id.to_string().into());
+    out.insert("pid".into(), process.pid.into());
+    out.insert("ppid".into(), process.ppid.into());
+    out.insert("uid".into(), process.uid.into());
+    out.insert("comm".into(), text(&process.comm));
+    out.insert("cgroup".into(), text(&process.cgroup));
+    if !process.exe.is_empty() {
+        out.insert("exe".into(), text(&process.exe));
+    }
+    if let Some(container) = &process.container {
+        out.insert("container".into(), container.as_str().into());
+    }
+    out.into()
+}
+
+fn exec(exec: &Exec) -> Value {
+    let mut out = Map::new();
+    let mut some = |key: &str, raw: &Raw| {
+        if !raw.is_empty() {
+            out.insert(key.to_owned(), text(raw));
+        }
+    };
+    some("path", &exec.path);
+    some("filename", &exec.filename);
+    some("cwd", &exec.cwd);
+    if let Some(interpreter) = &exec.interpreter {
+        some("interpreter", interpreter);
+    }
+    out.insert("argv".into(), exec.argv.iter().map(text).collect());
+    let image = match exec.image {
+        Image::File => "file",
+        Image::Fd => "fd",
+        Image::Memfd => "memfd",
+        Image::Deleted => "deleted",
+        Image::Unknown => "unknown",
+    };
+    out.insert("image".into(), image.into());
+    out.into()
+}
+
+fn net(net: &Net) -> Value {
+    let mut out = Map::new();
+    let op = match net.op {
+        NetOp::Connect => "connect",
+        NetOp::Send => "send",
+        NetOp::Bind => "bind",
+        NetOp::Listen => "listen",
+        NetOp::Open => "open",
+    };
+    out.insert("op".into(), op.into());
+    out.insert("protocol".into(), net.protocol.to_string().into());
+    for (key, address) in [("peer", net.peer), ("local", net.local)] {
+        if let Some(address) = address {
+            let address = json!({ "addr": address.ip().to_string(), "port": address.port() });
+            out.insert(key.into(), address);
+        }
+    }
+    if net.cookie != 0 {
+        out.insert("cookie".into(), net.cookie.to_string().into());
+    }
+    out.into()
+}
+
+fn outcome(outcome: &Outcome) -> Value {
+    let mut out = Map::new();
+    let status = match outcome.status {
+        Status::Ok => "ok",
+        Status::Failed => "failed",
+        Status::Unknown => "unknown",
+    };
+    out.insert("status".into(), status.into());
+    match outcome.reason {
+        Reason::None => {}
+        Reason::Errno(errno) => {
+            out.insert("errno".into(), errno.into());
+            if let Some(name) = errno_name(errno) {
+                out.insert("error".into(), name.into());
+            }
+        }
+        Reason::Exit(exit) => {
+            out.insert("exit".into(), exit.into());
+        }
+        Reason::Signal(signal) => {
+            out.insert("signal".into(), signal.into());
+        }
+        Reason::Unseen(why) => {
+            out.insert("reason".into(), why.into());
+        }
+    }
+    if let Some(ns) = outcome.duration_ns {
+        out.insert("duration_ns".into(), int(ns));
+    }
+    out.into()
+}
+
+/// The names of the errors that calls end with (errno(3)).
+fn errno_name(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EPERM => "EPERM",
+        libc::ENOENT => "ENOENT",
+        libc::EIO => "EIO",
+        libc::E2BIG => "E2BIG",
+        libc::ENOEXEC => "ENOEXEC",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EFAULT => "EFAULT",
+        libc::ENOTDIR => "ENOTDIR",
+        libc::EISDIR => "EISDIR",
+        libc::EINVAL => "EINVAL",
+        libc::EMFILE => "EMFILE",
+        libc::ETXTBSY => "ETXTBSY",
+        libc::ELOOP => "ELOOP",
+        libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::ELIBBAD => "ELIBBAD",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
+        libc::EADDRINUSE => "EADDRINUSE",
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
+        libc::ENETDOWN => "ENETDOWN",
+        libc::ENETUNREACH => "ENETUNREACH",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::ENOBUFS => "ENOBUFS",
+        libc::ETIMEDOUT => "ETIMEDOUT",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::EHOSTDOWN => "EHOSTDOWN",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
+        libc::EPROTOTYPE => "EPROTOTYPE",
+        _ => return None,
+    })
+}
+
+fn cuts(cuts: &[Cut]) -> Value {
+    let mut out = Map::new();
+    for cut in cuts {
+        let mut one = Map::new();
+        one.insert("kept".into(), int(cut.kept));
+        if let Some(seen) = cut.seen {
+            one.insert("seen".into(), int(seen));
+        }
+        if let Some(rest) = &cut.rest {
+            one.insert("hmac".into(), rest.as_str().into());
+        }
+        out.insert(cut.field.word().to_owned(), one.into());
+    }
+    out.into()
+}
+
+/// Writes a record; one that is too long loses arguments from the end, and says so.
+pub(super) fn write(fields: &mut Fields) -> Vec<u8> {
+    loop {
+        let bytes = serde_json::to_vec(fields).unwrap_or_default();
+        if bytes.len() <= MAX || !shorten(fields, bytes.len() - MAX) {
+            return bytes;
+        }
+    }
+}
+
+/// Takes at least `over` bytes of arguments away, or whatever else is long. False where nothing
+/// is left to take.
+fn shorten(fields: &mut Fields, over: usize) -> bool {
+    let length = |value: &Value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len() + 1);
+    let Some(exec) = fields.get_mut("exec").and_then(Value::as_object_mut) else { return false };
+    let Some(argv) = exec.get_mut("argv").and_then(Value::as_array_mut) else { return false };
+    if argv.is_empty() {
+        // Names of 4 KiB, each byte an escape: the file as it was named goes, and is said.
+        let gone = exec.remove("filename").is_some() || exec.remove("cwd").is_some();
+        return gone && note(fields, CutField::Filename.word(), 0);
+    }
+    // Room for the note as well.
+    let mut freed = 0;
+    while freed < over + 128
+        && let Some(last) = argv.pop()
+    {
+        freed += length(&last);
+    }
+    let kept: usize = argv.iter().map(|arg| arg.as_str().map_or(0, |text| text.len() + 1)).sum();
+    note(fields, CutField::Argv.word(), kept as u64)
+}
+
+fn note(fields: &mut Fields, field: &str, kept: u64) -> bool {
+    let truncated = fields.entry("truncated").or_insert_with(|| json!({}));
+    let Some(truncated) = truncated.as_object_mut() else { return false };
+    let one = truncated.entry(field).or_insert_with(|| json!({}));
+    let Some(one) = one.as_object_mut() else { return false };
+    one.insert("kept".into(), int(kept));
+    // What was read but does not fit the record is not in the hash: it would claim too much.
+    one.remove("hmac");
+    one.insert("why".into(), "the record's bound".into());
+    true
+}

@@ -1,0 +1,344 @@
+//! The one writer of a ledger: it queues entries, and writes them in signed groups.
+//!
+//! What can't be written is kept, up to a bound, and tried again; what does not fit the bound is
+//! counted, and told as a `loss` as soon as writing works again.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::entry::Entry;
+use super::files::{self, OpenError};
+use super::keys::{HostKey, KeyError, SigningKey};
+use super::{chain, record};
+use crate::clock;
+use crate::model::RunId;
+
+/// Entries that wait at the most.
+const WAITING: usize = 65_536;
+/// In a group up to this, every line is signed; in a larger one the last of each signer.
+const EACH_SIGNED: usize = 64;
+
+/// A group that could not be written. What was in it waits.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// The system said no.
+    #[error(
+        "THE LEDGER CANNOT BE WRITTEN: {path}: {source}: {waiting} records wait; make room or mend the disk"
+    )]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+        /// How many records wait.
+        waiting: usize,
+    },
+    /// Somebody removed or replaced the file.
+    #[error(
+        "THE LEDGER WAS REMOVED OR REPLACED: {path}: a new file is begun there, which continues the chain; keep what is left of the old one"
+    )]
+    Removed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It can't be opened again.
+    #[error("THE LEDGER CANNOT BE WRITTEN: {0}")]
+    Open(#[from] OpenError),
+}
+
+/// What was found when a ledger was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Records that it has.
+    pub records: u64,
+    /// Where a torn last line was moved to.
+    pub torn: Option<PathBuf>,
+}
+
+/// A group that was written and synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// How many records.
+    pub records: usize,
+}
+
+/// A run that is being recorded.
+struct Run {
+    key: SigningKey,
+    agent: String,
+    policy: Option<String>,
+    seq: u64,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    calls: u64,
+    denied: u64,
+    failed: u64,
+    lost: u64,
+}
+
+/// Where the chain stands.
+#[derive(Clone)]
+struct Place {
+    idx: u64,
+    prev: String,
+    len: u64,
+}
+
+/// Writes one ledger. A lock on the file keeps every other writer out.
+pub struct Writer {
+    path: PathBuf,
+    file: File,
+    host: HostKey,
+    place: Place,
+    runs: HashMap<RunId, Run>,
+    queue: Vec<Entry>,
+    dropped: HashMap<Option<RunId>, u64>,
+    removed: bool,
+}
+
+impl Writer {
+    /// Opens a ledger, new or to be continued. A `recover` record is queued where a crash had
+    /// left half a line.
+    pub fn open(path: &Path, host: HostKey) -> Result<(Self, Opened), OpenError> {
+        let file = files::open(path)?;
+        let tail = files::tail(&file, path)?;
+        let opened =
+            Opened { records: tail.idx, torn: tail.torn.as_ref().map(|torn| torn.aside.clone()) };
+        let mut writer = Self {
+            path: path.to_owned(),
+            file,
+            host,
+            place: Place { idx: tail.idx, prev: tail.prev, len: tail.len },
+            runs: HashMap::new(),
+            queue: vec![],
+            dropped: HashMap::new(),
+            removed: false,
+        };
+        if let Some(torn) = tail.torn {
+            writer.append(Entry::Recover {
+                at: clock::now(),
+                what: "torn line moved aside".to_owned(),
+                bytes: torn.bytes,
+                sha256: Some(torn.sha256),
+            });
+        }
+        Ok((writer, opened))
+    }
+
+    /// Makes a run's key: from now on its entries can be appended, `run.start` first.
+    pub fn admit(
+        &mut self,
+        run: RunId,
+        agent: &str,
+        policy: Option<String>,
+    ) -> Result<(), KeyError> {
+        let key = SigningKey::generate()?;
+        let run_state =
+            Run { key, agent: agent.to_owned(), policy, seq: 0, counts: Counts::default() };
+        self.runs.insert(run, run_state);
+        Ok(())
+    }
+
+    /// Queues an entry for the next group.
+    pub fn append(&mut self, entry: Entry) {
+        let vital =
+            matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. });
+        if self.queue.len() >= WAITING && !vital {
+            *self.dropped.entry(entry.run()).or_default() += 1;
+            return;
+        }
+        self.queue.push(entry);
+    }
+
+    /// Writes what is queued, signed, and syncs it. On an error everything waits for the next
+    /// try, and the file is as it was.
+    pub fn commit(&mut self) -> Result<Committed, CommitError> {
+        if !self.removed && !files::is_there(&self.file, &self.path) {
+            self.removed = true;
+            return Err(CommitError::Removed { path: self.path.clone() });
+        }
+        if self.removed {
+            self.begin_anew()?;
+        }
+        let mut written = self.write_queue()?;
+        if !self.dropped.is_empty() {
+            for (run, lost) in std::mem::take(&mut self.dropped) {
+                self.queue.push(Entry::Loss {
+                    run: run.filter(|run| self.runs.contains_key(run)),
+                    at: clock::now(),
+                    place: "ledger".to_owned(),
+                    lost,
+                    why: "the ledger could not be written, and no more could wait".to_owned(),
+                });
+            }
+            written += self.write_queue()?;
+        }
+        Ok(Committed { records: written })
+    }
+
+    /// A new file in the place of one that is gone; the chain goes on in it.
+    fn begin_anew(&mut self) -> Result<(), CommitError> {
+        let file = files::open(&self.path)?;
+        let meta = file.metadata().map_err(|source| self.failed(source))?;
+        if meta.len() > 0 {
+            return Err(CommitError::Open(OpenError::Foreign {
+                path: self.path.clone(),
+                why: "somebody put another file in the ledger's place".to_owned(),
+            }));
+        }
+        self.file = file;
+        self.place.len = 0;
+        self.removed = false;
+        let note = Entry::Recover {
+            at: clock::now(),
+            what: "the ledger's file was removed: earlier records are not in this one".to_owned(),
+            bytes: 0,
+            sha256: None,
+        };
+        self.queue.insert(0, note);
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> CommitError {
+        CommitError::Io { path: self.path.clone(), source, waiting: self.queue.len() }
+    }
+
+    fn write_queue(&mut self) -> Result<usize, CommitError> {
+        if self.queue.is_empty() {
+            return Ok(0);
+        }
+        let before = self.place.clone();
+        let was: Vec<_> =
+            self.runs.iter().map(|(&run, state)| (run, state.seq, state.counts)).collect();
+        let bytes = self.lines();
+        // A write that failed before may have left something behind our last line.
+        let written = self
+            .file
+            .set_len(before.len)
+            .and_then(|()| (&self.file).write_all(&bytes))
+            .and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            let _ = self.file.set_len(before.len);
+            self.place = before;
+            for (run, seq, counts) in was {
+                if let Some(state) = self.runs.get_mut(&run) {
+                    (state.seq, state.counts) = (seq, counts);
+                }
+            }
+            return Err(self.failed(source));
+        }
+        self.place.len += bytes.len() as u64;
+        let count = self.queue.len();
+        for entry in self.queue.drain(..) {
+            if let Entry::RunEnd { run, .. } = entry {
+                // Its key goes with it.
+                self.runs.remove(&run);
+            }
+        }
+        Ok(count)
+    }
+
+    /// The queue as lines, and the chain's place moved past them.
+    fn lines(&mut self) -> Vec<u8> {
+        let each = self.queue.len() <= EACH_SIGNED;
+        let mut last: HashMap<Option<RunId>, usize> = HashMap::new();
+        for (i, entry) in self.queue.iter().enumerate() {
+            last.insert(self.signer(entry), i);
+        }
+        let queue = std::mem::take(&mut self.queue);
+        let mut out = vec![];
+        for (i, entry) in queue.iter().enumerate() {
+            let record = self.record(entry);
+            self.place.idx += 1;
+            self.place.prev = chain::leaf(&record);
+            let signer = self.signer(entry);
+            let signature = (each || last.get(&signer) == Some(&i)).then(|| {
+                let message = chain::record_message(&record);
+                match signer.and_then(|run| self.runs.get(&run)) {
+                    Some(run) => run.key.sign(&message),
+                    None => self.host.sign(&message),
+                }
+            });
+            out.extend(chain::line(&record, signature.as_deref()));
+            out.push(b'\n');
+        }
+        self.queue = queue;
+        out
+    }
+
+    /// Whose key signs an entry: its run's, where that is being recorded.
+    fn signer(&self, entry: &Entry) -> Option<RunId> {
+        entry.run().filter(|run| self.runs.contains_key(run))
+    }
+
+    fn record(&mut self, entry: &Entry) -> Vec<u8> {
+        let mut fields = record::fields(entry);
+        let mut put = |key: &str, value: Value| {
+            fields.insert(key.to_owned(), value);
+        };
+        put("idx", self.place.idx.into());
+        put("prev", self.place.prev.as_str().into());
+        if let Entry::ObserverStart { .. } = entry {
+            put("host_key", self.host.public().to_base64().into());
+        }
+        let run = entry.run().and_then(|run| self.runs.get_mut(&run).map(|state| (run, state)));
+        if let Some((id, run)) = run {
+            put("seq", run.seq.into());
+            put("agent", run.agent.as_str().into());
+            if let Some(policy) = &run.policy {
+                put("policy", policy.as_str().into());
+            }
+            run.seq += 1;
+            run.counts.add(entry);
+            if let Entry::RunStart(_) = entry {
+                let key = run.key.public().to_base64();
+                let message = chain::run_message(&id.to_string(), &key, self.place.idx);
+                put("cert", BASE64.encode(&self.host.sign(&message)).into());
+                put("run_key", key.into());
+            }
+            if let Entry::RunEnd { .. } = entry {
+                put("counts", run.counts.json());
+            }
+        }
+        record::write(&mut fields)
+    }
+}
+
+impl Counts {
+    fn add(&mut self, entry: &Entry) {
+        use crate::model::{Status, Verdict};
+        match entry {
+            Entry::Call(call) => {
+                let call = call.get();
+                self.calls += 1;
+                let denied = matches!(call.verdict, Verdict::Denied { .. });
+                self.denied += u64::from(denied);
+                let failed = call.outcome.as_ref().is_some_and(|o| o.status == Status::Failed);
+                self.failed += u64::from(failed && !denied);
+            }
+            Entry::Result(result) => {
+                self.failed += u64::from(result.outcome.status == Status::Failed);
+            }
+            Entry::Loss { lost, .. } => self.lost += lost,
+            _ => {}
+        }
+    }
+
+    fn json(self) -> Value {
+        serde_json::json!({
+            "calls": self.calls,
+            "denied": self.denied,
+            "failed": self.failed,
+            "lost": self.lost,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Secrets that an argument's neighbour names: `--password X`, `-u user:password`, `mysql -pX`.
+
+use super::scan::Span;
+use super::structure;
+use crate::model::Raw;
+
+/// Programs whose `-u`, `-U` or `--user` takes `user:password`.
+const USER_PASSWORD: &[&str] = &["curl", "http", "https", "wget", "xh", "ab", "siege", "mongo"];
+/// Programs whose `-p` takes a password in the same argument.
+const DASH_P: &[&str] = &[
+    "mysql",
+    "mysqldump",
+    "mysqladmin",
+    "mysqlshow",
+    "mariadb",
+    "mariadb-dump",
+    "7z",
+    "7za",
+    "sshpass",
+    "zip",
+    "unzip",
+    "rar",
+];
+/// Programs whose `-p` takes a password in the next argument.
+const DASH_P_NEXT: &[&str] =
+    &["docker", "podman", "helm", "mongo", "mongosh", "sshpass", "nerdctl", "oc", "skopeo"];
+/// Programs whose `-a` takes a password.
+const DASH_A: &[&str] = &["redis-cli"];
+/// Programs whose `-w` or `-W` takes one.
+const DASH_W: &[&str] = &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"];
+/// The shortest piece of a cut argument that may be the beginning of a token.
+const FRAGMENT: usize = 4;
+
+/// For each argument the spans that its neighbours tell. `cut` says that the last one goes on.
+pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
+    let mut out: Vec<Vec<Span>> = vec![vec![]; argv.len()];
+    let mut program = String::new();
+    for (i, raw) in argv.iter().enumerate() {
+        let arg = raw.bytes();
+        // `sudo -u x curl …`, `env A=b curl …`: the last program named counts.
+        if !arg.starts_with(b"-") && i < 8 {
+            let name = basename(arg);
+            if i == 0 || is_known(&name) {
+                program = name;
+            }
+        }
+        let next = argv.get(i + 1).map(Raw::bytes).unwrap_or_default();
+        let known = |list: &[&str]| list.contains(&program.as_str());
+        let takes_next = match arg {
+            b"-u" | b"--user" | b"-U" | b"--proxy-user" | b"-a" if known(USER_PASSWORD) => {
+                if let Some(colon) = next.iter().position(|&b| b == b':')
+                    && let Some(spans) = out.get_mut(i + 1)
+                {
+                    spans.push(Span::new(colon + 1, next.len(), "password"));
+                }
+                false
+            }
+            b"-p" if known(DASH_P_NEXT) => true,
+            b"-a" if known(DASH_A) => true,
+            b"-w" if known(DASH_W) => true,
+            [b'-', name @ ..] if !arg.contains(&b'=') => {
+                structure::is_secret_key(name) && name.len() > 1
+            }
+            _ => false,
+        };
+        let flag = next.starts_with(b"--") || next.is_empty() || next.starts_with(b"$");
+        if takes_next
+            && !flag
+            && let Some(spans) = out.get_mut(i + 1)
+        {
+            spans.push(Span::new(0, next.len(), "password"));
+        }
+        if known(DASH_P) && arg.starts_with(b"-p") && arg.len() > 2 {
+            out[i].push(Span::new(2, arg.len(), "password"));
+        }
+        if known(USER_PASSWORD)
+            && let Some(joined) = arg.strip_prefix(b"-u").filter(|rest| !rest.is_empty())
+            && let Some(colon) = joined.iter().position(|&b| b == b':')
+        {
+            out[i].push(Span::new(2 + colon + 1, arg.len(), "password"));
+        }
+        if let Some(user) = arg.strip_prefix(b"--user=")
+            && known(USER_PASSWORD)
+            && let Some(colon) = user.iter().position(|&b| b == b':')
+        {
+            out[i].push(Span::new(7 + colon + 1, arg.len(), "password"));
+        }
+    }
+    if cut && let (Some(last), Some(spans)) = (argv.last(), out.last_mut()) {
+        // What goes on beyond the cut may be a token whose rest nobody sees: its last word goes.
+        let bytes = last.bytes();
+        let word = |b: &&u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/' | b'.' | b'%' | b'=')
+        };
+        let len = bytes.iter().rev().take_while(word).count();
+        if len >= FRAGMENT {
+            let mut span = Span::new(bytes.len() - len, bytes.len(), "cut");
+            span.learn = false;
+            spans.push(span);
+        }
+    }
+    out
+}
+
+fn basename(arg: &[u8]) -> String {
+    let name = arg.rsplit(|&b| b == b'/').next().unwrap_or(arg);
+    String::from_utf8_lossy(name).into_owned()
+}
+
+fn is_known(name: &str) -> bool {
+    [USER_PASSWORD, DASH_P, DASH_P_NEXT, DASH_A, DASH_W].iter().any(|list| list.contains(&name))
+}

@@ -1,0 +1,213 @@
+//! What must never come through, and what must come through untouched.
+
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use proptest::prelude::*;
+
+use super::rules::RULES;
+use super::*;
+
+/// A secret that no pattern knows.
+const UNKNOWN: &str = "zQ7#vT2m!pLx9WkR";
+
+fn masker() -> Masker {
+    Masker::new(MaskKey::fixed(7))
+}
+
+fn argv(args: &[&str]) -> Vec<Raw> {
+    args.iter().map(|arg| Raw::from(*arg)).collect()
+}
+
+fn masked(masker: &mut Masker, args: &[&str]) -> Vec<String> {
+    let out = masker.command(&argv(args));
+    out.get().iter().map(|raw| String::from_utf8_lossy(raw.bytes()).into_owned()).collect()
+}
+
+#[track_caller]
+fn hides(args: &[&str], secret: &str) {
+    let out = masked(&mut masker(), args).join("\u{1}");
+    for piece in secret.as_bytes().windows(8) {
+        let piece = String::from_utf8_lossy(piece);
+        assert!(!out.contains(&*piece), "{piece:?} of {secret:?} is in {out:?}");
+    }
+    assert!(out.contains("<mask:"), "{out:?}");
+}
+
+#[track_caller]
+fn leaves(args: &[&str]) {
+    assert_eq!(masked(&mut masker(), args), args);
+}
+
+#[test]
+fn the_rules_compile_and_each_finds_its_example_alone() {
+    assert!(scan::ready());
+    for rule in RULES {
+        let mut spans = vec![];
+        scan::patterns(rule.example.as_bytes(), &mut spans);
+        assert!(!spans.is_empty(), "{} misses {}", rule.sort, rule.example);
+        let mut spans = vec![];
+        scan::patterns(rule.other.as_bytes(), &mut spans);
+        assert!(spans.is_empty(), "{} takes {} for one", rule.sort, rule.other);
+    }
+}
+
+#[test]
+fn each_kind_of_token_is_hidden_in_each_place_and_encoding() {
+    for rule in RULES {
+        let token = rule.example;
+        let b64 = BASE64.encode(format!("user:{token}").as_bytes());
+        let percent: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
+        let places = [
+            format!("{token}"),
+            format!("--flag={token}"),
+            format!("https://h/p?q={token}&r=1"),
+            format!("{{\"a\":\"{}\"}}", token.replace('\n', "\\n")),
+            format!("echo '{token}' | cat"),
+            BASE64URL_NOPAD.encode(token.as_bytes()),
+            BASE64.encode(token.as_bytes()),
+            b64,
+            percent,
+            HEXLOWER.encode(token.as_bytes()),
+        ];
+        for place in &places {
+            let out = masked(&mut masker(), &["tool", place]).join(" ");
+            assert!(out.contains("<mask:"), "{}: {place} came through as {out}", rule.sort);
+        }
+    }
+}
+
+#[test]
+fn structure_hides_what_no_pattern_knows() {
+    let s = UNKNOWN;
+    hides(&["x", "--password", s], s);
+    hides(&["x", &format!("--password={s}")], s);
+    hides(&["x", "--api-key", s], s);
+    hides(&["env", &format!("DB_PASSWORD={s}"), "run"], s);
+    hides(&["sh", "-c", &format!("export API_TOKEN='{s}'; run")], s);
+    hides(&["curl", "-u", &format!("me:{s}"), "http://h"], s);
+    hides(&["curl", &format!("-ume:{s}"), "http://h"], s);
+    hides(&["sudo", "curl", "--user", &format!("me:{s}"), "http://h"], s);
+    hides(&["curl", "-H", &format!("Authorization: Bearer {s}")], s);
+    hides(&["curl", "-H", &format!("X-Api-Key:{s}")], s);
+    hides(&["curl", "-d", &format!("{{\"client_secret\": \"{s}\"}}")], s);
+    hides(&["curl", "-d", &format!("{{\\\"password\\\":\\\"{s}\\\"}}")], s);
+    hides(&["curl", &format!("http://h/?user=a&access_token={s}&x=1")], s);
+    hides(&["git", "clone", &format!("https://me:{s}@host/r.git")], s);
+    hides(&["psql", &format!("postgres://app:{s}@db:5432/x")], s);
+    hides(&["mysql", &format!("-p{s}")], s);
+    hides(&["x", &format!("Server=db;Password={s};Database=x")], s);
+    hides(&["redis-cli", "-a", s], s);
+    hides(&["x", &format!("clientSecret: {s}")], s);
+}
+
+#[test]
+fn a_secret_seen_once_is_hidden_in_every_encoding_later() {
+    let secret = "correct-horse/battery staple";
+    let mut masker = masker();
+    masked(&mut masker, &["x", "--password", secret]);
+    let b64 = |prefix: &str| BASE64.encode(format!("{prefix}{secret} and more").as_bytes());
+    let shown = [
+        format!("it is {secret}."),
+        secret.replace(' ', "%20").replace('/', "%2F"),
+        secret.replace(' ', "+").replace('/', "%2f"),
+        HEXLOWER.encode(secret.as_bytes()),
+        b64(""),
+        b64("a"),
+        b64("ab"),
+        serde_json::to_string(secret).unwrap(),
+    ];
+    for text in &shown {
+        let out = masked(&mut masker, &["echo", text]).join(" ");
+        assert!(out.contains("<mask:password:"), "{text} came through as {out}");
+    }
+}
+
+#[test]
+fn one_secret_is_one_token_whatever_it_is_wrapped_in() {
+    let mut masker = masker();
+    let first = masked(&mut masker, &["x", "--password", UNKNOWN])[2].clone();
+    let again = masked(&mut masker, &["echo", &HEXLOWER.encode(UNKNOWN.as_bytes())])[1].clone();
+    assert_eq!(first, again);
+    let other = Masker::new(MaskKey::fixed(8)).command(&argv(&["x", "--password", UNKNOWN]));
+    assert_ne!(other.get()[2].bytes(), first.as_bytes(), "another run has another key");
+}
+
+#[test]
+fn a_token_says_nothing_of_its_value() {
+    let mut masker = masker();
+    let once = masked(&mut masker, &["x", "--password", UNKNOWN]);
+    assert_eq!(once[2].len(), "<mask:password:01234567:0123456789abcdef>".len());
+}
+
+#[test]
+fn a_token_that_the_capture_cut_is_hidden_with_what_is_left_of_it() {
+    let mut masker = masker();
+    let mut counts = Default::default();
+    let out = masker.argv(&argv(&["x", "say ghp_01234"]), true, &mut counts);
+    assert_eq!(out[1].bytes().get(..4), Some(&b"say "[..]));
+    assert!(!out[1].bytes().windows(8).any(|w| w == b"ghp_0123"));
+}
+
+#[test]
+fn what_looks_like_a_mask_is_no_way_past_it() {
+    hides(&["x", &format!("--password=<mask:{UNKNOWN}")], UNKNOWN);
+}
+
+#[test]
+fn cards_are_hidden_with_or_without_separators() {
+    for card in ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004"] {
+        hides(&["pay", card], card);
+    }
+    leaves(&["pay", "4111111111111112", "1234567890123456", "20240101120000"]);
+}
+
+#[test]
+fn ordinary_arguments_come_through_untouched() {
+    leaves(&["git", "commit", "-m", "fix: the parser: a=b", "--author", "A <a@b.c>"]);
+    leaves(&["git", "checkout", "0123456789abcdef0123456789abcdef01234567"]);
+    leaves(&["npm", "install", "left-pad@1.3.0", "--registry", "https://h/npm/"]);
+    leaves(&["ssh", "-p", "22", "me@host", "uptime"]);
+    leaves(&["mkdir", "-p", "/usr/share/author/tokens.d"]);
+    leaves(&[
+        "docker",
+        "run",
+        "-e",
+        "LANG=C.UTF-8",
+        "alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    ]);
+    leaves(&["x", "--token-file", "/run/secrets/t", "--max-tokens-limit=5", "--keyboard=us"]);
+    leaves(&[
+        "x",
+        "password=$PASSWORD",
+        "--password-file=/etc/pw",
+        "id=550e8400-e29b-41d4-a716-446655440000",
+    ]);
+    leaves(&[
+        "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+    ]);
+    leaves(&["python3", "-c", "import os; print(os.path.join('a', 'b'))"]);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_pass_without_a_panic(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8), cut: bool) {
+        let args: Vec<Raw> = args.into_iter().map(Raw::new).collect();
+        let mut counts = Default::default();
+        let out = masker().argv(&args, cut, &mut counts);
+        prop_assert_eq!(out.len(), args.len());
+    }
+
+    #[test]
+    fn any_text_of_separators_passes(text in "[-=:@%\"'\\\\ a-f0-9/.]{0,300}") {
+        masked(&mut masker(), &["curl", "-u", &text, &text]);
+    }
+
+    #[test]
+    fn a_password_is_hidden_whatever_it_is(secret in "[!-~]{12,40}") {
+        prop_assume!(!secret.starts_with(['-', '$', '<']) && !secret.starts_with("{{") && !secret.starts_with("%("));
+        let out = masked(&mut masker(), &["x", "--password", &secret, "echo", &format!("a {secret} b")]).join(" ");
+        for piece in secret.as_bytes().windows(8) {
+            let piece = String::from_utf8_lossy(piece);
+            prop_assert!(!out.contains(&*piece), "{} in {}", piece, out);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The whole way: ring → decode → assemble → mask → ledger.
+//!
+//! Two threads and one channel. The ring thread drains and never blocks on anything but the
+//! channel; the ledger thread does all the rest. When the channel is full the ring thread waits,
+//! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
+//! each count becomes a `loss` record.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use observer_common::{Counters, exec_flag};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::assemble::{Assembler, Fingerprint, Item, Names};
+use crate::cgroup::Mount;
+use crate::clock;
+use crate::decode::{self, Event};
+use crate::kernel::{Batch, Meters, Rings};
+use crate::ledger::{Entry, Writer};
+use crate::mask::{Masker, RestHash};
+use crate::model::{Raw, RunId};
+use crate::rescue;
+
+/// Batches on their way; each is bounded by the ring's `drain`.
+const CHANNEL: usize = 8;
+/// Between two drains while there is traffic: nobody wakes the reader then.
+const PACE: Duration = Duration::from_millis(2);
+/// Empty drains before the reader goes to sleep.
+const PATIENCE: u32 = 25;
+/// How long it sleeps at most: the counters are looked at in between.
+const SLEEP: Duration = Duration::from_secs(1);
+/// A commit group is written when it is this old, or this large.
+const GROUP_AGE: Duration = Duration::from_millis(50);
+const GROUP_SIZE: usize = 64;
+/// A ledger that can't be written is said again after this long.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the pipeline needs of a run.
+pub struct Setup {
+    /// The run.
+    pub run: RunId,
+    /// Where events come from.
+    pub rings: Rings,
+    /// What was lost there.
+    pub meters: Meters,
+    /// The open ledger, with this run's `run.start` in it.
+    pub writer: Writer,
+    /// The run's masker.
+    pub masker: Masker,
+    /// The cgroup v2 mount.
+    pub mount: Mount,
+    /// The ids of the policy's rules, by index.
+    pub rules: Vec<String>,
+    /// What the run's world is told.
+    pub hooks: Box<dyn Hooks>,
+}
+
+/// What happens elsewhere because of what was seen here.
+pub trait Hooks: Send {
+    /// A process went to the cgroup with this id: holds the socket rules there. Whether it could.
+    fn follow(&mut self, cgroup: u64) -> bool;
+    /// The ledger can't be written (`false`), or can again (`true`).
+    fn ledger(&mut self, works: bool);
+}
+
+/// What came of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Events that the kernel counted.
+    pub produced: u64,
+    /// Events that came here.
+    pub kept: u64,
+    /// Events that are known to be lost.
+    pub lost: u64,
+    /// Whether everything stands in the ledger.
+    pub written: bool,
+}
+
+/// A pipeline at work.
+pub struct Pipeline {
+    stop: OwnedFd,
+    ring: JoinHandle<()>,
+    ledger: JoinHandle<Summary>,
+    requests: SyncSender<Message>,
+}
+
+enum Message {
+    Batch(Batch),
+    Entry(Box<Entry>),
+}
+
+impl Pipeline {
+    /// Starts both threads.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let (sender, receiver) = sync_channel(CHANNEL);
+        let watch = stop.try_clone()?;
+        let rings = setup.rings;
+        let batches = sender.clone();
+        let ring = thread::Builder::new()
+            .name("observer-ring".into())
+            .spawn(move || read(rings, &watch, &batches))?;
+        let worker = Worker {
+            world: World::new(setup.mount, setup.rules, &setup.masker),
+            assembler: Assembler::new(setup.run, clock::boot_id(), clock::wall_offset()),
+            run: setup.run,
+            masker: setup.masker,
+            writer: setup.writer,
+            meters: setup.meters,
+            hooks: setup.hooks,
+            told: Counters::default(),
+            told_missed: 0,
+            kept: 0,
+            lost: 0,
+            pending: 0,
+            oldest: None,
+            failing: None,
+        };
+        let ledger = thread::Builder::new()
+            .name("observer-ledger".into())
+            .spawn(move || worker.work(&receiver))?;
+        Ok(Self { stop, ring, ledger, requests: sender })
+    }
+
+    /// Has an entry written that comes from no event.
+    pub fn tell(&self, entry: Entry) {
+        // It fails only when the ledger's thread is gone, and `finish` says that.
+        let _ = self.requests.send(Message::Entry(Box::new(entry)));
+    }
+
+    /// Drains what is left, writes `last`, and ends. The hooks must be detached already, so that
+    /// nothing new comes.
+    pub fn finish(self, last: Entry) -> Summary {
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        let _ = self.ring.join();
+        let _ = self.requests.send(Message::Entry(Box::new(last)));
+        drop(self.requests);
+        self.ledger.join().unwrap_or_default()
+    }
+}
+
+/// The ring thread.
+fn read(mut rings: Rings, stop: &OwnedFd, batches: &SyncSender<Message>) {
+    let mut empty = 0;
+    loop {
+        let batch = rings.drain();
+        if !batch.is_empty() {
+            empty = 0;
+            if batches.send(Message::Batch(batch)).is_err() {
+                return;
+            }
+            if waits(stop, PACE) {
+                break;
+            }
+            continue;
+        }
+        empty += 1;
+        if empty < PATIENCE {
+            if waits(stop, PACE) {
+                break;
+            }
+            continue;
+        }
+        // From here on the next event wakes us. One that came before the word was set is there
+        // to be drained, and poll sees it.
+        let _ = rings.set_idle(true);
+        let stopped = rings.wait(stop.as_fd(), SLEEP).unwrap_or(true);
+        let _ = rings.set_idle(false);
+        if stopped {
+            break;
+        }
+    }
+    loop {
+        let batch = rings.drain();
+        if batch.is_empty() || batches.send(Message::Batch(batch)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits out the time; whether `stop` was set meanwhile.
+fn waits(stop: &OwnedFd, time: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    let mut fds = [PollFd::new(stop, PollFlags::IN)];
+    poll(&mut fds, Some(&limit)).is_ok_and(|n| n > 0)
+}
+
+/// The ledger thread's state.
+struct Worker {
+    world: World,
+    assembler: Assembler,
+    run: RunId,
+    masker: Masker,
+    writer: Writer,
+    meters: Meters,
+    hooks: Box<dyn Hooks>,
+    told: Counters,
+    told_missed: u64,
+    kept: u64,
+    lost: u64,
+    pending: usize,
+    oldest: Option<Instant>,
+    failing: Option<Instant>,
+}
+
+impl Worker {
+    fn work(mut self, messages: &Receiver<Message>) -> Summary {
+        let mut last = None;
+        loop {
+            match messages.recv_timeout(GROUP_AGE) {
+                Ok(Message::Batch(batch)) => self.batch(&batch),
+                Ok(Message::Entry(entry)) => {
+                    let ends = matches!(*entry, Entry::RunEnd { .. });
+                    if ends {
+                        last = Some(*entry);
+                    } else {
+                        self.append(*entry);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let due = self.oldest.is_some_and(|since| since.elapsed() >= GROUP_AGE);
+            if self.pending >= GROUP_SIZE || due {
+                self.commit();
+            }
+        }
+        self.end(last)
+    }
+
+    fn batch(&mut self, batch: &Batch) {
+        let mut items = vec![];
+        for bytes in batch.events() {
+            self.kept += 1;
+            match decode::decode(bytes) {
+                Ok(event) => self.event(&event, &mut items),
+                Err(error) => self.lose("decode", 1, &error.to_string()),
+            }
+            for item in items.drain(..) {
+                self.item(item);
+            }
+        }
+        self.assembler.settle(&mut items);
+        for item in items {
+            self.item(item);
+        }
+        self.count();
+    }
+
+    fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
+        if let Event::Fail { event: fail, filename, argv } = event
+            && fail.flags & exec_flag::ARGV_UNREAD != 0
+            && let Some(found) = rescue::argv(fail)
+            && found.len() > argv.len()
+        {
+            let fuller = Event::Fail { event: *fail, filename, argv: &found };
+            self.assembler.event(&fuller, &mut self.world, items);
+            return;
+        }
+        self.assembler.event(event, &mut self.world, items);
+    }
+
+    fn item(&mut self, item: Item) {
+        let entry = match item {
+            Item::Call(call) => Entry::Call(self.masker.call(call)),
+            Item::Result(result) => Entry::Result(result),
+            Item::Escape { at, process, to, to_id } => Entry::Escape {
+                run: self.run,
+                at,
+                process: self.masker.process(process),
+                to: self.masker.text(to),
+                held: self.hooks.follow(to_id),
+            },
+        };
+        self.append(entry);
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.writer.append(entry);
+        self.pending += 1;
+        self.oldest.get_or_insert_with(Instant::now);
+    }
+
+    fn idle(&mut self) {
+        self.assembler.set_wall_offset(clock::wall_offset());
+        self.count();
+    }
+
+    /// Turns counts of loss that rose into records.
+    fn count(&mut self) {
+        let Ok(now) = self.meters.counters() else {
+            return self.lose("counters", 0, "the counts of loss can't be read");
+        };
+        let then = std::mem::replace(&mut self.told, now);
+        self.lost = now.events_lost + now.control_lost;
+        let rises = [
+            ("events", now.events_lost, then.events_lost, "the payload ring was full"),
+            ("control", now.control_lost, then.control_lost, "the control ring was full"),
+            ("labels", now.labels_lost, then.labels_lost, "the map of processes was full"),
+            ("scratch", now.scratch_busy, then.scratch_busy, "the exec buffer was in use"),
+            ("flows", now.flows_lost, then.flows_lost, "no room to await a connect's result"),
+        ];
+        for (place, now, then, why) in rises {
+            if now > then {
+                self.lose(place, now - then, why);
+            }
+        }
+        let missed = self.meters.missed();
+        if missed > self.told_missed {
+            let rise = missed - self.told_missed;
+            self.told_missed = missed;
+            self.lose("programs", rise, "the kernel left a program out that was running already");
+        }
+    }
+
+    fn lose(&mut self, place: &str, lost: u64, why: &str) {
+        self.append(Entry::Loss {
+            run: Some(self.run),
+            at: clock::now(),
+            place: place.to_owned(),
+            lost,
+            why: why.to_owned(),
+        });
+    }
+
+    fn commit(&mut self) {
+        match self.writer.commit() {
+            Ok(_) => {
+                self.pending = 0;
+                self.oldest = None;
+                if self.failing.take().is_some() {
+                    eprintln!("observer: the ledger can be written again");
+                    self.hooks.ledger(true);
+                }
+            }
+            Err(error) => {
+                if self.failing.is_none() {
+                    self.hooks.ledger(false);
+                }
+                if self.failing.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+                    eprintln!("observer: {error}");
+                    self.failing = Some(Instant::now());
+                }
+                // What waits is kept; it is tried again with the next group.
+                self.oldest = Some(Instant::now());
+            }
+        }
+    }
+
+    fn end(mut self, last: Option<Entry>) -> Summary {
+        let mut items = vec![];
+        self.assembler.finish(clock::now().mono_ns, &mut items);
+        for item in items {
+            self.item(item);
+        }
+        self.count();
+        let produced = self.told.events + self.told.control;
+        let unaccounted = produced.saturating_sub(self.kept + self.lost);
+        if unaccounted > 0 {
+            self.lose("rings", unaccounted, "counted as sent, and never arrived");
+            self.lost += unaccounted;
+        }
+        if let Some(last) = last {
+            self.append(last);
+        }
+        self.commit();
+        if self.failing.is_some() {
+            self.commit();
+        }
+        Summary { produced, kept: self.kept, lost: self.lost, written: self.failing.is_none() }
+    }
+}
+
+/// The names that the assembler asks for.
+struct World {
+    mount: Mount,
+    rules: Vec<String>,
+    rest: RestHash,
+    /// Paths of cgroups, by id: bounded, and begun anew when full.
+    paths: std::collections::HashMap<u64, Raw>,
+}
+
+impl World {
+    const PATHS: usize = 4096;
+
+    fn new(mount: Mount, rules: Vec<String>, masker: &Masker) -> Self {
+        Self { mount, rules, rest: masker.rest_hmac(), paths: Default::default() }
+    }
+}
+
+impl Names for World {
+    fn cgroup(&mut self, id: u64) -> Raw {
+        if self.paths.len() >= Self::PATHS {
+            self.paths.clear();
+        }
+        let path = self.paths.entry(id).or_insert_with(|| {
+            let path = self.mount.path_of_id(id);
+            Raw::new(path.unwrap_or_else(|| format!("(gone) kernfs {id}").into_bytes()))
+        });
+        path.clone()
+    }
+
+    fn rule(&self, index: u32) -> String {
+        let rule = self.rules.get(index as usize);
+        rule.cloned().unwrap_or_else(|| format!("unknown-rule-{index}"))
+    }
+
+    fn fingerprint(&self) -> Box<dyn Fingerprint> {
+        Box::new(Rest(self.rest.clone()))
+    }
+}
+
+struct Rest(RestHash);
+
+impl Fingerprint for Rest {
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(self: Box<Self>) -> String {
+        self.0.finish_hex()
+    }
+}

@@ -1,0 +1,95 @@
+//! Cgroups of the cases' own, and what observer may leave behind in the system.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::{PATIENCE, until};
+
+/// Where observer pins what outlives it.
+const PINS: &str = "/sys/fs/bpf/observer";
+
+/// A cgroup below the root, removed when this is dropped.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn new(name: &str) -> Result<Self> {
+        let name = format!("observer-e2e-{}-{name}", std::process::id());
+        let path = crate::cgroup_mount()?.join(name);
+        fs::create_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Self { path })
+    }
+
+    /// Its path, as text.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn path(&self) -> Result<&str> {
+        self.path.to_str().context("the cgroup's path is not UTF-8")
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Busy, if something still runs there: then the next line of the report says so.
+        if let Err(error) = until("an empty cgroup", PATIENCE, || Ok(empty(&self.path)))
+            .and_then(|()| Ok(fs::remove_dir(&self.path)?))
+        {
+            eprintln!("{}: {error:#}", self.path.display());
+        }
+    }
+}
+
+fn empty(cgroup: &Path) -> Option<()> {
+    let procs = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    procs.is_empty().then_some(())
+}
+
+/// What observer left behind: run cgroups and pins.
+///
+/// # Errors
+/// When there is no cgroup v2 mount.
+pub fn leftovers() -> Result<Vec<PathBuf>> {
+    let mut found = children(&crate::cgroup_mount()?.join("observer"));
+    found.extend(pins());
+    Ok(found)
+}
+
+/// The runs that have pins: `<bpffs>/observer/v<ABI>/<run>`.
+pub fn pins() -> Vec<PathBuf> {
+    children(Path::new(PINS)).iter().flat_map(|version| children(version)).collect()
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let entries = entries.filter_map(|e| Some(e.ok()?.path()));
+    entries.filter(|path| path.is_dir()).collect()
+}
+
+/// Removes what is left behind, as far as that goes: the innermost first.
+pub fn clear_leftovers() {
+    for place in leftovers().unwrap_or_default() {
+        clear(&place);
+    }
+}
+
+fn clear(dir: &Path) {
+    children(dir).iter().for_each(|child| clear(child));
+    if dir.starts_with(PINS) {
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        entries.flatten().for_each(|pin| drop(fs::remove_file(pin.path())));
+    } else {
+        // Ends whatever still runs there (Linux 5.14), and waits for it.
+        drop(fs::write(dir.join("cgroup.kill"), "1"));
+        drop(until("an empty cgroup", PATIENCE, || Ok(empty(dir))));
+    }
+    drop(fs::remove_dir(dir));
+}
