@@ -237,7 +237,7 @@ fn begin(
         started_by: started_by(),
         cgroup: cgroup.relative().to_string_lossy().into_owned(),
         command: command.map(|argv| masker.command(&argv.iter().map(raw).collect::<Vec<_>>())),
-        exe_sha256: command.and_then(|argv| argv.first()).and_then(|exe| hash_of(exe)),
+        exe_sha256: command.and_then(|argv| argv.first()).and_then(hash_of),
         policy: sha256,
         attached: command.is_none(),
         enforcement: kernel.capabilities().words(),

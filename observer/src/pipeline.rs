@@ -266,7 +266,7 @@ impl Worker {
 
     fn item(&mut self, item: Item) {
         let entry = match item {
-            Item::Call(call) => Entry::Call(self.masker.call(call)),
+            Item::Call(call) => Entry::Call(Box::new(self.masker.call(*call))),
             Item::Result(result) => Entry::Result(result),
             Item::Escape { at, process, to, to_id } => Entry::Escape {
                 run: self.run,

@@ -153,8 +153,8 @@ fn libtest(command: &mut Command) -> Result<Tally> {
 
 fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
     let mut command = Command::new(&binaries.e2e);
+    command.arg("--observer").arg(&binaries.observer).arg("--agent").arg(&binaries.agent);
     command.args(filter).current_dir(place::workspace());
-    command.env("OBSERVER_BIN", &binaries.observer);
     let mut closing = None;
     let status: ExitStatus = stream(&mut command, LIMIT, &mut |line| {
         println!("{line}");
@@ -166,15 +166,18 @@ fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
 }
 
 fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<Tally> {
-    let mut environment = vec![("OBSERVER_BIN", "/bin/observer".to_owned())];
-    if let Ok(ci) = std::env::var("CI") {
-        environment.push(("CI", ci));
-    }
+    let environment = std::env::var("CI").map(|ci| vec![("CI", ci)]).unwrap_or_default();
+    // An emulated processor: great numbers are smaller there.
+    let e2e = ["/bin/e2e", "--observer", "/bin/observer", "--agent", "/bin/agent", "--quick"];
+    let files = binaries.all().map(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        (file.clone(), format!("/bin/{name}"))
+    });
     let machine = Machine {
         series,
-        files: binaries.in_bin(),
+        files: files.into(),
         environment,
-        command: [&["/bin/e2e".to_owned()], filter].concat(),
+        command: [&e2e.map(str::to_owned), filter].concat(),
         limit: LIMIT,
     };
     let mut closing = None;

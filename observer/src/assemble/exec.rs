@@ -66,7 +66,7 @@ impl Assembler {
             let kept = argv.len() as u64;
             self.wait_for_rest(event.exec, Waiting::new(call, kept, event.argv_seen, names), out);
         } else {
-            out.push(Item::Call(call));
+            out.push(Item::Call(Box::new(call)));
         }
     }
 

@@ -44,7 +44,7 @@ pub trait Fingerprint: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// An attempt.
-    Call(Call),
+    Call(Box<Call>),
     /// The end of an attempt that was told before.
     Result(CallResult),
     /// A process left its run's cgroup.
@@ -115,7 +115,7 @@ impl Assembler {
             Event::Exec { .. } => self.exec(event, names, out),
             Event::Args { event, bytes } => self.more_argv(event, bytes, out),
             Event::Fail { event, filename, argv } => {
-                out.push(Item::Call(self.failed_exec(event, filename, argv, names)));
+                out.push(Item::Call(Box::new(self.failed_exec(event, filename, argv, names))));
             }
             Event::Exit(event) => self.exit(event, out),
             Event::Net(event) => self.net(event, names, out),

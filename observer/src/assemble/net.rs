@@ -62,7 +62,7 @@ impl Assembler {
             let open = Open { call: call.id, kind: Kind::Connect, began: event.header.time };
             self.open.insert(event.call, open);
         }
-        out.push(Item::Call(call));
+        out.push(Item::Call(Box::new(call)));
     }
 
     /// A connect ended. The first word on it counts: a connect that fails at once is told by its

@@ -61,7 +61,7 @@ impl Assembler {
     /// Sends one on as it is.
     pub(super) fn release(&mut self, exec: u64, out: &mut Vec<Item>) {
         if let Some(waiting) = self.waiting.remove(&exec) {
-            out.push(Item::Call(waiting.give()));
+            out.push(Item::Call(Box::new(waiting.give())));
         }
     }
 

@@ -20,7 +20,7 @@ pub enum Entry {
     /// A run began.
     RunStart(RunStart),
     /// An attempt.
-    Call(Masked<Call>),
+    Call(Box<Masked<Call>>),
     /// How an attempt ended.
     Result(CallResult),
     /// Something was seen and could not be kept.

@@ -93,7 +93,7 @@ fn call(run: RunId, n: u64, argv: Vec<Raw>) -> Call {
 }
 
 fn masked(call: Call) -> Entry {
-    Entry::Call(Masker::new(MaskKey::fixed(1)).call(call))
+    Entry::Call(Box::new(Masker::new(MaskKey::fixed(1)).call(call)))
 }
 
 fn end(run: RunId) -> Entry {
@@ -339,7 +339,7 @@ fn a_record_never_outgrows_its_bound_and_says_what_it_cut() {
     writer.append(start(run));
     // Each byte is six in JSON.
     let argv = vec![Raw::new(vec![1; 1000]); 48];
-    writer.append(Entry::Call(Masked::for_tests(call(run, 1, argv))));
+    writer.append(Entry::Call(Box::new(Masked::for_tests(call(run, 1, argv)))));
     writer.commit().unwrap();
     let bytes = place.bytes();
     assert!(lines(&bytes).iter().all(|line| line.len() <= Verifier::LINE));

@@ -70,6 +70,14 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
         {
             spans.push(Span::new(0, next.len(), "password"));
         }
+        // `--password=X`: the argument's end is the value's, whatever stands in it.
+        if let Some(at) = arg.iter().position(|&b| b == b'=')
+            && arg.starts_with(b"-")
+            && structure::is_secret_key(&arg[..at])
+            && structure::is_a_value(&arg[at + 1..])
+        {
+            out[i].push(Span::new(at + 1, arg.len(), "password"));
+        }
         if known(DASH_P) && arg.starts_with(b"-p") && arg.len() > 2 {
             out[i].push(Span::new(2, arg.len(), "password"));
         }

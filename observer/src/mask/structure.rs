@@ -171,8 +171,15 @@ fn assignment(text: &[u8], at: usize, after: usize, out: &mut Vec<Span>) {
         return;
     }
     let (start, end) = value(text, after);
-    if is_a_value(&text[start..end]) {
-        out.push(Span::new(start, end, "secret"));
+    if !is_a_value(&text[start..end]) {
+        return;
+    }
+    out.push(Span::new(start, end, "secret"));
+    // A shell would end an unquoted value here, and a password may go on: all of it is masked,
+    // and the dictionary knows both.
+    let doubtful = |b: &u8| matches!(b, b'<' | b'>' | b'|');
+    if let Some(len) = text[start..end].iter().position(doubtful).filter(|&len| len > 0) {
+        out.push(Span::new(start, start + len, "secret"));
     }
 }
 
@@ -207,10 +214,7 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
         _ => {
             let ends = |b: &u8| {
                 b.is_ascii_whitespace()
-                    || matches!(
-                        b,
-                        b'&' | b';' | b'"' | b'\'' | b',' | b'<' | b'>' | b'|' | b')' | b'}' | b'`'
-                    )
+                    || matches!(b, b'&' | b';' | b'"' | b'\'' | b',' | b')' | b'}' | b'`')
             };
             let len = text[start..].iter().take_while(|b| !ends(b)).count();
             (start, start + len)
@@ -219,7 +223,7 @@ fn value(text: &[u8], at: usize) -> (usize, usize) {
 }
 
 /// Whether it is worth a mask: not empty, not a variable's name, not a plain word of a schema.
-fn is_a_value(value: &[u8]) -> bool {
+pub(super) fn is_a_value(value: &[u8]) -> bool {
     const PLAIN: &[&[u8]] = &[b"true", b"false", b"null", b"none", b"string", b"yes", b"no"];
     let begins = value.first().copied().unwrap_or(0);
     let variable = begins == b'$' || value.starts_with(b"{{") || value.starts_with(b"%(");

@@ -116,7 +116,7 @@ fn base64(value: &[u8], shift: usize, url: bool) -> Option<Vec<u8>> {
     let text = if url { BASE64URL_NOPAD.encode(&padded) } else { BASE64_NOPAD.encode(&padded) };
     let skip = [0, 2, 3].get(shift)?;
     // The last digit shares bits with what follows, unless the value ends on a boundary.
-    let drop = usize::from(padded.len() % 3 != 0);
+    let drop = usize::from(!padded.len().is_multiple_of(3));
     let form = text.as_bytes().get(*skip..text.len().checked_sub(drop)?)?;
     (form.len() >= SHORTEST + 2).then(|| form.to_vec())
 }

@@ -57,7 +57,7 @@ fn each_kind_of_token_is_hidden_in_each_place_and_encoding() {
         let b64 = BASE64.encode(format!("user:{token}").as_bytes());
         let percent: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
         let places = [
-            format!("{token}"),
+            token.to_owned(),
             format!("--flag={token}"),
             format!("https://h/p?q={token}&r=1"),
             format!("{{\"a\":\"{}\"}}", token.replace('\n', "\\n")),
@@ -150,6 +150,8 @@ fn a_token_that_the_capture_cut_is_hidden_with_what_is_left_of_it() {
 #[test]
 fn what_looks_like_a_mask_is_no_way_past_it() {
     hides(&["x", &format!("--password=<mask:{UNKNOWN}")], UNKNOWN);
+    hides(&["x", &format!("set password=<mask:{UNKNOWN} now")], UNKNOWN);
+    hides(&["x", "--password=a&zQ7#vT2m!pLx9WkR, b"], UNKNOWN);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use observer_tests::cases::{self, Case};
 use observer_tests::harness::{Ctx, Skip, clear_leftovers, leftovers};
 
-const USAGE: &str = "e2e --observer PATH --agent PATH [--quick] [--list] [FILTER]";
+const USAGE: &str = "e2e --observer PATH --agent PATH [--quick] [--list] [FILTER…]";
 
 fn main() -> ExitCode {
     match run() {
@@ -30,7 +30,8 @@ struct Options {
     agent: Option<PathBuf>,
     quick: bool,
     list: bool,
-    filter: String,
+    /// A case is run whose name has one of these in it; none chooses all.
+    filters: Vec<String>,
 }
 
 impl Options {
@@ -46,7 +47,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--list" => options.list = true,
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
-                filter => filter.clone_into(&mut options.filter),
+                filter => options.filters.push(filter.to_owned()),
             }
         }
         Ok(options)
@@ -56,7 +57,9 @@ impl Options {
 /// Whether no case failed.
 fn run() -> Result<bool> {
     let options = Options::parse()?;
-    let chosen = || cases::all().filter(|(name, _)| name.contains(&options.filter));
+    let filters = &options.filters;
+    let is_chosen = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f));
+    let chosen = || cases::all().filter(|(name, _)| is_chosen(name));
     if options.list {
         chosen().for_each(|(name, _)| println!("{name}"));
         return Ok(true);
@@ -67,7 +70,7 @@ fn run() -> Result<bool> {
         path.canonicalize().with_context(|| path.display().to_string())
     };
     let (observer, agent) = (real(&options.observer)?, real(&options.agent)?);
-    ensure!(chosen().next().is_some(), "no case has {:?} in its name", options.filter);
+    ensure!(chosen().next().is_some(), "no case has one of {filters:?} in its name");
     let before = leftovers()?;
     ensure!(before.is_empty(), "observer is in use here, or left something behind: {before:?}");
     let root = std::env::temp_dir().join(format!("observer-e2e.{}", std::process::id()));
