@@ -73,8 +73,8 @@ pub fn execve(regs: Ptr, ret: i64, arguments: Arguments) {
         ruling = Ruling::from(denied, true);
     }
     let ring = if ruling.denies() { Ring::Control } else { Ring::Events };
-    let filename: u64 = kernel::read(regs, arguments.filename).unwrap_or(0);
-    let argv: u64 = kernel::read(regs, arguments.argv).unwrap_or(0);
+    let filename: u64 = kernel::read_or_zero(regs, arguments.filename);
+    let argv: u64 = kernel::read_or_zero(regs, arguments.argv);
     let mut event = FailEvent {
         header: kernel::identify_current(label.exec),
         argv_at: argv,

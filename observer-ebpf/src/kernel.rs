@@ -1,11 +1,13 @@
 //! Reads of kernel memory, at offsets that user space took from the running kernel's BTF.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::mem::size_of;
 
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
     bpf_get_current_task, bpf_probe_read_kernel,
 };
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{Header, Offsets};
 
@@ -33,6 +35,26 @@ pub(crate) use at;
 pub fn read<T>(base: Ptr, offset: usize) -> Option<T> {
     // SAFETY: the helper checks the address and fails on one that is not mapped.
     unsafe { bpf_probe_read_kernel(base.wrapping_add(offset).cast::<T>()).ok() }
+}
+
+/// Reads a value at `base + offset`, or zeros where that can't be read: the helper clears what it
+/// can't fill (kernel/trace/bpf_trace.c, bpf_probe_read_kernel_common).
+///
+/// Verifier: there is no branch on the result. Each branch that joins again doubles the states to
+/// look at where the joined values differ, and 6.1 gives up on a chain of ten.
+#[inline(always)]
+pub fn read_or_zero<T: Copy>(base: Ptr, offset: usize) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: the helper writes the whole of `value`, which is made of integers or is a pointer
+    // that is only ever read through the helper.
+    unsafe {
+        bpf_probe_read_kernel_raw(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            base.wrapping_add(offset).cast(),
+        );
+        value.assume_init()
+    }
 }
 
 /// Follows a pointer at `base + offset`; null is none.
@@ -89,20 +111,20 @@ pub fn task_cgroup_id(task: Ptr) -> Option<u64> {
 /// zeroed one would cost a loop over its bytes.
 #[inline(always)]
 fn identify(task: Ptr, exec: u64, cgroup: u64, comm: [u8; 16]) -> Header {
-    let parent = follow(task, at!(task_real_parent));
-    let cred = follow(task, at!(task_cred));
-    let leader = follow(task, at!(task_group_leader)).unwrap_or(task);
+    let parent: Ptr = read_or_zero(task, at!(task_real_parent));
+    let cred: Ptr = read_or_zero(task, at!(task_cred));
+    let leader: Ptr = read_or_zero(task, at!(task_group_leader));
     Header {
         kind: 0,
         cpu: 0,
         seq: 0,
         time: 0,
-        pid: tgid(task).unwrap_or(0),
-        tid: read(task, at!(task_pid)).unwrap_or(0),
-        ppid: parent.and_then(tgid).unwrap_or(0),
-        uid: cred.and_then(|c| read(c, at!(cred_euid))).unwrap_or(u32::MAX),
+        pid: read_or_zero(task, at!(task_tgid)),
+        tid: read_or_zero(task, at!(task_pid)),
+        ppid: read_or_zero(parent, at!(task_tgid)),
+        uid: read_or_zero(cred, at!(cred_euid)),
         cgroup,
-        start: read(leader, at!(task_start_boottime)).unwrap_or(0),
+        start: read_or_zero(leader, at!(task_start_boottime)),
         exec,
         comm,
     }
@@ -113,14 +135,18 @@ fn identify(task: Ptr, exec: u64, cgroup: u64, comm: [u8; 16]) -> Header {
 pub fn identify_current(exec: u64) -> Header {
     // SAFETY: takes nothing.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    identify(current(), exec, cgroup, bpf_get_current_comm().unwrap_or([0; 16]))
+    let task = current();
+    identify(task, exec, cgroup, read_or_zero(task, at!(task_comm)))
 }
 
 /// What identifies another task.
 #[inline(always)]
 pub fn identify_other(task: Ptr, exec: u64) -> Header {
-    let cgroup = task_cgroup_id(task).unwrap_or(0);
-    identify(task, exec, cgroup, read(task, at!(task_comm)).unwrap_or([0; 16]))
+    let set: Ptr = read_or_zero(task, at!(task_cgroups));
+    let cgroup: Ptr = read_or_zero(set, at!(css_set_dfl_cgrp));
+    let place: Ptr = read_or_zero(cgroup, at!(cgroup_kn));
+    let cgroup = read_or_zero(place, at!(kernfs_id));
+    identify(task, exec, cgroup, read_or_zero(task, at!(task_comm)))
 }
 
 /// What is known of a process that does not run now.

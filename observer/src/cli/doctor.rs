@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use observer::cgroup::Mount;
-use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options};
+use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -14,6 +14,9 @@ pub(crate) struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Each program as well, with what the kernel's verifier had to look at
+    #[arg(long)]
+    programs: bool,
 }
 
 /// One thing that was looked at.
@@ -43,17 +46,26 @@ impl State {
 }
 
 pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
-    let findings = look();
+    let (findings, programs) = look();
+    let programs = if args.programs { programs } else { vec![] };
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
     if args.json {
         let list: Vec<_> = findings
             .iter()
             .map(|f| json!({ "what": f.what, "state": f.state.word(), "why": f.why }))
             .collect();
-        println!("{}", json!({ "findings": list, "can_run": !bad }));
+        let mut found = json!({ "findings": list, "can_run": !bad });
+        if args.programs {
+            let list = programs.iter().map(|p| json!({ "name": p.name, "verified": p.verified }));
+            found["programs"] = list.collect();
+        }
+        println!("{found}");
     } else {
         for finding in &findings {
             println!("{:<9}  {:<22} {}", finding.state.word(), finding.what, finding.why);
+        }
+        for program in &programs {
+            println!("program    {:<22} {} instructions verified", program.name, program.verified);
         }
         println!(
             "\n{}",
@@ -63,7 +75,8 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
     Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn look() -> Vec<Finding> {
+/// What was found, and the programs that loaded.
+fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
     let mut out = vec![];
     let mut say = |what, state, why: String| out.push(Finding { what, state, why });
     let uname = rustix::system::uname();
@@ -80,7 +93,7 @@ fn look() -> Vec<Finding> {
         Err(error) => say("cgroup v2", State::Bad, error.to_string()),
     }
     if !root {
-        return out;
+        return (out, vec![]);
     }
     let kernel = match Kernel::load(&Options { tables: None, no_trampolines: false }) {
         Ok(kernel) => kernel,
@@ -88,7 +101,7 @@ fn look() -> Vec<Finding> {
             let error = format!("{:#}", anyhow::Error::from(error));
             let first = error.lines().next().unwrap_or_default().to_owned();
             say("programs", State::Bad, first);
-            return out;
+            return (out, vec![]);
         }
     };
     say("BTF", State::Good, "/sys/kernel/btf/vmlinux".into());
@@ -147,5 +160,6 @@ fn look() -> Vec<Finding> {
             ),
         );
     }
-    out
+    let programs = kernel.programs();
+    (out, programs)
 }

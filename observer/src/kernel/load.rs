@@ -103,6 +103,16 @@ pub struct Options<'a> {
     pub no_trampolines: bool,
 }
 
+/// A loaded program.
+#[derive(Clone, Debug)]
+pub struct ProgramCost {
+    /// Its name in the object.
+    pub name: String,
+    /// Instructions that the verifier looked at, of the million that it would
+    /// (BPF_COMPLEXITY_LIMIT_INSNS); 0 where the kernel doesn't tell (before 5.16).
+    pub verified: u32,
+}
+
 /// The programs of one run, loaded and attached.
 pub struct Kernel {
     ebpf: Ebpf,
@@ -189,6 +199,21 @@ impl Kernel {
     /// What the kernel could do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// Each loaded program, and what the verifier had to look at before it let it in.
+    pub fn programs(&self) -> Vec<ProgramCost> {
+        let mut costs: Vec<_> = self
+            .ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                let verified = info.verified_instruction_count().unwrap_or(0);
+                Some(ProgramCost { name: name.to_owned(), verified })
+            })
+            .collect();
+        costs.sort_by(|a, b| a.name.cmp(&b.name));
+        costs
     }
 
     /// The rings, once.

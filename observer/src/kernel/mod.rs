@@ -9,7 +9,7 @@ mod probe;
 mod ring;
 mod tables;
 
-pub use load::{Kernel, LoadError, Meters, Options};
+pub use load::{Kernel, LoadError, Meters, Options, ProgramCost};
 pub use pin::{Guard, guards, remove_stale};
 pub use probe::{Capabilities, ExecDenial, ExecExit};
 pub use ring::{Batch, Rings};
