@@ -38,8 +38,8 @@ attempt "the cloud's metadata service" \
 attempt "destroying evidence" \
     shred "$evidence"
 
-if command -v python3 >/dev/null; then
-    attempt "an API call from a script" python3 -c '
+if [ -x /usr/bin/python3 ]; then
+    attempt "an API call from a script" /usr/bin/python3 -c '
 import os, sys, urllib.request
 request = urllib.request.Request(
     sys.argv[1], headers={"Authorization": "Bearer " + os.environ["DEMO_TOKEN"]})

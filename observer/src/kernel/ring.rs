@@ -16,10 +16,6 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each event stands in `bytes`, and when it happened.
     index: Vec<(u64, u32, u32)>,
-    /// How many came through the payload ring.
-    pub events: u64,
-    /// How many came through the control ring.
-    pub control: u64,
 }
 
 impl Batch {
@@ -49,6 +45,25 @@ impl Batch {
         self.bytes.extend_from_slice(event);
         self.index.push((time, at, event.len() as u32));
     }
+
+    fn append(&mut self, other: &Self) {
+        other.events().for_each(|event| self.push(event));
+    }
+
+    /// When the youngest happened; 0 where there is none.
+    fn last(&self) -> u64 {
+        self.index.iter().map(|&(time, ..)| time).max().unwrap_or(0)
+    }
+
+    /// Takes those out that happened after `time`.
+    fn split_off(&mut self, time: u64) -> Self {
+        let (mut younger, mut older) = (Self::default(), Self::default());
+        for (&(when, ..), event) in self.index.iter().zip(self.events()) {
+            if when > time { younger.push(event) } else { older.push(event) }
+        }
+        *self = older;
+        younger
+    }
 }
 
 /// Both rings, and the word that says whether their reader sleeps.
@@ -56,6 +71,8 @@ pub struct Rings {
     events: RingBuf<MapData>,
     control: RingBuf<MapData>,
     idle: Array<MapData, u32>,
+    /// Control events that are younger than the payload taken so far.
+    held: Batch,
 }
 
 impl Rings {
@@ -64,31 +81,32 @@ impl Rings {
         control: RingBuf<MapData>,
         idle: Array<MapData, u32>,
     ) -> Self {
-        Self { events, control, idle }
+        Self { events, control, idle, held: Batch::default() }
     }
 
     /// Takes what is there, without waiting. The control ring goes first, so that an exit finds
     /// its exec in the same batch or an earlier one; then all is put in the order of its time.
+    /// Where there is more payload than a batch holds, what is younger than the last of it waits.
     pub fn drain(&mut self) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = std::mem::take(&mut self.held);
         while batch.bytes.len() < BATCH {
             match self.control.next() {
-                Some(item) => {
-                    batch.push(&item);
-                    batch.control += 1;
-                }
+                Some(item) => batch.push(&item),
                 None => break,
             }
         }
-        while batch.bytes.len() < BATCH {
+        let mut payload = Batch::default();
+        let mut all = false;
+        while !all && payload.bytes.len() < BATCH {
             match self.events.next() {
-                Some(item) => {
-                    batch.push(&item);
-                    batch.events += 1;
-                }
-                None => break,
+                Some(item) => payload.push(&item),
+                None => all = true,
             }
         }
+        if !all {
+            self.held = batch.split_off(payload.last());
+        }
+        batch.append(&payload);
         batch.index.sort_by_key(|&(time, ..)| time);
         batch
     }
@@ -120,5 +138,35 @@ impl Rings {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[2].revents().is_empty()),
             Err(e) => Err(e),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(time: u64) -> Vec<u8> {
+        bytemuck::bytes_of(&Header { time, ..Header::default() }).to_vec()
+    }
+
+    fn batch(times: &[u64]) -> Batch {
+        let mut batch = Batch::default();
+        times.iter().for_each(|&time| batch.push(&event(time)));
+        batch
+    }
+
+    fn times(batch: &Batch) -> Vec<u64> {
+        batch.index.iter().map(|&(time, ..)| time).collect()
+    }
+
+    #[test]
+    fn an_exit_waits_for_its_exec_that_no_batch_had_room_for() {
+        let mut control = batch(&[5, 20, 8]);
+        let payload = batch(&[4, 9]);
+        let held = control.split_off(payload.last());
+        control.append(&payload);
+        assert_eq!(times(&held), [20]);
+        assert_eq!(times(&control), [5, 8, 4, 9]);
+        assert_eq!(control.events().next(), Some(&event(5)[..]));
     }
 }

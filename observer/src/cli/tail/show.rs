@@ -178,8 +178,12 @@ fn what(record: &Value) -> String {
 fn command(exec: &Value) -> String {
     let argv = exec["argv"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut words: Vec<String> = argv.iter().map(|arg| quote(&bytes_of(arg))).collect();
-    if words.is_empty() {
-        words.push(quote(&bytes_of(&exec["filename"])));
+    // One that never ran is known by the file that was tried: a search of PATH tries many.
+    let tried = quote(&bytes_of(&exec["filename"]));
+    match words.first_mut() {
+        None => words.push(tried),
+        Some(first) if exec["path"].is_null() && exec["filename"].is_string() => *first = tried,
+        Some(_) => {}
     }
     bound(words.join(" "))
 }
@@ -276,6 +280,16 @@ mod tests {
             "{shown}"
         );
         assert!(shown.ends_with("exit 0  12 ms"), "{shown}");
+    }
+
+    #[test]
+    fn a_search_of_path_shows_each_place_that_was_tried() {
+        let tried = |file: &str| {
+            let exec = json!({"argv": ["bash", "x.sh"], "filename": file});
+            line(json!({"type": "call", "kind": "exec", "exec": exec}), Value::Null)
+        };
+        assert!(tried("/usr/local/bin/bash").contains(" /usr/local/bin/bash x.sh"));
+        assert!(tried("/bin/bash").contains(" /bin/bash x.sh"));
     }
 
     #[test]
