@@ -50,6 +50,10 @@ offsets! {
     task_cgroups = "task_struct"."cgroups",
     /// Its credentials.
     task_cred = "task_struct"."cred",
+    /// Its low-level state: the first member.
+    task_thread_info = "task_struct"."thread_info",
+    /// Flags of its own that no other task writes.
+    thread_info_status = "thread_info"."status",
     /// Its short name.
     task_comm = "task_struct"."comm",
     /// Effective user.

@@ -366,6 +366,7 @@ pub fn check(bprm: Ptr) -> i32 {
     }
     let kind = if ruling.verdict == verdict::DENY { decision::DEFAULT } else { decision::DENY };
     let told = config.flags & config_flag::EXEC_EXIT != 0
+        && !kernel::in_compat_syscall()
         && DENIED.insert(thread, Decision { kind, rule: ruling.rule }, 0).is_ok();
     if !told {
         crate::fail::denied(ruling, &label, kernel::follow(bprm, at!(bprm_filename)));

@@ -94,6 +94,15 @@ pub fn tgid(task: Ptr) -> Option<u32> {
     read(task, at!(task_tgid))
 }
 
+/// Whether the task that runs is inside a 32-bit system call: TS_COMPAT of
+/// `thread_info.status` (arch/x86/include/asm/thread_info.h). The exits of those are not watched.
+#[inline(always)]
+pub fn in_compat_syscall() -> bool {
+    const TS_COMPAT: u32 = 0x2;
+    let status: u32 = read_or_zero(current(), at!(task_thread_info) + at!(thread_info_status));
+    status & TS_COMPAT != 0
+}
+
 /// The kernfs id of a cgroup.
 #[inline(always)]
 pub fn cgroup_id(cgroup: Ptr) -> Option<u64> {

@@ -68,14 +68,34 @@ pub fn fork(parent: Ptr, child: Ptr) {
     if parent == child_tgid {
         return; // a thread
     }
+    let to = kernel::task_cgroup_id(child);
+    let ours = to.is_some_and(is_ours);
     let label = match label_of(parent) {
         Some(label) => label,
         // Born into the run's cgroup by clone3, or while its parent's label was lost.
-        None if kernel::task_cgroup_id(child).is_some_and(is_ours) => Label::default(),
+        None if ours => Label::default(),
         None => return,
     };
-    let flags = label.flags & !label_flag::EXECED;
+    let mut flags = label.flags & !label_flag::EXECED;
+    // clone3 puts a child into another cgroup without a move that anything else would see.
+    let left = !ours && flags & label_flag::ESCAPED == 0;
+    if left {
+        flags |= label_flag::ESCAPED;
+    }
     set(child_tgid, &Label { exec: label.exec, flags, reserved: 0 }, true);
+    if left {
+        escaped(child, label.exec, to.unwrap_or(0));
+    }
+}
+
+/// Tells that a process is outside of its run's cgroup now.
+#[inline(always)]
+fn escaped(task: Ptr, exec: u64, to: u64) {
+    let mut header = kernel::identify_other(task, exec);
+    emit::send(&mut header, Ring::Control, EventKind::Escape, true, |header| EscapeEvent {
+        header: *header,
+        to,
+    });
 }
 
 /// A thread ended; with the last one, its process.
@@ -121,10 +141,7 @@ pub fn moved(to: Ptr, task: Ptr) {
         Some(label) if !ours => {
             let flags = label.flags | label_flag::ESCAPED;
             set(tgid, &Label { exec: label.exec, flags, reserved: 0 }, false);
-            let mut header = kernel::identify_other(task, label.exec);
-            emit::send(&mut header, Ring::Control, EventKind::Escape, true, |header| {
-                EscapeEvent { header: *header, to }
-            });
+            escaped(task, label.exec, to);
         }
         _ => {}
     }

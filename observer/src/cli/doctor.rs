@@ -138,6 +138,12 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
             ),
         ),
     }
+    say(
+        "32-bit exec failures",
+        State::Uncovered,
+        "the ends of 32-bit system calls are not watched; what runs and what is denied is recorded"
+            .into(),
+    );
     if !found.uring_results {
         say(
             "io_uring results",

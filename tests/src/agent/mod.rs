@@ -3,6 +3,7 @@
 //! It knows nothing of observer. Exit status: 0 when the deed was done, the error number when the
 //! kernel refused it, 77 when this kernel can't do it at all, 125 when it was called wrongly.
 
+mod evade;
 mod net;
 mod places;
 mod programs;
@@ -62,6 +63,8 @@ fn act(args: &[OsString]) -> Result<u8> {
         "mptcp" => net::mptcp(&text(rest, 0)?),
         "fastopen" => net::fastopen(&text(rest, 0)?),
         "uring-connect" => uring::connect(&text(rest, 0)?),
+        "born-elsewhere" => evade::born_elsewhere(at(rest, 0)?, tail(rest)?),
+        "int80-exec" => evade::exec_by_int80(rest),
         "double-fork" => places::double_fork(rest),
         "setsid" => places::setsid(rest),
         "child-cgroup" => places::child_cgroup(at(rest, 0)?, tail(rest)?),

@@ -16,6 +16,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-program-by-name-of-symlink", symlink_named_so),
     ("deny-program-through-relative-path", relative),
     ("program-in-memfd-passes-rule-by-name-and-is-recorded-as-one", memfd),
+    ("deny-holds-and-is-recorded-for-32-bit-calls", by_int80),
     ("deny-interpreter-stops-script", interpreter),
     ("copy-under-another-name-passes-rule-by-name", copy),
     ("deny-by-args-stops-command-before-it-acts", args),
@@ -81,6 +82,18 @@ fn memfd(ctx: &Ctx) -> Result<()> {
     let call = run.ledger.exec(&effect)?;
     same("verdict", &call["verdict"], &json!("allowed"))?;
     same("image", at(call, "/exec/image"), &json!("memfd"))
+}
+
+fn by_int80(ctx: &Ctx) -> Result<()> {
+    let (policy, effect) = (rule(ctx, By::Path)?, ctx.path("effect")?);
+    let args = ["int80-exec", &ctx.path("tool")?, "touch", &effect];
+    let run = Run::new(ctx).policy(&policy).agent(args).go()?;
+    super::net::supported(&run)?;
+    never_ran(&effect)?;
+    let mut calls = run.ledger.calls("exec");
+    calls.retain(|c| c["verdict"] == "denied");
+    ensure!(calls.len() == 1, "wanted one denied exec, saw {calls:?}");
+    same("rule", &calls[0]["rule"], &json!("no-tool"))
 }
 
 fn interpreter(ctx: &Ctx) -> Result<()> {

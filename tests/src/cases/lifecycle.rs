@@ -15,6 +15,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("run-has-start-and-end-around-its-calls", bounds),
     ("background-child-keeps-run-observed", background),
     ("escape-is-recorded-and-the-process-stays-recorded", escape),
+    ("birth-in-another-cgroup-is-an-escape-and-its-calls-are-recorded", born_elsewhere),
+    ("deny-holds-for-a-process-that-escaped", held_after_escape),
     ("two-runs-at-once-never-mix", two_runs),
     ("deny-holds-after-observer-is-killed", killed),
 ];
@@ -88,6 +90,35 @@ fn escape(ctx: &Ctx) -> Result<()> {
     let last = run.ledger.exec("escaped")?;
     same("the last exec's argv[1]", at(last, "/exec/argv/1"), &json!("exit"))?;
     same("how it ended", &run.ledger.outcome(last)?["exit"], &json!(3))
+}
+
+fn born_elsewhere(ctx: &Ctx) -> Result<()> {
+    let elsewhere = Cgroup::new("birthplace")?;
+    let agent = ctx.agent()?;
+    let args = ["born-elsewhere", elsewhere.path()?, agent, "spawn", agent, "exit", "3", "born"];
+    let run = Run::new(ctx).agent(args).go()?;
+    run.exited(3)?;
+    let escapes = run.ledger.of_type("escape");
+    ensure!(escapes.len() == 1, "wanted one escape, saw {escapes:?}");
+    let to = at(escapes[0], "/escape/to").as_str().unwrap_or_default();
+    ensure!(to.ends_with("birthplace"), "the record says {to:?}");
+    let last = run.ledger.exec("born")?;
+    same("how it ended", &run.ledger.outcome(last)?["exit"], &json!(3))
+}
+
+fn held_after_escape(ctx: &Ctx) -> Result<()> {
+    let (elsewhere, server) = (Cgroup::new("refuge")?, Tcp::new()?);
+    let (fifo, agent, to) = (ctx.fifo("fifo")?, ctx.agent()?, server.addr.to_string());
+    let policy = "[[deny]]\nid = \"no-way\"\nnet = { to = [\"127.0.0.1\"] }\n";
+    let args = ["escape", elsewhere.path()?, agent, "wait-file", &fifo, agent, "connect", &to];
+    let mut live = Run::new(ctx).policy(policy).agent(args).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.until_recorded("the escape", |r| r["type"] == "escape" && r["escape"]["held"] == true)?;
+    gate.open();
+    let run = live.finish()?;
+    run.exited(libc::EPERM)?;
+    same("connections at the server", server.reached()?, 0)?;
+    same("verdict", &run.ledger.one_to(server.addr)?["verdict"], &json!("denied"))
 }
 
 fn two_runs(ctx: &Ctx) -> Result<()> {
