@@ -20,7 +20,7 @@ use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
 use crate::ledger::{Entry, HostKey, OpenError, RunStart, Writer};
 use crate::mask::{MaskKey, Masker};
 use crate::model::{Raw, RunId};
-use crate::pipeline::{Hooks, Pipeline, Setup, Summary};
+use crate::pipeline::{Ending, Hooks, Pipeline, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
@@ -198,7 +198,6 @@ impl Hooks for Reactions {
 
 /// A run under way.
 struct Session {
-    run: RunId,
     cgroup: Cgroup,
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
@@ -265,7 +264,7 @@ fn begin(
         rules: rules.collect(),
         hooks: Box::new(reactions),
     })?;
-    Ok(Session { run, cgroup, kernel, pipeline, guarded })
+    Ok(Session { cgroup, kernel, pipeline, guarded })
 }
 
 /// Labels what runs in a cgroup already, and what it forks meanwhile.
@@ -344,8 +343,7 @@ impl Session {
                 kernel.detach();
             }
         }
-        let summary =
-            self.pipeline.finish(Entry::RunEnd { run: self.run, at: clock::now(), why, exit });
+        let summary = self.pipeline.finish(Ending { at: clock::now(), why, exit });
         if !living {
             // Its own, not one that was attached to.
             if self.cgroup.relative().starts_with("/observer")

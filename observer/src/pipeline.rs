@@ -19,9 +19,9 @@ use crate::cgroup::Mount;
 use crate::clock;
 use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
-use crate::ledger::{Entry, Writer};
+use crate::ledger::{Entry, Events, Writer};
 use crate::mask::{Masker, RestHash};
-use crate::model::{Raw, RunId};
+use crate::model::{Raw, RunId, Stamp};
 use crate::rescue;
 
 /// Batches on their way; each is bounded by the ring's `drain`.
@@ -69,12 +69,8 @@ pub trait Hooks: Send {
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
-    /// Events that the kernel counted.
-    pub produced: u64,
-    /// Events that came here.
-    pub kept: u64,
-    /// Events that are known to be lost.
-    pub lost: u64,
+    /// What the kernel told, and what came of it.
+    pub events: Events,
     /// Whether everything stands in the ledger.
     pub written: bool,
 }
@@ -89,7 +85,19 @@ pub struct Pipeline {
 
 enum Message {
     Batch(Batch),
-    Entry(Box<Entry>),
+    /// Nothing more comes: the run ended so.
+    End(Ending),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// When.
+    pub at: Stamp,
+    /// Why.
+    pub why: String,
+    /// The exit code that `observer run` returns, where it ran the command.
+    pub exit: Option<i32>,
 }
 
 impl Pipeline {
@@ -125,18 +133,13 @@ impl Pipeline {
         Ok(Self { stop, ring, ledger, requests: sender })
     }
 
-    /// Has an entry written that comes from no event.
-    pub fn tell(&self, entry: Entry) {
-        // It fails only when the ledger's thread is gone, and `finish` says that.
-        let _ = self.requests.send(Message::Entry(Box::new(entry)));
-    }
-
-    /// Drains what is left, writes `last`, and ends. The hooks must be detached already, so that
-    /// nothing new comes.
-    pub fn finish(self, last: Entry) -> Summary {
+    /// Drains what is left, writes the run's end and the recorder's, and ends. The hooks must be
+    /// detached already, so that nothing new comes.
+    pub fn finish(self, ending: Ending) -> Summary {
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         let _ = self.ring.join();
-        let _ = self.requests.send(Message::Entry(Box::new(last)));
+        // It fails only when the ledger's thread is gone, and then the summary says so.
+        let _ = self.requests.send(Message::End(ending));
         drop(self.requests);
         self.ledger.join().unwrap_or_default()
     }
@@ -213,14 +216,7 @@ impl Worker {
         loop {
             match messages.recv_timeout(GROUP_AGE) {
                 Ok(Message::Batch(batch)) => self.batch(&batch),
-                Ok(Message::Entry(entry)) => {
-                    let ends = matches!(*entry, Entry::RunEnd { .. });
-                    if ends {
-                        last = Some(*entry);
-                    } else {
-                        self.append(*entry);
-                    }
-                }
+                Ok(Message::End(ending)) => last = Some(ending),
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -351,7 +347,7 @@ impl Worker {
         }
     }
 
-    fn end(mut self, last: Option<Entry>) -> Summary {
+    fn end(mut self, ending: Option<Ending>) -> Summary {
         let mut items = vec![];
         self.assembler.finish(clock::now().mono_ns, &mut items);
         for item in items {
@@ -364,14 +360,16 @@ impl Worker {
             self.lose("rings", unaccounted, "counted as sent, and never arrived");
             self.lost += unaccounted;
         }
-        if let Some(last) = last {
-            self.append(last);
+        let events = Events { produced, kept: self.kept, lost: self.lost };
+        if let Some(Ending { at, why, exit }) = ending {
+            self.append(Entry::RunEnd { run: self.run, at, why, exit, events });
+            self.append(Entry::ObserverStop { at: clock::now() });
         }
         self.commit();
         if self.failing.is_some() {
             self.commit();
         }
-        Summary { produced, kept: self.kept, lost: self.lost, written: self.failing.is_none() }
+        Summary { events, written: self.failing.is_none() }
     }
 }
 

@@ -83,12 +83,25 @@ pub enum Entry {
         why: String,
         /// The exit code that `observer run` returns, where it ran the command.
         exit: Option<i32>,
+        /// What the kernel told of the run, and what came of it.
+        events: Events,
     },
     /// The recorder ended.
     ObserverStop {
         /// When.
         at: Stamp,
     },
+}
+
+/// Events of a run: `kept + lost = produced`, or the recorder has a bug that its ledger shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Those that the kernel side counted before it reserved room for them.
+    pub produced: u64,
+    /// Those that came through the rings.
+    pub kept: u64,
+    /// Those for which there was no room, or that never arrived.
+    pub lost: u64,
 }
 
 /// The beginning of a run.

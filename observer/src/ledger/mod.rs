@@ -9,7 +9,7 @@ mod record;
 mod verify;
 mod writer;
 
-pub use entry::{Entry, RunStart};
+pub use entry::{Entry, Events, RunStart};
 pub use files::OpenError;
 pub use keys::{HostKey, KeyError, PublicKey};
 pub use verify::{Break, Report, RunReport, RunState, Verifier};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::entry::{Entry, RunStart};
+use super::entry::{Entry, Events, RunStart};
 use crate::mask::{self, Masked};
 use crate::model::{
     Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
@@ -92,8 +92,13 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             }
             put("recover", found.into());
         }
-        Entry::RunEnd { why, exit, .. } => {
+        Entry::RunEnd { why, exit, events, .. } => {
             let mut end = Map::new();
+            let Events { produced, kept, lost } = *events;
+            end.insert(
+                "events".into(),
+                json!({ "kept": int(kept), "lost": int(lost), "produced": int(produced) }),
+            );
             end.insert("why".into(), why.as_str().into());
             if let Some(exit) = exit {
                 end.insert("exit".into(), (*exit).into());

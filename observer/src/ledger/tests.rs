@@ -97,7 +97,8 @@ fn masked(call: Call) -> Entry {
 }
 
 fn end(run: RunId) -> Entry {
-    Entry::RunEnd { run, at: at(9), why: "its cgroup is empty".into(), exit: Some(0) }
+    let events = Events { produced: 7, kept: 7, lost: 0 };
+    Entry::RunEnd { run, at: at(9), why: "its cgroup is empty".into(), exit: Some(0), events }
 }
 
 fn begin(writer: &mut Writer) {

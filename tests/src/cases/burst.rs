@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::Case;
-use crate::harness::{Ctx, Ledger, Run, Tcp, same};
+use crate::harness::{Ctx, Ledger, Run, Tcp, at, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("burst-of-execs-is-recorded-or-counted", execs),
@@ -37,6 +37,11 @@ fn connects(ctx: &Ctx) -> Result<()> {
 /// and nothing is missing where nothing was lost.
 fn accounted(ledger: &Ledger, recorded: u64, done: u64) -> Result<()> {
     let lost = ledger.lost();
+    let end = ledger.of_type("run.end");
+    let events = end.first().map(|end| at(end, "/end/events")).context("no run.end")?;
+    let count = |what: &str| events[what].as_u64().unwrap_or(0);
+    same("kept + lost", count("kept") + count("lost"), count("produced"))?;
+    ensure!(count("produced") >= done, "{events} of {done} deeds");
     ensure!(recorded <= done, "{recorded} recorded of {done}: some of them twice");
     let missing = done - recorded;
     ensure!(missing <= lost, "{recorded} recorded of {done}, and only {lost} counted as lost");
