@@ -300,6 +300,9 @@ pub mod net_op {
     pub const LISTEN: u32 = 4;
     /// socket(2) of a kind that destination rules can't hold: raw, and others.
     pub const OPEN: u32 = 5;
+    /// connect(2) outside of every cgroup that has the address hooks: seen as it began. One that
+    /// the rules deny ended its process.
+    pub const CONNECT_UNHOOKED: u32 = 6;
 }
 
 const _: () = {

@@ -6,7 +6,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_send_signal, bpf_sk_storage_get,
+};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
     EventKind, Header, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
@@ -18,7 +20,7 @@ use crate::lineage;
 use crate::maps::{CONNECTING, FLOWS};
 use crate::verdict::{self as policy, Ruling};
 
-const AF_INET: u16 = 2;
+const SIGKILL: u32 = 9;
 const AF_INET6: u16 = 10;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -221,7 +223,9 @@ fn known(flow: &mut Flow, addr: &[u8; 16], port: u32) -> bool {
 /// A TCP socket changed its state.
 #[inline(always)]
 pub fn state(sk: Ptr, old: i32, new: i32) {
-    if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
+    if new == SYN_SENT {
+        unhooked(sk);
+    } else if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
         // SAFETY: the tracepoint's own socket.
         let Some(flow) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
         if flow.call == 0 {
@@ -236,6 +240,70 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
     } else if new == LISTEN && old != LISTEN {
         listening(sk);
     }
+}
+
+/// A connection begins, in its caller (tcp_v4_connect, tcp_v6_connect: the far end is set by
+/// then). Where no address hook saw it, its process is outside of the cgroups that have them: it
+/// has just left its run's. It is told here, and where the rules deny it, its process ends before
+/// it can send anything.
+#[inline(always)]
+fn unhooked(sk: Ptr) {
+    // SAFETY: the tracepoint's own socket.
+    let seen = unsafe { storage(sk.cast_mut().cast(), 0).as_ref() };
+    if seen.is_some_and(|flow| flow.call != 0) {
+        return;
+    }
+    let Some(label) = lineage::current_label() else { return };
+    let common = sk.wrapping_add(at!(sock_common));
+    let family: u16 = kernel::read_or_zero(common, at!(skc_family));
+    let port: u16 = kernel::read_or_zero(common, at!(skc_dport));
+    let port = u32::from(u16::from_be(port));
+    let addr: [u8; 16] = if family == AF_INET6 {
+        kernel::read_or_zero(common, at!(skc_v6_daddr))
+    } else {
+        mapped(kernel::read_or_zero(common, at!(skc_daddr)))
+    };
+    let config = policy::config();
+    let ruling = policy::destination(&config, &routed(addr), port, IPPROTO_TCP);
+    let denied = ruling.denies();
+    if denied {
+        // SAFETY: ends the task that runs.
+        unsafe { bpf_send_signal(SIGKILL) };
+    }
+    let mut header = kernel::identify_current(label.exec);
+    let call = emit::new_id();
+    let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
+    let ring = if denied { Ring::Control } else { Ring::Events };
+    emit::send(&mut header, ring, EventKind::Net, denied, |header| NetEvent {
+        header: *header,
+        call,
+        cookie,
+        addr,
+        port,
+        op: net_op::CONNECT_UNHOOKED,
+        protocol: IPPROTO_TCP,
+        family: u32::from(family),
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    });
+    // SAFETY: as above; the storage lives as long as the socket does.
+    match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
+        Some(flow) => {
+            flow.call = call;
+            flow.began = header.time;
+            flow.exec = label.exec;
+            flow.pid = header.pid;
+        }
+        None => {
+            emit::flow_lost();
+        }
+    }
+}
+
+/// An IPv4 address, network order, as the IPv6 one that is mapped to it.
+#[inline(always)]
+fn mapped(v4: u32) -> [u8; 16] {
+    bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4])
 }
 
 /// connect(2) returned, in the thread that called it.
@@ -269,19 +337,18 @@ fn ended(mut header: Header, call: u64, began: u64, error: u32, abandoned: u32) 
 fn listening(sk: Ptr) {
     let Some(label) = lineage::current_label() else { return };
     let common = sk.wrapping_add(at!(sock_common));
-    let family: u16 = kernel::read(common, at!(skc_family)).unwrap_or(0);
-    let port: u16 = kernel::read(common, at!(skc_num)).unwrap_or(0);
+    let family: u16 = kernel::read_or_zero(common, at!(skc_family));
+    let port: u16 = kernel::read_or_zero(common, at!(skc_num));
     let addr: [u8; 16] = if family == AF_INET6 {
-        kernel::read(common, at!(skc_v6_rcv_saddr)).unwrap_or([0; 16])
+        kernel::read_or_zero(common, at!(skc_v6_rcv_saddr))
     } else {
-        let v4: u32 = kernel::read(common, at!(skc_rcv_saddr)).unwrap_or(0);
-        bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4])
+        mapped(kernel::read_or_zero(common, at!(skc_rcv_saddr)))
     };
-    let protocol: u16 = kernel::read(sk, at!(sock_protocol)).unwrap_or(0);
+    let protocol: u16 = kernel::read_or_zero(sk, at!(sock_protocol));
     let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
-    let cookie: u64 = kernel::read(common, at!(skc_cookie)).unwrap_or(0);
+    let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
     emit::send(&mut header, Ring::Control, EventKind::Net, false, |header| NetEvent {
         header: *header,
         call,
@@ -346,5 +413,3 @@ pub fn created(ctx: &SockContext) -> i32 {
     });
     i32::from(!denied)
 }
-
-const _: () = assert!(AF_INET < AF_INET6);

@@ -10,11 +10,12 @@ use crate::model::{
 };
 
 const EPERM: i32 = 1;
+const SIGKILL: i32 = 9;
 
 impl Assembler {
     pub(super) fn net(&mut self, event: &NetEvent, names: &mut dyn Names, out: &mut Vec<Item>) {
         let op = match event.op {
-            net_op::CONNECT => NetOp::Connect,
+            net_op::CONNECT | net_op::CONNECT_UNHOOKED => NetOp::Connect,
             net_op::SEND => NetOp::Send,
             net_op::BIND => NetOp::Bind,
             net_op::LISTEN => NetOp::Listen,
@@ -29,7 +30,9 @@ impl Assembler {
         let verdict = verdict_of(event.verdict, event.rule, names);
         let denied = matches!(verdict, Verdict::Denied { .. });
         let awaited = op == NetOp::Connect && !denied;
-        let outcome = if denied {
+        let outcome = if denied && event.op == net_op::CONNECT_UNHOOKED {
+            Some((Status::Failed, Reason::Signal(SIGKILL)))
+        } else if denied {
             Some((Status::Failed, Reason::Errno(EPERM)))
         } else if op == NetOp::Listen {
             Some((Status::Ok, Reason::None))

@@ -17,6 +17,10 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("escape-is-recorded-and-the-process-stays-recorded", escape),
     ("birth-in-another-cgroup-is-an-escape-and-its-calls-are-recorded", born_elsewhere),
     ("deny-holds-for-a-process-that-escaped", held_after_escape),
+    ("connect-before-rules-follow-an-escape-is-recorded", |ctx| unhooked(ctx, "192.0.2.1", 0)),
+    ("deny-before-rules-follow-an-escape-ends-the-process", |ctx| {
+        unhooked(ctx, "127.0.0.1", 128 + libc::SIGKILL)
+    }),
     ("two-runs-at-once-never-mix", two_runs),
     ("deny-holds-after-observer-is-killed", killed),
 ];
@@ -119,6 +123,32 @@ fn held_after_escape(ctx: &Ctx) -> Result<()> {
     run.exited(libc::EPERM)?;
     same("connections at the server", server.reached()?, 0)?;
     same("verdict", &run.ledger.one_to(server.addr)?["verdict"], &json!("denied"))
+}
+
+/// While observer stands still nobody attaches the address hooks to the cgroup of an escape.
+fn unhooked(ctx: &Ctx, denied: &str, wanted: i32) -> Result<()> {
+    let (elsewhere, server) = (Cgroup::new("unhooked")?, Tcp::new()?);
+    let (fifo, report) = (ctx.fifo("fifo")?, ctx.path("report")?);
+    let (agent, to) = (ctx.agent()?, server.addr.to_string());
+    let policy = format!("[[deny]]\nid = \"no-way\"\nnet = {{ to = [\"{denied}\"] }}\n");
+    let args = ["wait-file", &fifo, agent, "report", &report, agent, "born-elsewhere"];
+    let rest = [elsewhere.path()?, agent, "connect", &to];
+    let mut live =
+        Run::new(ctx).policy(&policy).agent([args.as_slice(), &rest].concat()).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.stand_still(true)?;
+    gate.open();
+    let status =
+        until("the agent's report", PATIENCE, || Ok(std::fs::read_to_string(&report).ok()));
+    live.stand_still(false)?;
+    same("what the agent's connect gave", status?, wanted.to_string())?;
+    let run = live.finish()?;
+    let call = run.ledger.one_to(server.addr)?;
+    let verdict = if wanted == 0 { "allowed" } else { "denied" };
+    same("verdict", &call["verdict"], &json!(verdict))?;
+    let outcome = run.ledger.outcome(call)?;
+    let status = if wanted == 0 { "ok" } else { "failed" };
+    same("status", &outcome["status"], &json!(status))
 }
 
 fn two_runs(ctx: &Ctx) -> Result<()> {

@@ -163,6 +163,17 @@ impl Live {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// Has observer itself stand still, or go on: what it would do meanwhile is not done.
+    ///
+    /// # Errors
+    /// When it can't be told to.
+    pub fn stand_still(&self, still: bool) -> Result<()> {
+        let signal =
+            if still { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
     /// Ends it as `kill -9` does.
     ///
     /// # Errors
