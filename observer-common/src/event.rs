@@ -2,6 +2,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::UNIX_PATH;
+
 /// What every event begins with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,6 +175,23 @@ pub struct EscapeEvent {
     pub to: u64,
 }
 
+/// A connect to a unix socket, as it returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct UnixEvent {
+    /// Who.
+    pub header: Header,
+    /// This call's id.
+    pub call: u64,
+    /// 0, or a positive errno.
+    pub error: u32,
+    /// Bytes of the path; [`u32::MAX`] where they could not be read.
+    pub path_len: u32,
+    /// `sun_path`: a path, with or without its NUL, or an abstract name after a NUL.
+    pub path: [u8; UNIX_PATH],
+}
+
 /// Counts of one CPU, never reset.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,6 +233,8 @@ pub enum EventKind {
     Result = 6,
     /// [`EscapeEvent`].
     Escape = 7,
+    /// [`UnixEvent`].
+    Unix = 8,
 }
 
 impl EventKind {
@@ -227,6 +248,7 @@ impl EventKind {
             Self::Net => size_of::<NetEvent>(),
             Self::Result => size_of::<ResultEvent>(),
             Self::Escape => size_of::<EscapeEvent>(),
+            Self::Unix => size_of::<UnixEvent>(),
         }
     }
 }
@@ -247,6 +269,7 @@ impl TryFrom<u32> for EventKind {
             5 => Self::Net,
             6 => Self::Result,
             7 => Self::Escape,
+            8 => Self::Unix,
             other => return Err(UnknownKind(other)),
         })
     }
@@ -314,6 +337,7 @@ const _: () = {
     assert!(size_of::<NetEvent>() == 80 + 56);
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
+    assert!(size_of::<UnixEvent>() == 80 + 16 + UNIX_PATH);
     assert!(size_of::<Counters>() == 64);
 };
 

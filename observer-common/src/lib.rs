@@ -10,7 +10,7 @@ mod table;
 
 pub use event::{
     ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent, UnknownKind, exec_flag, net_op, verdict,
+    ResultEvent, UnixEvent, UnknownKind, exec_flag, net_op, verdict,
 };
 pub use offsets::Offsets;
 pub use table::{
@@ -50,3 +50,5 @@ pub const ARG_READS: usize = 2048;
 pub const GROUP_RULES: usize = 16;
 /// Destinations that a datagram socket remembers, to tell a new one.
 pub const SENT_TO: usize = 4;
+/// Room for `sun_path` (include/uapi/linux/un.h: UNIX_PATH_MAX is 108), in words.
+pub const UNIX_PATH: usize = 112;

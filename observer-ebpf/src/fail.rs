@@ -4,8 +4,8 @@
 use core::ffi::c_void;
 use core::mem::size_of;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user_str, bpf_task_pt_regs};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user_str};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{
@@ -14,25 +14,21 @@ use observer_common::{
 };
 
 use crate::emit::{self, Ring};
-use crate::kernel::{self, Ptr};
+use crate::kernel::{self, FIRST, Ptr, SECOND, THIRD};
 use crate::lineage;
 use crate::maps::{CONTROL, DENIED, EVENTS};
 use crate::verdict::Ruling;
 
-/// Where a syscall's arguments stand in `struct pt_regs` (arch/x86/include/asm/ptrace.h).
+/// Where a syscall's arguments stand in its registers.
 pub struct Arguments {
     filename: usize,
     argv: usize,
 }
 
-const DI: usize = 14 * 8;
-const SI: usize = 13 * 8;
-const DX: usize = 12 * 8;
-
 /// execve(filename, argv, envp).
-pub const EXECVE: Arguments = Arguments { filename: DI, argv: SI };
+pub const EXECVE: Arguments = Arguments { filename: FIRST, argv: SECOND };
 /// execveat(fd, filename, argv, envp, flags).
-pub const EXECVEAT: Arguments = Arguments { filename: SI, argv: DX };
+pub const EXECVEAT: Arguments = Arguments { filename: SECOND, argv: THIRD };
 
 /// The longest read of one piece of an argument.
 const PIECE: usize = 256;
@@ -53,9 +49,7 @@ pub fn from_tracepoint(ctx: &TracePointContext, arguments: Arguments) {
     if ret >= 0 {
         return;
     }
-    // SAFETY: takes the task that runs.
-    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as Ptr };
-    execve(regs, ret, arguments);
+    execve(kernel::current_regs(), ret, arguments);
 }
 
 /// From the end of the syscall, with its registers.

@@ -5,9 +5,11 @@ use core::mem::size_of;
 
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
-    bpf_get_current_task, bpf_probe_read_kernel,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
 };
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel as bpf_probe_read_kernel_raw;
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel as bpf_probe_read_kernel_raw, bpf_task_pt_regs,
+};
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{Header, Offsets};
 
@@ -80,6 +82,21 @@ pub unsafe fn fetch_add(counter: *mut u64, n: u64) -> u64 {
 pub fn current() -> Ptr {
     // SAFETY: takes nothing.
     unsafe { bpf_get_current_task() as Ptr }
+}
+
+/// Where a syscall's first three arguments stand in `struct pt_regs`
+/// (arch/x86/include/asm/ptrace.h: di, si, dx).
+pub const FIRST: usize = 14 * 8;
+/// The second.
+pub const SECOND: usize = 13 * 8;
+/// The third.
+pub const THIRD: usize = 12 * 8;
+
+/// The registers with which the task that runs came into the kernel.
+#[inline(always)]
+pub fn current_regs() -> Ptr {
+    // SAFETY: takes the task that runs.
+    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as Ptr }
 }
 
 /// The thread group id of the task that runs.

@@ -14,6 +14,7 @@ mod lineage;
 mod maps;
 mod path;
 mod socket;
+mod unix;
 mod verdict;
 
 use aya_ebpf::macros::{
@@ -24,6 +25,7 @@ use aya_ebpf::programs::{
     TracePointContext,
 };
 use observer_common::net_op;
+use unix::Memory;
 
 /// kernel/fork.c, copy_process, 6.1 to 6.18: `(struct task_struct *parent, *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -108,7 +110,9 @@ pub fn execveat_exit(ctx: FExitContext) -> i32 {
 #[fexit]
 pub fn connect_exit(ctx: FExitContext) -> i32 {
     if let Ok(ret) = ctx.ret::<i32>() {
+        let (address, len): (u64, i32) = (ctx.arg(1), ctx.arg(2));
         socket::connect_returned(i64::from(ret));
+        unix::connect_returned(address, len as u64, Memory::Kernel, i64::from(ret));
     }
     0
 }
@@ -131,7 +135,11 @@ pub fn sys_exit_execveat(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn sys_exit_connect(ctx: TracePointContext) -> u32 {
     if let Some(ret) = kernel::syscall_return(&ctx) {
+        let regs = kernel::current_regs();
+        let address: u64 = kernel::read_or_zero(regs, kernel::SECOND);
+        let len: u32 = kernel::read_or_zero(regs, kernel::THIRD);
         socket::connect_returned(ret);
+        unix::connect_returned(address, u64::from(len), Memory::User, ret);
     }
     0
 }

@@ -294,12 +294,17 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
     say("exec.failure.32-bit", false, why.to_owned());
     if found.exec_exit == ExecExit::Tracepoint {
         let why = "no trampolines here: a connect through io_uring or a 32-bit system call that \
-                   fails before it is on its way has no result";
-        say("connect.failure.io_uring", false, why.to_owned());
+                   fails before it is on its way has no result, and one to a unix socket is not seen";
+        say("connect.io_uring", false, why.to_owned());
     }
-    for what in ["unix sockets", "packet sockets", "vsock"] {
+    let why = "connects to them are recorded; no rule holds them, and datagrams without a connect \
+               are not seen";
+    say("unix sockets", false, why.to_owned());
+    for what in ["packet sockets", "vsock", "netlink"] {
         say(what, false, "this version has no hook for them".to_owned());
     }
+    let why = "this version reads no payload: no names, requests or messages";
+    say("dns, tls, http, mcp", false, why.to_owned());
 }
 
 fn started_by() -> u32 {

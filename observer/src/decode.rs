@@ -1,10 +1,10 @@
 //! Bytes from the kernel → [`Event`]. Pure and total: whatever the bytes are, this returns.
 
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 
 use observer_common::{
     ArgsEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent,
+    ResultEvent, UnixEvent,
 };
 use thiserror::Error;
 
@@ -50,6 +50,13 @@ pub enum Event<'a> {
     Result(ResultEvent),
     /// A process left its run's cgroup.
     Escape(EscapeEvent),
+    /// A unix socket was connected to.
+    Unix {
+        /// The fixed part.
+        event: UnixEvent,
+        /// `sun_path`, as long as the caller said; none where it could not be read.
+        path: Option<&'a [u8]>,
+    },
 }
 
 /// Bytes that are no event. It never happens while both sides are of one build; that it did is
@@ -100,6 +107,16 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         EventKind::Net => Event::Net(fixed(bytes)?),
         EventKind::Result => Event::Result(fixed(bytes)?),
         EventKind::Escape => Event::Escape(fixed(bytes)?),
+        EventKind::Unix => {
+            let event: UnixEvent = fixed(bytes)?;
+            let room = offset_of!(UnixEvent, path)..size_of::<UnixEvent>();
+            let mut path = bytes.get(room).unwrap_or_default();
+            let path = match event.path_len {
+                u32::MAX => None,
+                len => Some(cut(&mut path, len)?),
+            };
+            Event::Unix { event, path }
+        }
     })
 }
 
@@ -189,7 +206,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_of_a_known_kind_panic(kind in 0u32..10, body in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn no_bytes_of_a_known_kind_panic(kind in 0u32..11, body in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(body);
             if let Ok(Event::Exec { argv, path: p, .. }) = decode(&bytes) {

@@ -120,6 +120,9 @@ impl Assembler {
             Event::Exit(event) => self.exit(event, out),
             Event::Net(event) => self.net(event, names, out),
             Event::Result(event) => self.connected(event, out),
+            Event::Unix { event, path } => {
+                out.push(Item::Call(Box::new(self.unix(event, *path, names))));
+            }
             Event::Escape(event) => out.push(Item::Escape {
                 at: self.stamp(event.header.time),
                 process: self.process(&event.header, names),

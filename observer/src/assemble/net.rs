@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use observer_common::{NetEvent, ResultEvent, net_op};
+use observer_common::{NetEvent, ResultEvent, UnixEvent, net_op};
 
 use super::{Assembler, Item, Names, OPEN, Open, verdict_of};
 use crate::model::{
-    Action, Call, CallResult, Kind, Net, NetOp, Outcome, Protocol, Reason, Status, Verdict,
+    Action, Call, CallResult, Kind, Net, NetOp, Outcome, Protocol, Raw, Reason, Status,
+    UnixAddress, Verdict,
 };
 
 const EPERM: i32 = 1;
@@ -66,6 +67,40 @@ impl Assembler {
             self.open.insert(event.call, open);
         }
         out.push(Item::Call(Box::new(call)));
+    }
+
+    /// A connect to a unix socket, told when it returned.
+    pub(super) fn unix(
+        &mut self,
+        event: &UnixEvent,
+        path: Option<&[u8]>,
+        names: &mut dyn Names,
+    ) -> Call {
+        let address = match path {
+            None => UnixAddress::Unread,
+            Some([]) => UnixAddress::Unnamed,
+            // All of it is the name, NULs too (unix(7)).
+            Some([0, name @ ..]) => UnixAddress::Abstract(Raw::from(name)),
+            Some(path) => {
+                let path = path.split(|&b| b == 0).next().unwrap_or_default();
+                UnixAddress::Path(Raw::from(path))
+            }
+        };
+        let (status, reason) = match event.error {
+            0 => (Status::Ok, Reason::None),
+            error => (Status::Failed, Reason::Errno(error.cast_signed())),
+        };
+        Call {
+            id: self.call_id(),
+            at: self.stamp(event.header.time),
+            parent: self.parent(event.header.exec),
+            // No rule holds unix sockets: each run's coverage says so.
+            verdict: Verdict::Allowed { rule: None },
+            process: self.process(&event.header, names),
+            action: Action::Unix(address),
+            outcome: Some(Outcome { status, reason, duration_ns: None }),
+            cuts: vec![],
+        }
     }
 
     /// A connect ended. The first word on it counts: a connect that fails at once is told by its

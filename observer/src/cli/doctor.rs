@@ -152,9 +152,16 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
                 .into(),
         );
     }
-    for what in ["unix sockets", "packet sockets", "vsock"] {
+    say(
+        "unix sockets",
+        State::Uncovered,
+        "connects are recorded; no rule holds them, and datagrams without a connect are not seen"
+            .into(),
+    );
+    for what in ["packet sockets", "vsock", "netlink"] {
         say(what, State::Uncovered, "this version has no hook for them".into());
     }
+    say("dns, tls, http, mcp", State::Uncovered, "this version reads no payload".into());
     for guard in kernel::guards() {
         say(
             "guard",

@@ -12,7 +12,7 @@ use super::entry::{Entry, Events, RunStart};
 use crate::mask::{self, Masked};
 use crate::model::{
     Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
-    Status, Verdict,
+    Status, UnixAddress, Verdict,
 };
 
 /// The format's version.
@@ -148,6 +148,7 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
     match &call.action {
         Action::Exec(action) => put("exec", exec(action)),
         Action::Net(action) => put("net", net(action)),
+        Action::Unix(address) => put("net", unix(address)),
     }
     if let Some(end) = &call.outcome {
         put("outcome", outcome(end));
@@ -221,6 +222,26 @@ fn net(net: &Net) -> Value {
     }
     if net.cookie != 0 {
         out.insert("cookie".into(), net.cookie.to_string().into());
+    }
+    out.into()
+}
+
+/// Of a unix socket: its path or its abstract name, and neither where there is none to tell.
+fn unix(address: &UnixAddress) -> Value {
+    let mut out = Map::new();
+    out.insert("op".into(), "connect".into());
+    out.insert("protocol".into(), "unix".into());
+    match address {
+        UnixAddress::Path(path) => {
+            out.insert("path".into(), text(path));
+        }
+        UnixAddress::Abstract(name) => {
+            out.insert("abstract".into(), text(name));
+        }
+        UnixAddress::Unnamed => {}
+        UnixAddress::Unread => {
+            out.insert("unread".into(), true.into());
+        }
     }
     out.into()
 }

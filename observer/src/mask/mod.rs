@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 pub use key::{MaskKey, RestHash};
 
-use crate::model::{Action, Call, Process, Raw};
+use crate::model::{Action, Call, Process, Raw, UnixAddress};
 use key::Tokens;
 use taint::Taint;
 
@@ -59,13 +59,19 @@ impl Masker {
     pub fn call(&mut self, call: Call) -> Masked<Call> {
         let mut counts = BTreeMap::new();
         let mut call = call;
-        if let Action::Exec(exec) = &mut call.action {
-            let cut = call.cuts.iter().any(|cut| cut.field == crate::model::CutField::Argv);
-            exec.argv = self.argv(&exec.argv, cut, &mut counts);
-            exec.path = self.value(&exec.path, &mut counts);
-            exec.filename = self.value(&exec.filename, &mut counts);
-            exec.cwd = self.value(&exec.cwd, &mut counts);
-            exec.interpreter = exec.interpreter.take().map(|i| self.value(&i, &mut counts));
+        match &mut call.action {
+            Action::Exec(exec) => {
+                let cut = call.cuts.iter().any(|cut| cut.field == crate::model::CutField::Argv);
+                exec.argv = self.argv(&exec.argv, cut, &mut counts);
+                exec.path = self.value(&exec.path, &mut counts);
+                exec.filename = self.value(&exec.filename, &mut counts);
+                exec.cwd = self.value(&exec.cwd, &mut counts);
+                exec.interpreter = exec.interpreter.take().map(|i| self.value(&i, &mut counts));
+            }
+            Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => {
+                *name = self.value(name, &mut counts);
+            }
+            Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
         }
         call.process = self.who(call.process, &mut counts);
         Masked { value: call, counts }

@@ -88,6 +88,21 @@ pub enum Action {
     Exec(Exec),
     /// Reach out, or wait to be reached.
     Net(Net),
+    /// Connect to a unix socket.
+    Unix(UnixAddress),
+}
+
+/// A unix socket's address (unix(7)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixAddress {
+    /// In the filesystem, as the caller wrote it.
+    Path(Raw),
+    /// A name without a file.
+    Abstract(Raw),
+    /// None was given.
+    Unnamed,
+    /// It could not be read.
+    Unread,
 }
 
 impl Action {
@@ -95,6 +110,7 @@ impl Action {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Exec(_) => Kind::Exec,
+            Self::Unix(_) => Kind::Connect,
             Self::Net(net) => match net.op {
                 NetOp::Connect | NetOp::Send => Kind::Connect,
                 NetOp::Bind | NetOp::Listen => Kind::Listen,

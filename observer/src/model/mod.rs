@@ -10,7 +10,7 @@ mod run;
 
 pub use call::{
     Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
-    Protocol, Reason, Status, Verdict,
+    Protocol, Reason, Status, UnixAddress, Verdict,
 };
 pub use process::{Process, ProcessId};
 pub use raw::Raw;

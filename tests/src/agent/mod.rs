@@ -60,6 +60,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "bind" => net::bind(&text(rest, 0)?),
         "listen" => net::listen(&text(rest, 0)?),
         "raw" => net::raw(),
+        "unix-connect" => net::unix_connect(at(rest, 0)?),
         "mptcp" => net::mptcp(&text(rest, 0)?),
         "fastopen" => net::fastopen(&text(rest, 0)?),
         "uring-connect" => uring::connect(&text(rest, 0)?),

@@ -1,9 +1,11 @@
 //! The network: each way to open a socket, name a far or near end, and be refused.
 
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -253,4 +255,16 @@ pub(super) fn fastopen(to: &str) -> Result<u8> {
             }
         }
     }
+}
+
+/// Connects to a unix socket: a path, or an abstract name after an `@`.
+pub(super) fn unix_connect(name: &OsStr) -> Result<u8> {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixStream};
+
+    match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => UnixStream::connect(name)?,
+    };
+    Ok(0)
 }

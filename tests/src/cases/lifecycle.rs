@@ -133,8 +133,7 @@ fn unhooked(ctx: &Ctx, denied: &str, wanted: i32) -> Result<()> {
     let policy = format!("[[deny]]\nid = \"no-way\"\nnet = {{ to = [\"{denied}\"] }}\n");
     let args = ["wait-file", &fifo, agent, "report", &report, agent, "born-elsewhere"];
     let rest = [elsewhere.path()?, agent, "connect", &to];
-    let mut live =
-        Run::new(ctx).policy(&policy).agent([args.as_slice(), &rest].concat()).start()?;
+    let live = Run::new(ctx).policy(&policy).agent([args.as_slice(), &rest].concat()).start()?;
     let gate = Gate::of(&fifo)?;
     live.stand_still(true)?;
     gate.open();

@@ -1,6 +1,8 @@
 //! The network: each way to reach out or to be reached is recorded, once.
 
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -24,6 +26,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("bind-is-recorded-with-its-address", bind),
     ("listen-is-recorded-with-its-address", listen),
     ("raw-socket-is-recorded", raw),
+    ("connect-to-unix-socket-is-recorded-with-its-path", unix),
+    ("connect-to-abstract-socket-is-recorded-with-its-name", unix_abstract),
+    ("connect-to-missing-unix-socket-is-recorded-as-failed", unix_missing),
 ];
 
 fn reaches(ctx: &Ctx, deed: &[&str], flags: &[&str]) -> Result<()> {
@@ -105,6 +110,40 @@ fn raw(ctx: &Ctx) -> Result<()> {
     ensure!(calls.len() == 1, "wanted one raw socket, saw {calls:?}");
     is(calls[0], "open", "icmp")?;
     same("verdict", &calls[0]["verdict"], &json!("allowed"))
+}
+
+fn unix(ctx: &Ctx) -> Result<()> {
+    let path = ctx.path("socket")?;
+    let _server = UnixListener::bind(&path)?;
+    let run = Run::new(ctx).agent(["unix-connect", &path]).go()?;
+    run.exited(0)?;
+    let call = one_unix(&run.ledger)?;
+    same("path", at(call, "/net/path"), &json!(path))?;
+    same("status", &run.ledger.outcome(call)?["status"], &json!("ok"))
+}
+
+fn unix_abstract(ctx: &Ctx) -> Result<()> {
+    let name = format!("observer-e2e-{}", std::process::id());
+    let _server = UnixListener::bind_addr(&UnixAddr::from_abstract_name(&name)?)?;
+    let run = Run::new(ctx).agent(["unix-connect", &format!("@{name}")]).go()?;
+    run.exited(0)?;
+    same("name", at(one_unix(&run.ledger)?, "/net/abstract"), &json!(name))
+}
+
+fn unix_missing(ctx: &Ctx) -> Result<()> {
+    let path = ctx.path("nobody")?;
+    let run = Run::new(ctx).agent(["unix-connect", &path]).go()?;
+    run.exited(libc::ENOENT)?;
+    let call = one_unix(&run.ledger)?;
+    same("path", at(call, "/net/path"), &json!(path))?;
+    same("error", at(call, "/outcome/error"), &json!("ENOENT"))
+}
+
+fn one_unix(ledger: &Ledger) -> Result<&Value> {
+    let mut calls = ledger.calls("connect");
+    calls.retain(|call| call["net"]["protocol"] == "unix");
+    ensure!(calls.len() == 1, "wanted one connect to a unix socket, saw {calls:?}");
+    Ok(calls[0])
 }
 
 fn is(call: &Value, op: &str, protocol: &str) -> Result<()> {

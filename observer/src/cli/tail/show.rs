@@ -205,7 +205,12 @@ fn network(net: &Value) -> String {
         format!("{} ", printable(op))
     };
     let protocol = printable(net["protocol"].as_str().unwrap_or("?"));
-    let place = end("peer").or_else(|| end("local")).unwrap_or_default();
+    let name = |key: &str| net.get(key).map(|name| quote(&bytes_of(name)));
+    let place = end("peer")
+        .or_else(|| end("local"))
+        .or_else(|| name("path"))
+        .or_else(|| name("abstract").map(|name| format!("abstract {name}")))
+        .unwrap_or_default();
     format!("{op}{protocol} {place}")
 }
 
