@@ -87,7 +87,11 @@ pub(super) fn connect(to: &str, flags: &[String]) -> Result<u8> {
     }
     let name = Name::new(to);
     if !flags.iter().any(|f| f == "--nonblocking") {
-        join(&socket(name.family, libc::SOCK_STREAM, 0)?, &name)?;
+        let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
+        if flags.iter().any(|f| f == "--impatient") {
+            one_try(&fd)?;
+        }
+        join(&fd, &name)?;
         return Ok(0);
     }
     let fd = socket(name.family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0)?;
@@ -99,6 +103,17 @@ pub(super) fn connect(to: &str, flags: &[String]) -> Result<u8> {
         finish(&fd)?;
     }
     Ok(0)
+}
+
+/// Has the kernel give up after one more SYN: tcp(7), TCP_SYNCNT.
+fn one_try(fd: &OwnedFd) -> Result<()> {
+    let tries: i32 = 1;
+    let (at, len) = ((&raw const tries).cast(), mem::size_of::<i32>() as libc::socklen_t);
+    // SAFETY: `at` has the `len` bytes of an int.
+    let set =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_SYNCNT, at, len) };
+    sys::check(set)?;
+    Ok(())
 }
 
 /// Waits for the end of a connect under way.

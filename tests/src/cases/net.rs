@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use crate::agent::UNSUPPORTED;
-use crate::harness::{Ctx, Ledger, Recorded, Run, Tcp, Udp, at, closed_port, same, skip};
+use crate::harness::{Ctx, Ledger, Mute, Recorded, Run, Tcp, Udp, at, closed_port, same, skip};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("connect-is-recorded-with-its-success", |ctx| reaches(ctx, &["connect"], &[])),
@@ -21,6 +21,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("connect-v6-is-recorded", v6),
     ("connect-refused-is-recorded-as-failed", |ctx| refused(ctx, &[])),
     ("connect-refused-later-is-recorded-as-failed", |ctx| refused(ctx, &["--nonblocking"])),
+    ("connect-without-answer-is-recorded-as-timed-out", timeout),
     ("udp-is-one-call-for-each-new-destination", udp),
     ("udp-connected-is-one-call", udp_connected),
     ("bind-is-recorded-with-its-address", bind),
@@ -67,6 +68,19 @@ fn refused(ctx: &Ctx, flags: &[&str]) -> Result<()> {
     same("status", &outcome["status"], &json!("failed"))?;
     same("errno", &outcome["errno"], &json!(libc::ECONNREFUSED))?;
     same("error", &outcome["error"], &json!("ECONNREFUSED"))
+}
+
+fn timeout(ctx: &Ctx) -> Result<()> {
+    let server = Mute::new()?;
+    let args = ["connect", &server.addr.to_string(), "--impatient"];
+    let run = Run::new(ctx).agent(args).go()?;
+    run.exited(libc::ETIMEDOUT)?;
+    let outcome = run.ledger.outcome(run.ledger.one_to(server.addr)?)?;
+    same("status", &outcome["status"], &json!("failed"))?;
+    same("error", &outcome["error"], &json!("ETIMEDOUT"))?;
+    let took = outcome["duration_ns"].as_u64().unwrap_or(0);
+    ensure!(took > 500_000_000, "one more SYN comes after a second, and it took {took} ns");
+    Ok(())
 }
 
 fn udp(ctx: &Ctx) -> Result<()> {

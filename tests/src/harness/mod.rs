@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use cgroup::{Cgroup, clear_leftovers, leftovers, pins};
 pub use ledger::{Ledger, at};
 pub use run::{Live, Recorded, Run, command, finished};
-pub use server::{Tcp, Udp, closed_port};
+pub use server::{Mute, Tcp, Udp, closed_port};
 
 /// How long anything may take that is no burst.
 pub const PATIENCE: Duration = Duration::from_secs(30);

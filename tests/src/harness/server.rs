@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -9,6 +10,32 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 
 use super::{Skip, skip};
+
+/// A TCP server whose queue is full and stays so: whoever comes now is not answered.
+#[derive(Debug)]
+pub struct Mute {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    _socket: OwnedFd,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Mute {
+    /// One on 127.0.0.1.
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub fn new() -> Result<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        listen(&socket, 0)?;
+        let addr = SocketAddr::try_from(getsockname(&socket)?)?;
+        // A queue of 0 has room for one (include/net/sock.h, sk_acceptq_is_full).
+        let waiting = vec![TcpStream::connect(addr)?];
+        Ok(Self { addr, _socket: socket, _waiting: waiting })
+    }
+}
 
 /// A TCP server that accepts, counts and closes.
 #[derive(Debug)]
