@@ -6,6 +6,7 @@
 
 mod binaries;
 mod deny;
+mod machines;
 mod report;
 mod tally;
 
@@ -17,7 +18,6 @@ use xtask::{ebpf, place};
 
 use crate::run::{self, cargo, run, stream};
 use crate::setup::{self, Group, kernels};
-use crate::vm::Machine;
 use binaries::Binaries;
 use report::{Expected, Report};
 use tally::Tally;
@@ -121,24 +121,8 @@ fn end_to_end(report: &mut Report, options: &Options) {
         return;
     }
     let chosen = |series: &&str| options.kernel.as_deref().is_none_or(|kernel| kernel == *series);
-    for series in kernels::SERIES.into_iter().filter(chosen) {
-        let name = format!("end to end on kernel {series}");
-        let missing = if binaries.is_none() {
-            Some("the static build failed")
-        } else if place::program("qemu-system-x86_64").is_none() {
-            Some("no qemu-system-x86_64: `cargo xtask setup test`")
-        } else if kernels::find(series).is_none() {
-            Some("the kernel is missing: `cargo xtask setup kernels`")
-        } else {
-            None
-        };
-        match (&binaries, missing) {
-            (Some(binaries), None) => {
-                report.part(&name, || in_a_machine(binaries, series, &options.filter));
-            }
-            (_, why) => report.skip(&name, why.unwrap_or("nothing to run"), Expected::Yes),
-        }
-    }
+    let series: Vec<&'static str> = kernels::SERIES.into_iter().filter(chosen).collect();
+    machines::run(report, binaries.as_ref(), &series, &options.filter);
 }
 
 fn libtest(command: &mut Command) -> Result<Tally> {
@@ -163,33 +147,6 @@ fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
     })?;
     let tally = closing.with_context(|| format!("the tests ended without their sum ({status})"))?;
     Ok(tally.held_against(status.success()))
-}
-
-fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<Tally> {
-    let environment = std::env::var("CI").map(|ci| vec![("CI", ci)]).unwrap_or_default();
-    // An emulated processor: great numbers are smaller there.
-    let e2e = ["/bin/e2e", "--observer", "/bin/observer", "--agent", "/bin/agent", "--quick"];
-    let files = binaries.all().map(|file| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        (file.clone(), format!("/bin/{name}"))
-    });
-    let machine = Machine {
-        series,
-        files: files.into(),
-        environment,
-        command: [&e2e.map(str::to_owned), filter].concat(),
-        limit: LIMIT,
-    };
-    let mut closing = None;
-    let ended = machine.boot(&mut |line| {
-        println!("{line}");
-        closing = Tally::of_closing(line).or(closing);
-        Ok(())
-    })?;
-    println!("(power-on to power-off: {:.1} s)", ended.took.as_secs_f32());
-    let tally = closing
-        .with_context(|| format!("the tests ended without their sum (status {})", ended.exit))?;
-    Ok(tally.held_against(ended.exit == 0))
 }
 
 #[cfg(test)]
