@@ -58,6 +58,8 @@ struct Prepared {
     kernel: Kernel,
     writer: Writer,
     log: PathBuf,
+    /// Whether the host's key was made for it.
+    made: bool,
 }
 
 /// What an observed command came to.
@@ -69,12 +71,15 @@ pub struct Outcome {
     pub summary: Summary,
 }
 
-fn prepare(settings: &Settings) -> Result<Prepared> {
+fn as_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("observer must be root: it attaches programs to the kernel; try `sudo observer …`");
     }
+    Ok(())
+}
+
+fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let policy = load_policy(settings.policy.as_deref())?;
-    let mount = Mount::find()?;
     clear_stale(&mount);
     let tables = policy.as_ref().map(Policy::tables);
     let options = Options { tables, no_trampolines: settings.no_trampolines };
@@ -91,7 +96,17 @@ fn prepare(settings: &Settings) -> Result<Prepared> {
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
-    Ok(Prepared { run, mount, policy, kernel, writer, log })
+    Ok(Prepared { run, mount, policy, kernel, writer, log, made })
+}
+
+/// Takes away what a start made that came to nothing: an empty ledger, and the key for it.
+fn undo(settings: &Settings, log: &Path, made: bool) {
+    if std::fs::metadata(log).is_ok_and(|meta| meta.len() == 0) {
+        let _ = std::fs::remove_file(log);
+        if made {
+            let _ = HostKey::forget(&settings.state);
+        }
+    }
 }
 
 fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
@@ -211,7 +226,7 @@ fn begin(
     cgroup: Cgroup,
     command: Option<&[OsString]>,
 ) -> Result<Session> {
-    let Prepared { run, mount, policy, mut kernel, mut writer, log } = prepared;
+    let Prepared { run, mount, policy, mut kernel, mut writer, log, .. } = prepared;
     let guarded = policy.is_some();
     kernel.add_cgroup(cgroup.id())?;
     kernel.attach(run, cgroup.dir(), cgroup.id(), guarded)?;
@@ -371,17 +386,16 @@ pub fn run(
     kill: bool,
 ) -> Result<Outcome> {
     let signals = Signals::take()?;
-    let prepared = prepare(settings)?;
-    let cgroup = Cgroup::create(&prepared.mount, prepared.run)?;
+    as_root()?;
+    let prepared = prepare(settings, Mount::find()?)?;
+    let (log, made) = (prepared.log.clone(), prepared.made);
+    let cgroup = Cgroup::create(&prepared.mount, prepared.run);
+    let cgroup = cgroup.inspect_err(|_| undo(settings, &log, made))?;
     let path = cgroup.path().to_owned();
-    let log = prepared.log.clone();
     let begun = begin(prepared, settings, cgroup, Some(argv));
     let session = begun.inspect_err(|_| {
         let _ = std::fs::remove_dir(&path);
-        let unused = std::fs::metadata(&log).is_ok_and(|meta| meta.len() == 0);
-        if unused {
-            let _ = std::fs::remove_file(&log);
-        }
+        undo(settings, &log, made);
     })?;
     let user = user.or_else(User::behind_sudo);
     let mut child = match spawn::spawn(argv, user, &session.cgroup) {
@@ -434,15 +448,20 @@ fn watch(session: Session, signals: &Signals, child: &Child, kill: bool) -> Resu
 /// Observes what runs in a cgroup, from now until it is empty or a signal comes.
 pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
     let signals = Signals::take()?;
-    let prepared = prepare(settings)?;
+    as_root()?;
+    let mount = Mount::find()?;
+    // Before anything is made: what can't be attached to leaves no key and no ledger.
     let cgroup = match target {
-        Target::Path(path) => Cgroup::open(&prepared.mount, &path)?,
-        Target::Pid(pid) => Cgroup::of_pid(&prepared.mount, pid)?,
+        Target::Path(path) => Cgroup::open(&mount, &path)?,
+        Target::Pid(pid) => Cgroup::of_pid(&mount, pid)?,
     };
+    let prepared = prepare(settings, mount)?;
+    let (file, made) = (prepared.log.clone(), prepared.made);
     let place = cgroup.path().display().to_string();
     let tasks = cgroup.tasks().len();
-    let log = prepared.log.display().to_string();
-    let session = begin(prepared, settings, cgroup, None)?;
+    let log = file.display();
+    let begun = begin(prepared, settings, cgroup, None);
+    let session = begun.inspect_err(|_| undo(settings, &file, made))?;
     eprintln!(
         "observer: attached to {place}: {tasks} processes, covered from now on; writing {log}"
     );
