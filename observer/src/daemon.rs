@@ -495,7 +495,9 @@ enum Waited {
 
 /// Waits for the child to end, or without one for the run to be empty.
 fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<Waited> {
-    let events = session.cgroup.events()?;
+    // None where the cgroup is gone: nothing tells of it any more, and processes that left it
+    // are counted.
+    let mut events = session.cgroup.events().ok();
     let mut forwarded = 0;
     loop {
         // POLLPRI comes for changes since the last read: so the state is read before each wait.
@@ -506,14 +508,14 @@ fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<W
         let never = child.is_some() || populated;
         let limit = Timespec { tv_sec: 0, tv_nsec: COUNT_EVERY.subsec_nanos().into() };
         let pidfd: Option<&OwnedFd> = child.map(Child::pidfd);
-        let mut fds =
-            vec![PollFd::new(signals.fd(), PollFlags::IN), PollFd::new(&events, PollFlags::PRI)];
+        let mut fds = vec![PollFd::new(signals.fd(), PollFlags::IN)];
         fds.extend(pidfd.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::PRI)));
         match poll(&mut fds, if never { None } else { Some(&limit) }) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(io::Error::from(e).into()),
         }
-        let ended = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        let ended = child.is_some() && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         while let Some(received) = signals.next() {
             let Some(child) = child else { return Ok(Waited::Stopped(received.signal)) };
             if received.from_terminal {
@@ -528,6 +530,9 @@ fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<W
         if ended {
             return Ok(Waited::Child);
         }
-        let _ = events.read_at(&mut [0; 256], 0);
+        // A read of a removed cgroup's file fails, and a wait for it would never wait.
+        if events.as_ref().is_some_and(|events| events.read_at(&mut [0; 256], 0).is_err()) {
+            events = None;
+        }
     }
 }
