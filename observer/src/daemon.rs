@@ -429,7 +429,7 @@ fn watch(session: Session, signals: &Signals, child: &Child, kill: bool) -> Resu
     if kill && session.cgroup.populated() {
         session.cgroup.kill()?;
     }
-    if session.cgroup.populated() {
+    if !kill && session.cgroup.populated() {
         let left = session.cgroup.tasks().len();
         eprintln!(
             "observer: the command has ended ({why}); {left} of its processes still run in {}: \
