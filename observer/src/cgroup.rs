@@ -261,6 +261,12 @@ impl Cgroup {
             .is_ok_and(|text| text.contains("populated 1"))
     }
 
+    /// Whether its processes are stopped, or are to be as soon as they can.
+    pub fn frozen(&self) -> bool {
+        let asked = fs::read_to_string(self.path.join("cgroup.freeze"));
+        asked.is_ok_and(|text| text.trim() == "1")
+    }
+
     /// Its events file: POLLPRI says that [`Self::populated`] may have changed.
     pub fn events(&self) -> Result<File, CgroupError> {
         let path = self.path.join("cgroup.events");

@@ -218,6 +218,7 @@ struct Session {
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
     guarded: bool,
+    freezes: bool,
 }
 
 fn begin(
@@ -280,7 +281,7 @@ fn begin(
         rules: rules.collect(),
         hooks: Box::new(reactions),
     })?;
-    Ok(Session { run, cgroup, kernel, pipeline, guarded })
+    Ok(Session { run, cgroup, kernel, pipeline, guarded, freezes: settings.freeze })
 }
 
 /// Labels what runs in a cgroup already, and what it forks meanwhile.
@@ -363,6 +364,10 @@ impl Session {
         }
         let summary =
             self.pipeline.finish(Entry::RunEnd { run: self.run, at: clock::now(), why, exit });
+        if self.freezes && !summary.written {
+            // Nobody would ever let it go on.
+            let _ = self.cgroup.freeze(false);
+        }
         if !living {
             // Its own, not one that was attached to.
             if self.cgroup.relative().starts_with("/observer")
@@ -526,6 +531,13 @@ fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<W
                 return Ok(Waited::Stopped(received.signal));
             }
             child.signal(received.signal);
+            if session.freezes && session.cgroup.frozen() {
+                eprintln!(
+                    "observer: signal {} was passed on, and the agent is frozen until the ledger \
+                     can be written; another signal stops observing, and lets it go on",
+                    received.signal
+                );
+            }
         }
         if ended {
             return Ok(Waited::Child);
