@@ -6,6 +6,7 @@
 //! each count becomes a `loss` record.
 
 use std::io;
+use std::mem::{self, Discriminant};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,7 @@ use crate::cgroup::Mount;
 use crate::clock;
 use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
-use crate::ledger::{Entry, Writer};
+use crate::ledger::{CommitError, Entry, Writer};
 use crate::mask::{Masker, RestHash};
 use crate::model::{Raw, RunId};
 use crate::rescue;
@@ -204,7 +205,13 @@ struct Worker {
     lost: u64,
     pending: usize,
     oldest: Option<Instant>,
-    failing: Option<Instant>,
+    failing: Option<Failing>,
+}
+
+/// A ledger that can't be written: why, and when that was said.
+struct Failing {
+    said: Instant,
+    why: Discriminant<CommitError>,
 }
 
 impl Worker {
@@ -295,7 +302,7 @@ impl Worker {
         let Ok(now) = self.meters.counters() else {
             return self.lose("counters", 0, "the counts of loss can't be read");
         };
-        let then = std::mem::replace(&mut self.told, now);
+        let then = mem::replace(&mut self.told, now);
         self.lost = now.events_lost + now.control_lost;
         let rises = [
             ("events", now.events_lost, then.events_lost, "the payload ring was full"),
@@ -341,9 +348,13 @@ impl Worker {
                 if self.failing.is_none() {
                     self.hooks.ledger(false);
                 }
-                if self.failing.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+                let why = mem::discriminant(&error);
+                let told = self.failing.as_ref().is_some_and(|failing| {
+                    failing.why == why && failing.said.elapsed() <= SAY_AGAIN
+                });
+                if !told {
                     eprintln!("observer: {error}");
-                    self.failing = Some(Instant::now());
+                    self.failing = Some(Failing { said: Instant::now(), why });
                 }
                 // What waits is kept; it is tried again with the next group.
                 self.oldest = Some(Instant::now());
