@@ -36,6 +36,8 @@ const SLEEP: Duration = Duration::from_secs(1);
 /// A commit group is written when it is this old, or this large.
 const GROUP_AGE: Duration = Duration::from_millis(50);
 const GROUP_SIZE: usize = 64;
+/// A ledger that can't be written is tried again after this long.
+const RETRY: Duration = Duration::from_millis(200);
 /// A ledger that can't be written is said again after this long.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -231,8 +233,11 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let due = self.oldest.is_some_and(|since| since.elapsed() >= GROUP_AGE);
-            if self.pending >= GROUP_SIZE || due {
+            // While it fails, what waits is written out again for each try: not for each batch.
+            let failing = self.failing.is_some();
+            let age = if failing { RETRY } else { GROUP_AGE };
+            let due = self.oldest.is_some_and(|since| since.elapsed() >= age);
+            if due || self.pending >= GROUP_SIZE && !failing {
                 self.commit();
             }
         }
