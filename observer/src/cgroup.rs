@@ -12,6 +12,8 @@ use thiserror::Error;
 
 use crate::model::RunId;
 
+/// include/uapi/linux/magic.h.
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 /// Directories below a run's cgroup that are looked at.
 const WALK: usize = 16_384;
 
@@ -24,6 +26,9 @@ pub enum CgroupError {
          `mount -t cgroup2 none /sys/fs/cgroup`"
     )]
     NoMount,
+    /// Something else is mounted over it.
+    #[error("the cgroup v2 mount at {0} is covered by another mount: `umount {0}` uncovers it")]
+    Covered(PathBuf),
     /// The system said no.
     #[error("cgroup {path}: {source}")]
     Io {
@@ -60,7 +65,12 @@ impl Mount {
     /// Finds it; the path differs from host to host.
     pub fn find() -> Result<Self, CgroupError> {
         let text = fs::read("/proc/self/mountinfo").map_err(at(Path::new("/proc/self")))?;
-        parse_mountinfo(&text).map(|path| Self { path }).ok_or(CgroupError::NoMount)
+        let path = parse_mountinfo(&text).ok_or(CgroupError::NoMount)?;
+        let there = rustix::fs::statfs(&path).map_err(|errno| at(&path)(errno.into()))?;
+        if there.f_type != CGROUP2_SUPER_MAGIC {
+            return Err(CgroupError::Covered(path));
+        }
+        Ok(Self { path })
     }
 
     /// Where it is.
@@ -249,6 +259,12 @@ impl Cgroup {
     pub fn populated(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.events"))
             .is_ok_and(|text| text.contains("populated 1"))
+    }
+
+    /// Whether its processes are stopped, or are to be as soon as they can.
+    pub fn frozen(&self) -> bool {
+        let asked = fs::read_to_string(self.path.join("cgroup.freeze"));
+        asked.is_ok_and(|text| text.trim() == "1")
     }
 
     /// Its events file: POLLPRI says that [`Self::populated`] may have changed.

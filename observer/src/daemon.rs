@@ -58,6 +58,8 @@ struct Prepared {
     kernel: Kernel,
     writer: Writer,
     log: PathBuf,
+    /// Whether the host's key was made for it.
+    made: bool,
 }
 
 /// What an observed command came to.
@@ -69,12 +71,15 @@ pub struct Outcome {
     pub summary: Summary,
 }
 
-fn prepare(settings: &Settings) -> Result<Prepared> {
+fn as_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("observer must be root: it attaches programs to the kernel; try `sudo observer …`");
     }
+    Ok(())
+}
+
+fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let policy = load_policy(settings.policy.as_deref())?;
-    let mount = Mount::find()?;
     clear_stale(&mount);
     let tables = policy.as_ref().map(Policy::tables);
     let options = Options { tables, no_trampolines: settings.no_trampolines };
@@ -91,7 +96,17 @@ fn prepare(settings: &Settings) -> Result<Prepared> {
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
-    Ok(Prepared { run, mount, policy, kernel, writer, log })
+    Ok(Prepared { run, mount, policy, kernel, writer, log, made })
+}
+
+/// Takes away what a start made that came to nothing: an empty ledger, and the key for it.
+fn undo(settings: &Settings, log: &Path, made: bool) {
+    if std::fs::metadata(log).is_ok_and(|meta| meta.len() == 0) {
+        let _ = std::fs::remove_file(log);
+        if made {
+            let _ = HostKey::forget(&settings.state);
+        }
+    }
 }
 
 fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
@@ -202,6 +217,7 @@ struct Session {
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
     guarded: bool,
+    freezes: bool,
 }
 
 fn begin(
@@ -210,7 +226,7 @@ fn begin(
     cgroup: Cgroup,
     command: Option<&[OsString]>,
 ) -> Result<Session> {
-    let Prepared { run, mount, policy, mut kernel, mut writer, log } = prepared;
+    let Prepared { run, mount, policy, mut kernel, mut writer, log, .. } = prepared;
     let guarded = policy.is_some();
     kernel.add_cgroup(cgroup.id())?;
     kernel.attach(run, cgroup.dir(), cgroup.id(), guarded)?;
@@ -264,7 +280,7 @@ fn begin(
         rules: rules.collect(),
         hooks: Box::new(reactions),
     })?;
-    Ok(Session { cgroup, kernel, pipeline, guarded })
+    Ok(Session { cgroup, kernel, pipeline, guarded, freezes: settings.freeze })
 }
 
 /// Labels what runs in a cgroup already, and what it forks meanwhile.
@@ -349,6 +365,10 @@ impl Session {
             }
         }
         let summary = self.pipeline.finish(Ending { at: clock::now(), why, exit });
+        if self.freezes && !summary.written {
+            // Nobody would ever let it go on.
+            let _ = self.cgroup.freeze(false);
+        }
         if !living {
             // Its own, not one that was attached to.
             if self.cgroup.relative().starts_with("/observer")
@@ -372,17 +392,16 @@ pub fn run(
     kill: bool,
 ) -> Result<Outcome> {
     let signals = Signals::take()?;
-    let prepared = prepare(settings)?;
-    let cgroup = Cgroup::create(&prepared.mount, prepared.run)?;
+    as_root()?;
+    let prepared = prepare(settings, Mount::find()?)?;
+    let (log, made) = (prepared.log.clone(), prepared.made);
+    let cgroup = Cgroup::create(&prepared.mount, prepared.run);
+    let cgroup = cgroup.inspect_err(|_| undo(settings, &log, made))?;
     let path = cgroup.path().to_owned();
-    let log = prepared.log.clone();
     let begun = begin(prepared, settings, cgroup, Some(argv));
     let session = begun.inspect_err(|_| {
         let _ = std::fs::remove_dir(&path);
-        let unused = std::fs::metadata(&log).is_ok_and(|meta| meta.len() == 0);
-        if unused {
-            let _ = std::fs::remove_file(&log);
-        }
+        undo(settings, &log, made);
     })?;
     let user = user.or_else(User::behind_sudo);
     let mut child = match spawn::spawn(argv, user, &session.cgroup) {
@@ -416,7 +435,7 @@ fn watch(session: Session, signals: &Signals, child: &Child, kill: bool) -> Resu
     if kill && session.cgroup.populated() {
         session.cgroup.kill()?;
     }
-    if session.cgroup.populated() {
+    if !kill && session.cgroup.populated() {
         let left = session.cgroup.tasks().len();
         eprintln!(
             "observer: the command has ended ({why}); {left} of its processes still run in {}: \
@@ -435,15 +454,20 @@ fn watch(session: Session, signals: &Signals, child: &Child, kill: bool) -> Resu
 /// Observes what runs in a cgroup, from now until it is empty or a signal comes.
 pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
     let signals = Signals::take()?;
-    let prepared = prepare(settings)?;
+    as_root()?;
+    let mount = Mount::find()?;
+    // Before anything is made: what can't be attached to leaves no key and no ledger.
     let cgroup = match target {
-        Target::Path(path) => Cgroup::open(&prepared.mount, &path)?,
-        Target::Pid(pid) => Cgroup::of_pid(&prepared.mount, pid)?,
+        Target::Path(path) => Cgroup::open(&mount, &path)?,
+        Target::Pid(pid) => Cgroup::of_pid(&mount, pid)?,
     };
+    let prepared = prepare(settings, mount)?;
+    let (file, made) = (prepared.log.clone(), prepared.made);
     let place = cgroup.path().display().to_string();
     let tasks = cgroup.tasks().len();
-    let log = prepared.log.display().to_string();
-    let session = begin(prepared, settings, cgroup, None)?;
+    let log = file.display();
+    let begun = begin(prepared, settings, cgroup, None);
+    let session = begun.inspect_err(|_| undo(settings, &file, made))?;
     eprintln!(
         "observer: attached to {place}: {tasks} processes, covered from now on; writing {log}"
     );
@@ -477,7 +501,9 @@ enum Waited {
 
 /// Waits for the child to end, or without one for the run to be empty.
 fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<Waited> {
-    let events = session.cgroup.events()?;
+    // None where the cgroup is gone: nothing tells of it any more, and processes that left it
+    // are counted.
+    let mut events = session.cgroup.events().ok();
     let mut forwarded = 0;
     loop {
         // POLLPRI comes for changes since the last read: so the state is read before each wait.
@@ -488,14 +514,14 @@ fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<W
         let never = child.is_some() || populated;
         let limit = Timespec { tv_sec: 0, tv_nsec: COUNT_EVERY.subsec_nanos().into() };
         let pidfd: Option<&OwnedFd> = child.map(Child::pidfd);
-        let mut fds =
-            vec![PollFd::new(signals.fd(), PollFlags::IN), PollFd::new(&events, PollFlags::PRI)];
+        let mut fds = vec![PollFd::new(signals.fd(), PollFlags::IN)];
         fds.extend(pidfd.map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::PRI)));
         match poll(&mut fds, if never { None } else { Some(&limit) }) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(io::Error::from(e).into()),
         }
-        let ended = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        let ended = child.is_some() && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         while let Some(received) = signals.next() {
             let Some(child) = child else { return Ok(Waited::Stopped(received.signal)) };
             if received.from_terminal {
@@ -506,10 +532,20 @@ fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<W
                 return Ok(Waited::Stopped(received.signal));
             }
             child.signal(received.signal);
+            if session.freezes && session.cgroup.frozen() {
+                eprintln!(
+                    "observer: signal {} was passed on, and the agent is frozen until the ledger \
+                     can be written; another signal stops observing, and lets it go on",
+                    received.signal
+                );
+            }
         }
         if ended {
             return Ok(Waited::Child);
         }
-        let _ = events.read_at(&mut [0; 256], 0);
+        // A read of a removed cgroup's file fails, and a wait for it would never wait.
+        if events.as_ref().is_some_and(|events| events.read_at(&mut [0; 256], 0).is_err()) {
+            events = None;
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! each count becomes a `loss` record.
 
 use std::io;
+use std::mem::{self, Discriminant};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,7 @@ use crate::cgroup::Mount;
 use crate::clock;
 use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
-use crate::ledger::{Entry, Events, Writer};
+use crate::ledger::{CommitError, Entry, Events, Writer};
 use crate::mask::{Masker, RestHash};
 use crate::model::{Raw, RunId, Stamp};
 use crate::rescue;
@@ -35,6 +36,8 @@ const SLEEP: Duration = Duration::from_secs(1);
 /// A commit group is written when it is this old, or this large.
 const GROUP_AGE: Duration = Duration::from_millis(50);
 const GROUP_SIZE: usize = 64;
+/// A ledger that can't be written is tried again after this long.
+const RETRY: Duration = Duration::from_millis(200);
 /// A ledger that can't be written is said again after this long.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -207,7 +210,13 @@ struct Worker {
     lost: u64,
     pending: usize,
     oldest: Option<Instant>,
-    failing: Option<Instant>,
+    failing: Option<Failing>,
+}
+
+/// A ledger that can't be written: why, and when that was said.
+struct Failing {
+    said: Instant,
+    why: Discriminant<CommitError>,
 }
 
 impl Worker {
@@ -220,8 +229,11 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let due = self.oldest.is_some_and(|since| since.elapsed() >= GROUP_AGE);
-            if self.pending >= GROUP_SIZE || due {
+            // While it fails, what waits is written out again for each try: not for each batch.
+            let failing = self.failing.is_some();
+            let age = if failing { RETRY } else { GROUP_AGE };
+            let due = self.oldest.is_some_and(|since| since.elapsed() >= age);
+            if due || self.pending >= GROUP_SIZE && !failing {
                 self.commit();
             }
         }
@@ -291,7 +303,7 @@ impl Worker {
         let Ok(now) = self.meters.counters() else {
             return self.lose("counters", 0, "the counts of loss can't be read");
         };
-        let then = std::mem::replace(&mut self.told, now);
+        let then = mem::replace(&mut self.told, now);
         self.lost = now.events_lost + now.control_lost;
         let rises = [
             ("events", now.events_lost, then.events_lost, "the payload ring was full"),
@@ -337,9 +349,13 @@ impl Worker {
                 if self.failing.is_none() {
                     self.hooks.ledger(false);
                 }
-                if self.failing.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+                let why = mem::discriminant(&error);
+                let told = self.failing.as_ref().is_some_and(|failing| {
+                    failing.why == why && failing.said.elapsed() <= SAY_AGAIN
+                });
+                if !told {
                     eprintln!("observer: {error}");
-                    self.failing = Some(Instant::now());
+                    self.failing = Some(Failing { said: Instant::now(), why });
                 }
                 // What waits is kept; it is tried again with the next group.
                 self.oldest = Some(Instant::now());

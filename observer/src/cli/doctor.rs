@@ -1,6 +1,7 @@
 //! `observer doctor`: what this host can do, what stands in for what it can't, and what that
 //! costs.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -49,6 +50,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
     let (findings, programs) = look();
     let programs = if args.programs { programs } else { vec![] };
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    let mut out = io::stdout().lock();
     if args.json {
         let list: Vec<_> = findings
             .iter()
@@ -59,18 +61,17 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
             let list = programs.iter().map(|p| json!({ "name": p.name, "verified": p.verified }));
             found["programs"] = list.collect();
         }
-        println!("{found}");
+        writeln!(out, "{found}")?;
     } else {
         for finding in &findings {
-            println!("{:<9}  {:<22} {}", finding.state.word(), finding.what, finding.why);
+            writeln!(out, "{:<9}  {:<22} {}", finding.state.word(), finding.what, finding.why)?;
         }
         for program in &programs {
-            println!("program    {:<22} {} instructions verified", program.name, program.verified);
+            let (name, verified) = (&program.name, program.verified);
+            writeln!(out, "program    {name:<22} {verified} instructions verified")?;
         }
-        println!(
-            "\n{}",
-            if bad { "observer can't run here yet." } else { "observer can run here." }
-        );
+        let sum = if bad { "observer can't run here yet." } else { "observer can run here." };
+        writeln!(out, "\n{sum}")?;
     }
     Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

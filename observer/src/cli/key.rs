@@ -1,5 +1,6 @@
 //! `observer key`: this host's key.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,11 +33,12 @@ pub(crate) fn run(args: KeyArgs) -> Result<ExitCode> {
     let key =
         PublicKey::read(&path).context("no key of this host: the first `observer run` makes it")?;
     let (text, print) = (key.to_base64(), key.fingerprint());
+    let mut out = io::stdout().lock();
     if json {
         let shown = serde_json::json!({ "path": path, "public_key": text, "fingerprint": print });
-        println!("{shown}");
+        writeln!(out, "{shown}")?;
     } else {
-        println!("{}\n{text}\n{print}", path.display());
+        writeln!(out, "{}\n{text}\n{print}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `observer selfcheck`: a decoy does what an agent must not do unseen, and its record is read.
 
 use std::fs;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -41,12 +42,19 @@ pub(crate) fn run(args: SelfcheckArgs) -> Result<ExitCode> {
     let checked = check(&dir, &secret);
     fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     let failed: Vec<String> = checked?;
+    let mut out = io::stdout().lock();
     if args.json {
-        println!("{}", serde_json::json!({ "passed": failed.is_empty(), "failed": failed }));
+        let found = serde_json::json!({ "passed": failed.is_empty(), "failed": failed });
+        writeln!(out, "{found}")?;
     } else if failed.is_empty() {
-        println!("a denied call, a failed call and a secret: recorded, attributed, signed, masked");
+        writeln!(
+            out,
+            "a denied call, a failed call and a secret: recorded, attributed, signed, masked"
+        )?;
     } else {
-        failed.iter().for_each(|what| println!("FAILED: {what}"));
+        for what in &failed {
+            writeln!(out, "FAILED: {what}")?;
+        }
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -160,7 +160,7 @@ impl View<'_> {
             return Ok(());
         }
         if self.args.json {
-            writeln!(self.out, "{record}")?;
+            writeln!(self.out, "{}", show::escaped(&record.to_string()))?;
             return Ok(());
         }
         // A result that stands with its call already is not said again.

@@ -7,6 +7,7 @@ mod evade;
 mod net;
 mod places;
 mod programs;
+mod signals;
 mod sys;
 mod uring;
 
@@ -51,6 +52,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "memfd" => programs::memfd(rest),
         "execveat-empty" => programs::execveat_empty(rest),
         "thread-exec" => programs::thread_exec(rest),
+        "count-signals" => signals::count(at(rest, 0)?),
         "kill-self" => programs::kill_self(number(rest, 0)?),
         "connect" => net::connect(&text(rest, 0)?, &flags(rest)),
         "connect-many" => net::connect_many(number(rest, 0)?, &text(rest, 1)?),

@@ -1,6 +1,7 @@
 //! Runs: how they end, what stays observed, and what holds when observer is killed.
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::Case;
@@ -135,11 +136,11 @@ fn unhooked(ctx: &Ctx, denied: &str, wanted: i32) -> Result<()> {
     let rest = [elsewhere.path()?, agent, "connect", &to];
     let live = Run::new(ctx).policy(&policy).agent([args.as_slice(), &rest].concat()).start()?;
     let gate = Gate::of(&fifo)?;
-    live.stand_still(true)?;
+    live.signal(Signal::STOP)?;
     gate.open();
     let status =
         until("the agent's report", PATIENCE, || Ok(std::fs::read_to_string(&report).ok()));
-    live.stand_still(false)?;
+    live.signal(Signal::CONT)?;
     same("what the agent's connect gave", status?, wanted.to_string())?;
     let run = live.finish()?;
     let call = run.ledger.one_to(server.addr)?;

@@ -2,13 +2,19 @@
 
 mod attach;
 mod burst;
+mod commands;
+mod coverage;
 mod deny_exec;
 mod deny_net;
+mod environment;
 mod exec;
 mod ledger;
+mod ledger_trouble;
 mod lifecycle;
 mod net;
 mod refused;
+mod signals;
+mod tail;
 
 use anyhow::Result;
 
@@ -27,7 +33,13 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         lifecycle::CASES,
         attach::CASES,
         ledger::CASES,
+        ledger_trouble::CASES,
+        signals::CASES,
+        coverage::CASES,
+        commands::CASES,
+        tail::CASES,
         refused::CASES,
+        environment::CASES,
         burst::CASES,
     ]
     .into_iter()

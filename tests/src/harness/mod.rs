@@ -2,6 +2,8 @@
 
 mod cgroup;
 mod ledger;
+mod mount;
+mod pty;
 mod run;
 mod server;
 
@@ -14,7 +16,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 pub use cgroup::{Cgroup, clear_leftovers, leftovers, pins};
 pub use ledger::{Ledger, at};
-pub use run::{Live, Recorded, Run, command, finished};
+pub use mount::{Change, Tmpfs, apart, limited, names, sparse};
+pub use pty::Pty;
+pub use run::{Live, Recorded, Run, command, finished, verify};
 pub use server::{Mute, Tcp, Udp, closed_port};
 
 /// How long anything may take that is no burst.

@@ -18,6 +18,7 @@ pub struct Run<'a> {
     label: &'static str,
     policy: Option<String>,
     args: Vec<OsString>,
+    options: Vec<OsString>,
     log: Option<PathBuf>,
     patience: Duration,
 }
@@ -26,7 +27,8 @@ impl<'a> Run<'a> {
     /// A run without a policy, of no command yet.
     pub fn new(ctx: &'a Ctx) -> Self {
         let (label, patience) = ("run", PATIENCE);
-        Self { ctx, label, policy: None, args: Vec::new(), log: None, patience }
+        let (args, options) = (Vec::new(), Vec::new());
+        Self { ctx, label, policy: None, args, options, log: None, patience }
     }
 
     /// A name for one of several runs in a case; each has files of its own.
@@ -55,6 +57,12 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// More of `observer run`'s own options.
+    pub fn options<A: Into<OsString>>(mut self, options: impl IntoIterator<Item = A>) -> Self {
+        self.options = options.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Another place for the ledger.
     pub fn log(mut self, path: PathBuf) -> Self {
         self.log = Some(path);
@@ -80,9 +88,17 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When it can't be started.
     pub fn start(self) -> Result<Live> {
+        self.start_as(|_| Ok(()))
+    }
+
+    /// Starts it, once `prepare` has seen to the process that is to be observer.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_as(self, prepare: impl FnOnce(&mut Command) -> Result<()>) -> Result<Live> {
         let paths = Paths::make(self.ctx, self.label, self.log.clone())?;
         let mut command = command(&self.ctx.observer);
-        command.args(["run", "--name", self.ctx.name]);
+        command.args(["run", "--name", self.ctx.name]).args(&self.options);
         paths.arguments(&mut command);
         if let Some(policy) = &self.policy {
             let file = paths.dir.join("policy.toml");
@@ -90,7 +106,7 @@ impl<'a> Run<'a> {
             command.arg("--policy").arg(file);
         }
         command.arg("--").arg(&self.ctx.agent).args(&self.args);
-        Live::spawn(self.ctx, paths, &mut command, self.patience)
+        Live::spawn(self.ctx, paths, &mut command, self.patience, prepare)
     }
 }
 
@@ -140,17 +156,32 @@ impl Live {
     /// # Errors
     /// When it can't be started.
     pub fn attach(ctx: &Ctx, pid: u32) -> Result<Self> {
-        let paths = Paths::make(ctx, "attach", None)?;
-        let mut command = command(&ctx.observer);
-        command.args(["attach", "--pid", &pid.to_string()]);
-        paths.arguments(&mut command);
-        Self::spawn(ctx, paths, &mut command, PATIENCE)
+        Self::attach_to(ctx, &["--pid", &pid.to_string()])
     }
 
-    fn spawn(ctx: &Ctx, paths: Paths, command: &mut Command, patience: Duration) -> Result<Self> {
+    /// Starts `observer attach` to what these arguments name.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn attach_to(ctx: &Ctx, target: &[&str]) -> Result<Self> {
+        let paths = Paths::make(ctx, "attach", None)?;
+        let mut command = command(&ctx.observer);
+        command.arg("attach").args(target);
+        paths.arguments(&mut command);
+        Self::spawn(ctx, paths, &mut command, PATIENCE, |_| Ok(()))
+    }
+
+    fn spawn(
+        ctx: &Ctx,
+        paths: Paths,
+        command: &mut Command,
+        patience: Duration,
+        prepare: impl FnOnce(&mut Command) -> Result<()>,
+    ) -> Result<Self> {
         // Files and no pipes: whoever outlives the run holds nobody up.
         command.stdout(File::create(paths.dir.join("stdout"))?);
         command.stderr(File::create(paths.dir.join("stderr"))?);
+        prepare(command)?;
         let child = command.spawn().with_context(|| ctx.observer.display().to_string())?;
         Ok(Self { child, observer: ctx.observer.clone(), paths, patience })
     }
@@ -163,15 +194,18 @@ impl Live {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Has observer itself stand still, or go on: what it would do meanwhile is not done.
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
     ///
     /// # Errors
-    /// When it can't be told to.
-    pub fn stand_still(&self, still: bool) -> Result<()> {
-        let signal =
-            if still { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+    /// When it has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         let pid = rustix::process::Pid::from_child(&self.child);
-        Ok(rustix::process::kill_process(pid, signal)?)
+        rustix::process::kill_process(pid, signal).context("a signal to observer")
     }
 
     /// Ends it as `kill -9` does.
@@ -197,7 +231,57 @@ impl Live {
         })
     }
 
-    fn stderr(&self) -> String {
+    /// Waits until it has said this on standard error.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn until_said(&mut self, words: &str) -> Result<()> {
+        let looked = until(&format!("observer saying {words:?}"), self.patience, || {
+            if self.stderr().contains(words) {
+                return Ok(Some(()));
+            }
+            match self.child.try_wait()? {
+                // What it said last may have come since.
+                Some(_) if self.stderr().contains(words) => Ok(Some(())),
+                Some(status) => bail!("observer ended ({status}) and did not say {words:?}"),
+                None => Ok(None),
+            }
+        });
+        looked.with_context(|| format!("it said: {}", self.stderr()))
+    }
+
+    /// What is recorded by now.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    pub fn ledger(&self) -> Result<Ledger> {
+        Ledger::read(&self.paths.log)
+    }
+
+    /// The ledger's file.
+    pub fn log(&self) -> &Path {
+        &self.paths.log
+    }
+
+    /// Where the host's key is.
+    pub fn state(&self) -> &Path {
+        &self.paths.state
+    }
+
+    /// The directory of the cgroup that the run's start names.
+    ///
+    /// # Errors
+    /// When the ledger does not say it.
+    pub fn cgroup(&self) -> Result<PathBuf> {
+        let ledger = self.ledger()?;
+        let start = *ledger.of_type("run.start").last().context("no run.start")?;
+        let path = start.pointer("/start/cgroup").and_then(Value::as_str);
+        let path = path.context("run.start names no cgroup")?;
+        Ok(crate::cgroup_mount()?.join(path.trim_start_matches('/')))
+    }
+
+    /// What it has said on standard error.
+    pub fn stderr(&self) -> String {
         let bytes = fs::read(self.paths.dir.join("stderr")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -296,9 +380,22 @@ impl Recorded {
     /// # Errors
     /// When it can't be started.
     pub fn verify_file(&self, log: &Path) -> Result<(Option<i32>, String)> {
-        let mut command = command(&self.observer);
-        let output = command.arg("verify").arg(log).arg("--key").arg(&self.key).output()?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+        verify(&self.observer, log, &self.key, &[])
     }
+}
+
+/// Has observer verify a file under a host's key: exit status and what it said.
+///
+/// # Errors
+/// When it can't be started.
+pub fn verify(
+    observer: &Path,
+    log: &Path,
+    key: &Path,
+    options: &[&str],
+) -> Result<(Option<i32>, String)> {
+    let mut command = command(observer);
+    let output = command.arg("verify").arg(log).arg("--key").arg(key).args(options).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
 }

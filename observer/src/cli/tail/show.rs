@@ -241,18 +241,37 @@ fn quote(arg: &[u8]) -> String {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden = matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{115f}'..='\u{1160}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
-        if c.is_control() || hidden {
+        if moves(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// JSON with such characters as JSON escapes them: it stays the same value.
+pub(super) fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if moves(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn moves(c: char) -> bool {
+    let hidden = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{115f}'..='\u{1160}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
+    hidden || c.is_control()
 }
 
 fn bound(text: String) -> String {
@@ -314,6 +333,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn escaped_json_is_the_same_value_and_moves_no_cursor(text in any::<String>()) {
+            let value = json!({ "text": text, "ends": "\u{9b}\u{202e}\u{7f}\u{e0041}" });
+            let shown = escaped(&value.to_string());
+            prop_assert!(!shown.chars().any(moves), "{:?}", shown);
+            prop_assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+        }
+
         #[test]
         fn nothing_that_an_agent_chose_moves_the_cursor(text in any::<String>(), bytes: Vec<u8>) {
             let b64 = data_encoding::BASE64.encode(&bytes);
