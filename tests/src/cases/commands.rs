@@ -88,10 +88,11 @@ fn selfcheck(ctx: &Ctx) -> Result<()> {
         names.retain(|name| name.starts_with("observer-selfcheck"));
         Ok(names)
     };
+    let before = made()?;
     text(observer(ctx, &["selfcheck"])?, 0)?;
     let found = parsed(observer(ctx, &["selfcheck", "--json"])?, 0)?;
     same("what it found", found, json!({ "passed": true, "failed": [] }))?;
-    same("its directories", made()?, Vec::<String>::new())?;
+    same("its directories", made()?, before)?;
     same("what is left behind", leftovers()?.len(), 0)
 }
 
