@@ -5,6 +5,7 @@
 //! that they can be linked statically and run where there is nothing but a kernel and a shell.
 
 pub mod agent;
+pub mod bench;
 pub mod cases;
 pub mod harness;
 

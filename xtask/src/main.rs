@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the answer is no (a test failed, something isn't set up), 2 usage or
 //! environment.
 
+mod bench;
 mod demo;
 mod run;
 mod setup;
@@ -21,6 +22,8 @@ usage: cargo xtask <command>
   test [--fast] [--vm-only] [--kernel 6.1|6.12] [FILTER…]
                                           everything that CI runs; --fast leaves out the VMs,
                                           FILTER goes to the end-to-end tests
+  bench kernel [--rounds N] [--scale N] [--json] [exec|connect|udp|outside]…
+                                          what observation costs on this kernel, as ratios
   demo                                    record an agent, show its ledger, and break it
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
@@ -45,6 +48,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "setup" => setup::command(rest),
         "build-ebpf" => build_ebpf(),
         "test" => test::command(rest),
+        "bench" => bench::command(rest),
         "demo" => demo::command(),
         "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {

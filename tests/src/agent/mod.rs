@@ -4,6 +4,7 @@
 //! kernel refused it, 77 when this kernel can't do it at all, 125 when it was called wrongly.
 
 mod evade;
+mod many;
 mod net;
 mod places;
 mod programs;
@@ -46,6 +47,9 @@ fn act(args: &[OsString]) -> Result<u8> {
         "touch" => places::touch(at(rest, 0)?),
         "exec" => programs::exec(rest),
         "spawn" => programs::spawn(rest),
+        "spawn-many" => many::spawn(number(rest, 0)?, at(rest, 1)?),
+        "udp-many" => many::udp(number(rest, 0)?),
+        "syscall-many" => many::syscall(number(rest, 0)?),
         "exec-many" => programs::exec_many(number(rest, 0)?),
         "exec-fail" => programs::exec_fail(&text(rest, 0)?, at(rest, 1)?),
         "big-argv" => programs::big_argv(number(rest, 0)?),

@@ -250,6 +250,14 @@ impl Live {
         looked.with_context(|| format!("it said: {}", self.stderr()))
     }
 
+    /// Removes its ledger.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn forget(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.paths.log)?)
+    }
+
     /// What is recorded by now.
     ///
     /// # Errors

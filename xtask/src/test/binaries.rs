@@ -11,11 +11,13 @@ use crate::run::{cargo, run};
 /// The GNU target, named: without `--target`, the flags would reach procedural macros too.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The recorder, the sample that acts as an agent, and the cases that hold one against the other.
-pub(super) struct Binaries {
-    pub(super) observer: PathBuf,
-    pub(super) agent: PathBuf,
-    pub(super) e2e: PathBuf,
+/// The recorder, the sample that acts as an agent, the cases that hold one against the other, and
+/// what measures them.
+pub(crate) struct Binaries {
+    pub(crate) observer: PathBuf,
+    pub(crate) agent: PathBuf,
+    pub(crate) e2e: PathBuf,
+    pub(crate) bench: PathBuf,
 }
 
 impl Binaries {
@@ -23,7 +25,7 @@ impl Binaries {
     ///
     /// # Errors
     /// If the build fails, or leaves one of them out.
-    pub(super) fn build() -> Result<Self> {
+    pub(crate) fn build() -> Result<Self> {
         let target = place::target().join("static");
         let mut cargo = cargo();
         cargo
@@ -34,9 +36,9 @@ impl Binaries {
             .env("RUSTFLAGS", "-C target-feature=+crt-static");
         run(&mut cargo)?;
         let built = |name| target.join(TARGET).join("release").join(name);
-        let binaries =
-            Self { observer: built("observer"), agent: built("agent"), e2e: built("e2e") };
-        for file in binaries.all() {
+        let (observer, agent) = (built("observer"), built("agent"));
+        let binaries = Self { observer, agent, e2e: built("e2e"), bench: built("bench") };
+        for file in binaries.all().into_iter().chain([&binaries.bench]) {
             if !file.is_file() {
                 bail!("the static build left no {}", file.display());
             }
@@ -44,7 +46,7 @@ impl Binaries {
         Ok(binaries)
     }
 
-    /// Each of them.
+    /// Those that the cases need.
     pub(super) fn all(&self) -> [&PathBuf; 3] {
         [&self.observer, &self.agent, &self.e2e]
     }
