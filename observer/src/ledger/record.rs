@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::entry::{Entry, Events, RunStart};
-use crate::mask::{self, Masked};
+use crate::mask::Masked;
 use crate::model::{
     Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
     Status, UnixAddress, Verdict,
@@ -158,7 +158,7 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
     }
     let counts: Fields =
         masked.counts().iter().map(|(sort, n)| ((*sort).to_owned(), Value::from(*n))).collect();
-    put("mask", json!({ "counts": counts, "rules": mask::RULES_VERSION }));
+    put("mask", json!({ "counts": counts, "rules": masked.rules() }));
 }
 
 fn process(process: &Process) -> Value {

@@ -1,7 +1,7 @@
 //! Secrets that an argument's neighbour names: `--password X`, `-u user:password`, `mysql -pX`.
 
-use super::scan::Span;
-use super::structure;
+use super::span::Span;
+use super::{keys, structure};
 use crate::model::Raw;
 
 /// Programs whose `-u`, `-U` or `--user` takes `user:password`.
@@ -30,6 +30,8 @@ const DASH_A: &[&str] = &["redis-cli"];
 const DASH_W: &[&str] = &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"];
 /// The shortest piece of a cut argument that may be the beginning of a token.
 const FRAGMENT: usize = 4;
+/// Longer commands are not looked at as one text.
+const JOINED: usize = 256 * 1024;
 
 /// For each argument the spans that its neighbours tell. `cut` says that the last one goes on.
 pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
@@ -58,9 +60,7 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
             b"-p" if known(DASH_P_NEXT) => true,
             b"-a" if known(DASH_A) => true,
             b"-w" if known(DASH_W) => true,
-            [b'-', name @ ..] if !arg.contains(&b'=') => {
-                structure::is_secret_key(name) && name.len() > 1
-            }
+            [b'-', name @ ..] if !arg.contains(&b'=') => keys::is_secret(name) && name.len() > 1,
             _ => false,
         };
         let flag = next.starts_with(b"--") || next.is_empty() || next.starts_with(b"$");
@@ -73,7 +73,7 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
         // `--password=X`: the argument's end is the value's, whatever stands in it.
         if let Some(at) = arg.iter().position(|&b| b == b'=')
             && arg.starts_with(b"-")
-            && structure::is_secret_key(&arg[..at])
+            && keys::is_secret(&arg[..at])
             && structure::is_a_value(&arg[at + 1..])
         {
             out[i].push(Span::new(at + 1, arg.len(), "password"));
@@ -95,19 +95,72 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
         }
     }
     if cut && let (Some(last), Some(spans)) = (argv.last(), out.last_mut()) {
-        // What goes on beyond the cut may be a token whose rest nobody sees: its last word goes.
-        let bytes = last.bytes();
-        let word = |b: &&u8| {
-            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/' | b'.' | b'%' | b'=')
-        };
-        let len = bytes.iter().rev().take_while(word).count();
-        if len >= FRAGMENT {
-            let mut span = Span::new(bytes.len() - len, bytes.len(), "cut");
-            span.learn = false;
-            spans.push(span);
-        }
+        spans.extend(last_word(last.bytes()));
     }
     out
+}
+
+/// The last word of a text that goes on beyond a cut: it may be a token whose rest nobody sees.
+pub(super) fn last_word(text: &[u8]) -> Option<Span> {
+    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`');
+    let len = text.iter().rev().take_while(|b| !ends(b)).count();
+    let start = text.len() - len;
+    let mut span = Span::new(start, text.len(), "cut");
+    span.learn = false;
+    (len >= FRAGMENT).then_some(span)
+}
+
+/// All arguments as one text, with a space between two.
+pub(super) struct Joined {
+    text: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Joined {
+    /// None where there are fewer than two, or so many bytes that nobody typed them.
+    pub(super) fn new(argv: &[Raw]) -> Option<Self> {
+        let len: usize = argv.iter().map(|raw| raw.len() + 1).sum();
+        if argv.len() < 2 || len > JOINED {
+            return None;
+        }
+        let mut joined = Self { text: Vec::with_capacity(len), starts: vec![] };
+        for raw in argv {
+            joined.starts.push(joined.text.len());
+            joined.text.extend_from_slice(raw.bytes());
+            joined.text.push(b' ');
+        }
+        joined.text.pop();
+        Some(joined)
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Gives each argument its part of what lies over a border between two. What lies within one
+    /// argument is found there.
+    pub(super) fn share(&self, spans: Vec<Span>, plan: &mut [Vec<Span>]) {
+        for span in spans {
+            let first = self.starts.partition_point(|&start| start <= span.start).saturating_sub(1);
+            let last = self.starts.partition_point(|&start| start < span.end).saturating_sub(1);
+            if first >= last {
+                continue;
+            }
+            let value = span.value(&self.text).to_vec();
+            for (index, spans) in plan.iter_mut().enumerate().take(last + 1).skip(first) {
+                let Some(&from) = self.starts.get(index) else { continue };
+                let next = self.starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
+                let (start, end) = (span.start.max(from), span.end.min(next));
+                if start < end {
+                    let mut part = span.clone();
+                    (part.start, part.end) = (start - from, end - from);
+                    part.decoded = Some(value.clone());
+                    part.learn = false;
+                    spans.push(part);
+                }
+            }
+        }
+    }
 }
 
 fn basename(arg: &[u8]) -> String {

@@ -1,80 +1,222 @@
-//! Words that may be an encoding of something else, and what they decode to.
+//! Words that are an encoding of text: base64 in both alphabets and at any alignment, over line
+//! breaks too, hex, base32. One pass finds where decoding would give text; only that is decoded.
 
-use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
+use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 
-/// Shorter words hide no token worth the look.
-const SHORTEST: usize = 16;
-/// Longer ones are looked into up to here.
-const LONGEST: usize = 64 * 1024;
+/// Fewer bytes of text than this hide nothing that is worth the look.
+const SHORTEST: usize = 12;
+/// Longer words are looked into up to here; what is beyond is judged by its own beginning.
+const LONGEST: usize = 1 << 20;
 
-/// Each word of the text that decodes, with its place: base64 in both alphabets, hex, percent.
-pub(super) fn words(text: &[u8]) -> Vec<(usize, usize, Vec<u8>)> {
-    let mut out = vec![];
-    let mut start = 0;
-    while start < text.len() {
-        let len = text[start..].iter().take_while(|&&b| is_word(b)).count();
+/// A word that is text in another form.
+pub(super) struct Word {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) text: Vec<u8>,
+}
+
+/// Adds each word within `from..to` that decodes to text. `from..to` is a stretch without
+/// white space; a word of base64 goes on over line breaks beyond it. The end of the last word.
+pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) -> usize {
+    let mut at = from;
+    let mut reached = to;
+    while at < to {
+        let len = run(text, at, to);
         if len >= SHORTEST {
-            let word = &text[start..start + len.min(LONGEST)];
-            if let Some(decoded) = decode(word) {
-                out.push((start, start + len, decoded));
+            reached = reached.max(word(text, at, at + len, out));
+        }
+        at += len.max(1);
+    }
+    reached
+}
+
+fn run(text: &[u8], at: usize, to: usize) -> usize {
+    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| digit(b) < 64).count())
+}
+
+fn word(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
+    let whole = &text[start..end];
+    let found = look(whole);
+    if found.hex {
+        hex(whole, start, out);
+    }
+    if found.base32 {
+        for phase in 0..8.min(whole.len()) {
+            let digits = &whole[phase..];
+            // Lengths of 1, 3 and 6 beyond eights are no whole bytes.
+            let cut = match digits.len() % 8 {
+                1 | 3 | 6 => digits.len() - 1,
+                _ => digits.len(),
+            };
+            let upper = digits[..cut].to_ascii_uppercase();
+            add(lax32(&upper), start, end, out);
+        }
+    }
+    if !found.base64 {
+        return end;
+    }
+    let (digits, end) = joined(text, start, end);
+    for phase in 0..4 {
+        if let Some(digits) = digits.get(phase..) {
+            add(base64(digits), start, end, out);
+        }
+    }
+    end
+}
+
+/// The runs of hex digits in a word, at both alignments.
+fn hex(word: &[u8], start: usize, out: &mut Vec<Word>) {
+    let mut at = 0;
+    while at < word.len() {
+        let len = word[at..].iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        if len >= SHORTEST * 2 {
+            for phase in 0..2 {
+                let digits = &word[at + phase..at + len];
+                let whole = &digits[..digits.len() & !1];
+                add(HEXLOWER_PERMISSIVE.decode(whole).ok(), start + at, start + at + len, out);
             }
         }
-        start += len.max(1);
+        at += len.max(1);
+    }
+}
+
+/// Base32 that need not end on a boundary.
+fn lax32(digits: &[u8]) -> Option<Vec<u8>> {
+    let whole = &digits[..digits.len() - digits.len() % 8];
+    let mut out = BASE32_NOPAD.decode(whole).ok()?;
+    if let Some(tail) = digits.get(whole.len()..)
+        && let Ok(more) = BASE32_NOPAD.decode(tail)
+    {
+        out.extend(more);
+    }
+    Some(out)
+}
+
+/// Keeps what has text in it.
+fn add(decoded: Option<Vec<u8>>, start: usize, end: usize, out: &mut Vec<Word>) {
+    let Some(mut text) = decoded else { return };
+    if has_text(&text) {
+        out.push(Word { start, end, text });
+        return;
+    }
+    // UTF-16: what PowerShell's `-EncodedCommand` takes.
+    if text.iter().filter(|&&b| b == 0).count() * 5 >= text.len() * 2 {
+        text.retain(|&b| b != 0);
+        if has_text(&text) {
+            out.push(Word { start, end, text });
+        }
+    }
+}
+
+fn has_text(bytes: &[u8]) -> bool {
+    let mut run = 0;
+    bytes.iter().any(|&b| {
+        run = if matches!(b, b' '..=b'~' | b'\t' | b'\n' | b'\r') { run + 1 } else { 0 };
+        run >= SHORTEST
+    })
+}
+
+/// The digits of a word of base64 and of its continuation over line breaks, and where it ends.
+fn joined(text: &[u8], start: usize, end: usize) -> (Vec<u8>, usize) {
+    let mut digits = text[start..end].to_vec();
+    let mut end = end;
+    while end - start >= 40 && digits.len() < LONGEST {
+        let next = match text.get(end..) {
+            Some([b'\r', b'\n', ..]) => end + 2,
+            Some([b'\n', ..]) => end + 1,
+            Some([b'\\', b'n', ..]) => end + 2,
+            _ => break,
+        };
+        let len = run(text, next, text.len());
+        if len == 0 {
+            break;
+        }
+        digits.extend_from_slice(&text[next..next + len]);
+        end = next + len;
+    }
+    // The padding belongs to it.
+    end += text[end..].iter().take(2).take_while(|&&b| b == b'=').count();
+    (digits, end)
+}
+
+fn base64(digits: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 3);
+    for four in digits.chunks(4) {
+        let mut bits = 0u32;
+        for i in 0..4 {
+            bits = bits << 6 | u32::from(four.get(i).map_or(0, |&b| digit(b) & 63));
+        }
+        let bytes = bits.to_be_bytes();
+        let len = match four.len() {
+            4 => 3,
+            3 => 2,
+            2 => 1,
+            _ => 0,
+        };
+        out.extend_from_slice(&bytes[1..=len]);
+    }
+    Some(out)
+}
+
+/// What a word may be.
+struct Look {
+    base64: bool,
+    hex: bool,
+    base32: bool,
+}
+
+/// One pass over a word: whether twelve bytes of ASCII in a row would come out of it, at any
+/// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
+/// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
+fn look(word: &[u8]) -> Look {
+    let (mut first, mut second, mut third, mut sixteens) = (0u32, 0u32, 0u32, 0u32);
+    let (mut base64, mut hex, mut base32, mut zeros) = (false, false, true, 0usize);
+    for &b in word {
+        let class = u32::from(CLASSES[usize::from(b)]);
+        first = first << 1 | class & 1;
+        second = second << 1 | class >> 1 & 1;
+        third = third << 1 | class >> 2 & 1;
+        sixteens = sixteens << 1 | class >> 3 & 1;
+        base64 |= (first >> 2) & (second >> 1) & third & 0x1111 == 0x1111;
+        hex |= sixteens & 0x55_5555 == 0x55_5555;
+        base32 &= class & 16 != 0;
+        zeros += usize::from(b == b'A');
+    }
+    Look {
+        base64: base64 || zeros * 6 > word.len() && word.len() >= 24,
+        hex,
+        base32: base32 && word.len() >= 20,
+    }
+}
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut out = [0; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        let c = b as u8;
+        let d = digit(c);
+        if d < 64 {
+            out[b] |= (d >= 8 && d < 32) as u8;
+            out[b] |= ((d & 8 == 0) as u8) << 1;
+            out[b] |= ((d & 2 == 0) as u8) << 2;
+        }
+        out[b] |= (matches!(c, b'2'..=b'7') as u8) << 3;
+        out[b] |= (matches!(c, b'A'..=b'Z' | b'2'..=b'7') as u8) << 4;
+        b += 1;
     }
     out
 }
 
-fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'=' | b'%' | b'.')
-}
-
-fn decode(word: &[u8]) -> Option<Vec<u8>> {
-    if word.contains(&b'%') {
-        return percent(word);
+/// The value of a digit of base64 in either alphabet; 255 for what is none.
+const fn digit(b: u8) -> u8 {
+    match b {
+        b'A'..=b'Z' => b - b'A',
+        b'a'..=b'z' => b - b'a' + 26,
+        b'0'..=b'9' => b - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => 255,
     }
-    // A key may stand before it: `X=base64`.
-    let word = match word.iter().position(|&b| b == b'=') {
-        Some(at) if word[at..].iter().any(|&b| b != b'=') => &word[at + 1..],
-        _ => word,
-    };
-    let end = word.iter().rposition(|&b| b != b'=').map_or(0, |at| at + 1);
-    let word = &word[..end];
-    if word.len() < SHORTEST {
-        return None;
-    }
-    if word.len() % 2 == 0 && word.iter().all(u8::is_ascii_hexdigit) {
-        return HEXLOWER_PERMISSIVE.decode(word).ok();
-    }
-    // A tail that does not fill its bytes is left off, not a reason to give up: it may be cut.
-    let whole = &word[..word.len() - word.len() % 4];
-    let url = word.iter().any(|b| matches!(b, b'-' | b'_'));
-    let decoded = if url { BASE64URL_NOPAD.decode(whole) } else { BASE64_NOPAD.decode(whole) };
-    let mut decoded = decoded.ok()?;
-    let tail = &word[whole.len()..];
-    if let Ok(more) = if url { BASE64URL_NOPAD.decode(tail) } else { BASE64_NOPAD.decode(tail) } {
-        decoded.extend(more);
-    }
-    Some(decoded)
-}
-
-/// Percent-decodes; what is no escape stands for itself. None where there is no escape.
-pub(super) fn percent(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut found = false;
-    let mut at = 0;
-    while let Some(&b) = text.get(at) {
-        let escape = text.get(at + 1..at + 3).filter(|_| b == b'%');
-        match escape.and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex).ok()) {
-            Some(byte) => {
-                out.extend(byte);
-                found = true;
-                at += 3;
-            }
-            None => {
-                out.push(b);
-                at += 1;
-            }
-        }
-    }
-    found.then_some(out)
 }

@@ -5,7 +5,7 @@ use ring::{digest, hmac, rand};
 use zeroize::Zeroizing;
 
 /// Sorts whose values can be guessed one by one: their tokens come from a key of their own.
-const LOW_ENTROPY: &[&str] = &["card"];
+const LOW_ENTROPY: &[&str] = &["card", "iban", "email"];
 
 /// A run's masking key: 32 random bytes, wiped when dropped, never shown.
 pub struct MaskKey(Zeroizing<[u8; 32]>);
@@ -15,6 +15,33 @@ impl MaskKey {
     pub fn generate() -> Option<Self> {
         let random: [u8; 32] = rand::generate(&rand::SystemRandom::new()).ok()?.expose();
         Some(Self(Zeroizing::new(random)))
+    }
+
+    /// A key that a host keeps for all its runs, or kept for one.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Its bytes, for whoever keeps it on this host. They go nowhere else.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The name by which tokens call it: eight hex digits, which tell nothing of the key.
+    pub fn id(&self) -> String {
+        let mut name = digest::Context::new(&digest::SHA256);
+        name.update(b"observer/mask/id\n");
+        name.update(&*self.0);
+        let mut id = HEXLOWER.encode(name.finish().as_ref());
+        id.truncate(8);
+        id
+    }
+
+    /// The hex digits of the tokens that stand for a value under this key: as a secret, and as
+    /// something that can be guessed.
+    pub fn tags(&self, value: &[u8]) -> [String; 2] {
+        let tokens = Tokens::new(self);
+        [tag(&tokens.values, value), tag(&tokens.guessable, value)]
     }
 
     #[cfg(test)]
@@ -38,30 +65,30 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn new(key: &MaskKey) -> Self {
-        let mut name = digest::Context::new(&digest::SHA256);
-        name.update(b"observer/mask/id\n");
-        name.update(&*key.0);
-        let mut id = HEXLOWER.encode(name.finish().as_ref());
-        id.truncate(8);
         Self {
             values: key.derive("observer/mask/value"),
             guessable: key.derive("observer/mask/guessable"),
             rest: key.derive("observer/mask/rest"),
-            id,
+            id: key.id(),
         }
     }
 
     /// `<mask:SORT:KEYID:16 hex>`.
     pub(super) fn token(&self, sort: &str, decoded: &[u8]) -> String {
         let key = if LOW_ENTROPY.contains(&sort) { &self.guessable } else { &self.values };
-        let tag = HEXLOWER.encode(hmac::sign(key, decoded).as_ref());
-        let tag = tag.get(..16).unwrap_or(&tag);
-        format!("<mask:{sort}:{}:{tag}>", self.id)
+        format!("<mask:{sort}:{}:{}>", self.id, tag(key, decoded))
     }
 
     pub(super) fn rest(&self) -> RestHash {
         RestHash(hmac::Context::with_key(&self.rest))
     }
+}
+
+/// The first 64 bits of an HMAC, in hex.
+fn tag(key: &hmac::Key, value: &[u8]) -> String {
+    let mut tag = HEXLOWER.encode(hmac::sign(key, value).as_ref());
+    tag.truncate(16);
+    tag
 }
 
 /// HMAC-SHA-256 under the run's key, of what is cut off and never stored.

@@ -1,34 +1,48 @@
 //! Masking: `Call` → `Masked<Call>`. Pure; the only room that can make a `Masked`.
 //!
 //! In this order: structure (flags, assignments, headers, URLs), the run's taint dictionary,
-//! providers' patterns, and payment cards. What is masked becomes `<mask:SORT:KEYID:16 hex>`, an
-//! HMAC of the value: equal secrets have equal tokens, and nothing of one is shown.
+//! providers' patterns and the user's, words that look drawn at random, and PII; each of them also
+//! through escapes and encodings, three deep. What is masked becomes `<mask:SORT:KEYID:16 hex>`, an
+//! HMAC of the value: equal secrets have equal tokens, and nothing of one is shown. What can't be
+//! judged is not shown either. docs/MASKING.md says more.
 
 mod argv;
-mod cards;
 mod encoding;
+mod escape;
+mod explain;
+mod generic;
 mod key;
+mod keys;
+mod phrases;
+mod pii;
+mod random;
 mod rules;
 mod scan;
+mod span;
+mod stream;
 mod structure;
 mod taint;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use explain::Finding;
 pub use key::{MaskKey, RestHash};
+pub use rules::{RULES_VERSION, Rules, RulesError};
+pub use stream::Stream;
 
-use crate::model::{Action, Call, Process, Raw, UnixAddress};
+use crate::model::{Action, Call, CutField, Process, Raw, UnixAddress};
 use key::Tokens;
+use scan::Scanner;
+use span::Span;
 use taint::Taint;
-
-/// The version of the built-in rules, as records name it.
-pub const RULES_VERSION: &str = "1";
 
 /// What masking has seen. `ledger` takes nothing else that came from an agent.
 #[derive(Clone, Debug)]
 pub struct Masked<T> {
     value: T,
     counts: BTreeMap<&'static str, u32>,
+    rules: String,
 }
 
 impl<T> Masked<T> {
@@ -41,31 +55,48 @@ impl<T> Masked<T> {
     pub fn counts(&self) -> &BTreeMap<&'static str, u32> {
         &self.counts
     }
+
+    /// The version of the rules that were used.
+    pub fn rules(&self) -> &str {
+        &self.rules
+    }
 }
 
 /// Masks what one run shows: it holds the run's key and what the run has shown of secrets.
 pub struct Masker {
     tokens: Tokens,
     taint: Taint,
+    rules: Rules,
 }
 
 impl Masker {
-    /// For one run.
+    /// For one run, with the built-in rules.
     pub fn new(key: MaskKey) -> Self {
-        Self { tokens: Tokens::new(&key), taint: Taint::default() }
+        Self::with_rules(key, Rules::default())
+    }
+
+    /// For one run.
+    pub fn with_rules(key: MaskKey, rules: Rules) -> Self {
+        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules }
+    }
+
+    /// Takes other rules from the next record on. What the run has shown stays known.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Masks a call.
     pub fn call(&mut self, call: Call) -> Masked<Call> {
         let mut counts = BTreeMap::new();
         let mut call = call;
+        let cuts: Vec<CutField> = call.cuts.iter().map(|cut| cut.field).collect();
+        let cut = |field: CutField| cuts.contains(&field);
         match &mut call.action {
             Action::Exec(exec) => {
-                let cut = call.cuts.iter().any(|cut| cut.field == crate::model::CutField::Argv);
-                exec.argv = self.argv(&exec.argv, cut, &mut counts);
-                exec.path = self.value(&exec.path, &mut counts);
-                exec.filename = self.value(&exec.filename, &mut counts);
-                exec.cwd = self.value(&exec.cwd, &mut counts);
+                exec.argv = self.argv(&exec.argv, cut(CutField::Argv), &mut counts);
+                exec.path = self.field(&exec.path, cut(CutField::Path), &mut counts);
+                exec.filename = self.field(&exec.filename, cut(CutField::Filename), &mut counts);
+                exec.cwd = self.field(&exec.cwd, cut(CutField::Cwd), &mut counts);
                 exec.interpreter = exec.interpreter.take().map(|i| self.value(&i, &mut counts));
             }
             Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => {
@@ -74,33 +105,51 @@ impl Masker {
             Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
         }
         call.process = self.who(call.process, &mut counts);
-        Masked { value: call, counts }
+        self.masked(call, counts)
     }
 
     /// Masks what is said of a process.
     pub fn process(&mut self, process: Process) -> Masked<Process> {
         let mut counts = BTreeMap::new();
         let value = self.who(process, &mut counts);
-        Masked { value, counts }
+        self.masked(value, counts)
     }
 
     /// Masks one text.
     pub fn text(&mut self, raw: Raw) -> Masked<Raw> {
         let mut counts = BTreeMap::new();
         let value = self.value(&raw, &mut counts);
-        Masked { value, counts }
+        self.masked(value, counts)
+    }
+
+    /// Masks one text whose end was cut off: its last word goes, whose rest nobody sees.
+    pub fn cut_text(&mut self, raw: Raw) -> Masked<Raw> {
+        let mut counts = BTreeMap::new();
+        let value = self.field(&raw, true, &mut counts);
+        self.masked(value, counts)
     }
 
     /// Masks a command's arguments.
     pub fn command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
         let mut counts = BTreeMap::new();
         let value = self.argv(argv, false, &mut counts);
-        Masked { value, counts }
+        self.masked(value, counts)
+    }
+
+    /// Masks a command's arguments of which the last was cut off.
+    pub fn cut_command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
+        let mut counts = BTreeMap::new();
+        let value = self.argv(argv, true, &mut counts);
+        self.masked(value, counts)
     }
 
     /// A hash under the run's key, for what is cut off and never stored.
     pub fn rest_hmac(&self) -> RestHash {
         self.tokens.rest()
+    }
+
+    fn masked<T>(&self, value: T, counts: Counts) -> Masked<T> {
+        Masked { value, counts, rules: self.rules.version().to_owned() }
     }
 
     fn who(&mut self, process: Process, counts: &mut Counts) -> Process {
@@ -112,13 +161,20 @@ impl Masker {
         }
     }
 
+    /// Each argument by itself, by what its neighbours tell, and all of them joined: a shell splits
+    /// at spaces what was one value.
     fn argv(&mut self, argv: &[Raw], cut: bool, counts: &mut Counts) -> Vec<Raw> {
-        let plan = argv::plan(argv, cut);
-        // First what structure tells, so that the dictionary knows it in every place.
+        let mut plan = argv::plan(argv, cut);
+        // First what the places tell, so that the dictionary knows it in every argument.
         for (raw, spans) in argv.iter().zip(&plan) {
-            for span in spans.iter().chain(&structure::spans(raw.bytes())) {
+            for span in spans.iter().filter(|span| span.learn) {
                 self.taint.learn(span.of(raw.bytes()), span.sort);
             }
+        }
+        let joined = argv::Joined::new(argv);
+        if let Some(joined) = &joined {
+            let spans = self.spans(joined.text(), vec![]);
+            joined.share(spans, &mut plan);
         }
         argv.iter().zip(plan).map(|(raw, spans)| self.apply(raw, spans, counts)).collect()
     }
@@ -127,31 +183,42 @@ impl Masker {
         self.apply(raw, vec![], counts)
     }
 
-    fn apply(&mut self, raw: &Raw, mut spans: Vec<scan::Span>, counts: &mut Counts) -> Raw {
+    fn field(&mut self, raw: &Raw, cut: bool, counts: &mut Counts) -> Raw {
+        let known = if cut { argv::last_word(raw.bytes()).into_iter().collect() } else { vec![] };
+        self.apply(raw, known, counts)
+    }
+
+    /// What must go of a text. Should judging it fail, all of it goes: a record keeps its structure
+    /// and loses the value.
+    fn spans(&mut self, text: &[u8], known: Vec<Span>) -> Vec<Span> {
+        let mut scanner = Scanner { rules: &self.rules, taint: &mut self.taint };
+        // The dictionary may have learnt half of a text then, which harms nothing.
+        let judged = catch_unwind(AssertUnwindSafe(|| scanner.spans(text, known)));
+        let mut spans = judged.unwrap_or_else(|_| vec![Span::new(0, text.len(), "unmaskable")]);
+        for span in &mut spans {
+            span.end = span.end.min(text.len());
+        }
+        spans
+    }
+
+    fn apply(&mut self, raw: &Raw, known: Vec<Span>, counts: &mut Counts) -> Raw {
         let bytes = raw.bytes();
         if bytes.is_empty() {
             return raw.clone();
         }
-        spans.extend(structure::spans(bytes));
-        self.taint.find(bytes, &mut spans);
-        scan::patterns(bytes, &mut spans);
-        cards::find(bytes, &mut spans);
-        for span in &spans {
-            if span.learn {
-                self.taint.learn(span.of(bytes), span.sort);
-            }
-        }
+        let spans = self.spans(bytes, known);
         if spans.is_empty() {
             return raw.clone();
         }
         let mut out = Vec::with_capacity(bytes.len());
         let mut at = 0;
-        for span in scan::merge(spans) {
-            out.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
-            let decoded = span.decoded.as_deref().unwrap_or_else(|| span.of(bytes));
-            out.extend_from_slice(self.tokens.token(span.sort, decoded).as_bytes());
-            *counts.entry(span.sort).or_default() += 1;
-            at = span.end;
+        for cluster in span::merge(spans) {
+            out.extend_from_slice(bytes.get(at..cluster.start).unwrap_or_default());
+            for (sort, value) in cluster.tokens(bytes) {
+                out.extend_from_slice(self.tokens.token(sort, value).as_bytes());
+                *counts.entry(sort).or_default() += 1;
+            }
+            at = cluster.end;
         }
         out.extend_from_slice(bytes.get(at..).unwrap_or_default());
         Raw::new(out)
@@ -164,7 +231,7 @@ type Counts = BTreeMap<&'static str, u32>;
 impl<T> Masked<T> {
     /// A value that needs no masking, for the tests of other rooms.
     pub(crate) fn for_tests(value: T) -> Self {
-        Self { value, counts: BTreeMap::new() }
+        Self { value, counts: BTreeMap::new(), rules: RULES_VERSION.to_owned() }
     }
 }
 

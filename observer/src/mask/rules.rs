@@ -1,105 +1,451 @@
-//! The providers' tokens, as data: each kind with an example that a test runs, and one that it
-//! must leave alone.
+//! The providers' tokens: the built-in rules as data, what users add to them, and the search that
+//! runs them.
+//!
+//! One automaton of keywords runs over words that are long enough; a rule's expression runs where
+//! its keyword stands and nowhere else, and is compiled when it is first needed.
+
+mod chat;
+mod cloud;
+mod code;
+mod data;
+mod file;
+mod model;
+mod money;
+mod user;
+
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use aho_corasick::automaton::{Automaton as _, OverlappingState};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{AhoCorasick, Anchored, Input};
+use regex::bytes::Regex;
+
+pub use file::RulesError;
+
+use super::random;
+use super::span::Span;
+use user::UserRule;
+
+/// The version of the built-in rules, as records name it.
+pub const RULES_VERSION: &str = "2";
+
+/// Where a rule's expression is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// From the keyword on: most tokens begin with what names them.
+    Ahead,
+    /// In the whole word around the keyword.
+    Around,
+}
 
 /// A kind of token.
 pub(super) struct Rule {
     /// Its sort, as tokens and records name it.
     pub(super) sort: &'static str,
-    /// Texts of which one must be there before the expression is tried, in any case.
-    pub(super) keywords: &'static [&'static str],
+    /// Texts of which one must be there before the expression is tried.
+    keywords: &'static [&'static str],
     /// What it looks like; the first group, where there is one, is the secret.
-    pub(super) regex: &'static str,
-    /// Something that it finds. Written in two halves, so that scanners leave this file alone.
+    regex: &'static str,
+    look: Look,
+    /// Something that it finds, in pieces, so that scanners leave these files alone.
     #[cfg(test)]
-    pub(super) example: &'static str,
+    pub(super) example: &'static [&'static str],
     /// Something alike that it must not.
     #[cfg(test)]
     pub(super) other: &'static str,
 }
 
+/// A line a rule: sort, where to look, keywords, expression, an example, and what is none.
 macro_rules! rules {
-    ($($sort:literal [$($keyword:literal),+] $regex:literal $example:expr, $other:literal;)*) => {
-        /// All of them.
-        pub(super) const RULES: &[Rule] = &[$(Rule {
+    ($($sort:literal $look:ident [$($keyword:literal),+] $regex:literal [$($example:expr),+] $other:literal;)*) => {
+        pub(super) const RULES: &[super::Rule] = &[$(super::Rule {
             sort: $sort,
             keywords: &[$($keyword),+],
             regex: $regex,
+            look: super::Look::$look,
             #[cfg(test)]
-            example: $example,
+            example: &[$($example),+],
             #[cfg(test)]
             other: $other,
         }),*];
     };
 }
+use rules;
 
-rules! {
-    "github" ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"] r"\b(gh[pousr]_[A-Za-z0-9]{16,255})" concat!("gh", "p_0123456789abcdefABCDEF0123456789abcd"), "ghp_short";
-    "github" ["github_pat_"] r"\b(github_pat_[A-Za-z0-9_]{20,255})" concat!("github", "_pat_11ABCDEFG0123456789_abcdefghijklmnopqrstuvwxyz"), "github_pat_";
-    "gitlab" ["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glsoat-", "glimt-", "glagent-"] r"\b(gl(?:pat|dt|rt|cbt|ptt|ft|soat|imt|agent)-[A-Za-z0-9_\-]{16,255})" concat!("gl", "pat-ABCDEFGHIJ0123456789"), "glpat-x";
-    "aws-key-id" ["AKIA", "ASIA", "ABIA", "ACCA"] r"\b((?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16})\b" concat!("AK", "IAIOSFODNN7EXAMPLE"), "AKIAlowercase0000000";
-    "anthropic" ["sk-ant-"] r"\b(sk-ant-[A-Za-z0-9_\-]{16,255})" concat!("sk-", "ant-api03-abcdefghijklmnopqrstuvwxyz0123"), "sk-ant-";
-    "openai" ["sk-"] r"\b(sk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_\-]{20,255})" concat!("sk-", "proj-abcdefghijklmnopqrstuvwxyz012345"), "sk-learn";
-    "openrouter" ["sk-or-"] r"\b(sk-or-v1-[0-9a-f]{64})" concat!("sk-", "or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), "sk-or-v1-xyz";
-    "groq" ["gsk_"] r"\b(gsk_[A-Za-z0-9]{32,80})" concat!("gs", "k_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP"), "gsk_a";
-    "xai" ["xai-"] r"\b(xai-[A-Za-z0-9]{40,120})" concat!("xa", "i-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP"), "xai-grok";
-    "perplexity" ["pplx-"] r"\b(pplx-[A-Za-z0-9]{32,80})" concat!("pp", "lx-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL"), "pplx-small";
-    "replicate" ["r8_"] r"\b(r8_[A-Za-z0-9]{37})" concat!("r", "8_0123456789abcdefghijklmnopqrstuvwxyzA"), "r8_abc";
-    "huggingface" ["hf_", "api_org_"] r"\b((?:hf|api_org)_[A-Za-z]{30,64})" concat!("h", "f_abcdefghijklmnopqrstuvwxyzABCDEFGH"), "hf_hub_download";
-    "slack" ["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxe-", "xoxe.", "xoxc-", "xoxd-"] r"\b(xox[abceoprsd][-.][A-Za-z0-9%.\-]{10,255})" concat!("xo", "xb-123456789012-abcdefghijkl"), "xoxb";
-    "slack" ["xapp-"] r"\b(xapp-\d-[A-Za-z0-9\-]{16,255})" concat!("xa", "pp-1-A0123456789-abcdef0123456789"), "xapp-1";
-    "slack-webhook" ["hooks.slack.com"] r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/_\-]{20,255})" concat!("https://hooks.slack.com/services/", "T00000000/B00000000/abcdefghijklmnopqrstuvwx"), "hooks.slack.com/docs";
-    "discord-webhook" ["discord"] r"discord(?:app)?\.com/api/webhooks/(\d{17,20}/[A-Za-z0-9_\-]{60,100})" concat!("https://discord.com/api/webhooks/", "123456789012345678/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-abcd"), "discord.com/api/v10";
-    "stripe" ["sk_live_", "sk_test_", "rk_live_", "rk_test_"] r"\b([sr]k_(?:live|test)_[A-Za-z0-9]{10,255})" concat!("sk", "_live_0123456789abcdefghijklmn"), "sk_live_";
-    "stripe-webhook" ["whsec_"] r"\b(whsec_[A-Za-z0-9+/]{20,255})" concat!("wh", "sec_0123456789abcdefghijklmnopqrstuv"), "whsec_a";
-    "google-api" ["AIza"] r"\b(AIza[A-Za-z0-9_\-]{35})" concat!("AI", "zaSyA0123456789abcdefghijklmnopqrstuv"), "AIza";
-    "google-oauth" ["ya29."] r"\b(ya29\.[A-Za-z0-9_\-]{20,1024})" concat!("ya", "29.a0AfH6SMBabcdefghijklmnopqrstuvwxyz"), "ya29.";
-    "google-oauth" ["GOCSPX-"] r"\b(GOCSPX-[A-Za-z0-9_\-]{20,64})" concat!("GOC", "SPX-abcdefghijklmnopqrstuvwxyz01"), "GOCSPX-";
-    "npm" ["npm_"] r"\b(npm_[A-Za-z0-9]{30,64})" concat!("np", "m_0123456789abcdefghijklmnopqrstuvwxyz"), "npm_config_cache";
-    "pypi" ["pypi-"] r"\b(pypi-[A-Za-z0-9_\-]{50,1024})" concat!("py", "pi-AgEIcHlwaS5vcmcCJDAwMDAwMDAwLTAwMDAtMDAwMC0wMDAwLTAwMDAwMDAwMDAwMA"), "pypi-server";
-    "rubygems" ["rubygems_"] r"\b(rubygems_[0-9a-f]{48})" concat!("ruby", "gems_0123456789abcdef0123456789abcdef0123456789abcdef"), "rubygems_version";
-    "crates-io" ["cio"] r"\b(cio[A-Za-z0-9]{32})\b" concat!("ci", "o0123456789abcdefghijklmnopqrstuv"), "cio";
-    "docker" ["dckr_pat_", "dckr_oat_"] r"\b(dckr_[po]at_[A-Za-z0-9_\-]{20,64})" concat!("dck", "r_pat_abcdefghijklmnopqrstuvwxyz0"), "dckr_pat_";
-    "digitalocean" ["dop_v1_", "doo_v1_", "dor_v1_"] r"\b(do[opr]_v1_[0-9a-f]{64})" concat!("do", "p_v1_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), "dop_v1_";
-    "doppler" ["dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit."] r"\b(dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._\-]{30,128})" concat!("d", "p.pt.0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"), "dp.pt.";
-    "databricks" ["dapi"] r"\b(dapi[0-9a-f]{32}(?:-\d)?)\b" concat!("da", "pi0123456789abcdef0123456789abcdef"), "dapi2";
-    "sendgrid" ["SG."] r"\b(SG\.[A-Za-z0-9_\-]{16,32}\.[A-Za-z0-9_\-]{32,64})" concat!("S", "G.abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"), "SG.abc";
-    "twilio" ["SK"] r"\b(SK[0-9a-f]{32})\b" concat!("S", "K0123456789abcdef0123456789abcdef"), "SKU0123";
-    "mailgun" ["key-", "pubkey-"] r"\b((?:pub)?key-[0-9a-f]{32})\b" concat!("ke", "y-0123456789abcdef0123456789abcdef"), "key-value";
-    "mailchimp" ["-us"] r"\b([0-9a-f]{32}-us\d{1,2})\b" concat!("0123456789abcdef0123456789abcdef", "-us12"), "en-us";
-    "telegram" ["AA"] r"\b(\d{8,10}:AA[A-Za-z0-9_\-]{32,34})" concat!("123456789", ":AAabcdefghijklmnopqrstuvwxyz0123456"), "12:AA";
-    "shopify" ["shpat_", "shpca_", "shppa_", "shpss_"] r"\b(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})" concat!("shp", "at_0123456789abcdef0123456789abcdef"), "shpat_x";
-    "square" ["sq0atp-", "sq0csp-", "EAAA"] r"\b(sq0(?:atp|csp)-[A-Za-z0-9_\-]{22,43}|EAAA[A-Za-z0-9_\-]{60})" concat!("sq0", "atp-abcdefghijklmnopqrstuv"), "sq0atp-";
-    "new-relic" ["NRAK-", "NRAL-", "NRII-"] r"\b(NR(?:AK|AL|II)-[A-Za-z0-9_\-]{24,40})" concat!("NR", "AK-ABCDEFGHIJKLMNOPQRSTUVWXYZ0"), "NRAK-";
-    "grafana" ["glsa_", "glc_"] r"\b(glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}|glc_[A-Za-z0-9+/=]{32,400})" concat!("gl", "sa_0123456789abcdefghijklmnopqrstuv_01234567"), "glc_";
-    "sentry" ["sntrys_", "sntryu_"] r"\b(sntry[su]_[A-Za-z0-9+/=_\-]{32,400})" concat!("snt", "rys_eyJpYXQiOjE2OTAwMDAwMDAuMCwidXJsIjoi"), "sntrys_";
-    "linear" ["lin_api_", "lin_oauth_"] r"\b(lin_(?:api|oauth)_[A-Za-z0-9]{32,64})" concat!("li", "n_api_0123456789abcdefghijklmnopqrstuvwxyzABCD"), "lin_api_";
-    "notion" ["ntn_", "secret_"] r"\b(ntn_[A-Za-z0-9]{40,60}|secret_[A-Za-z0-9]{43})\b" concat!("nt", "n_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"), "ntn_x";
-    "airtable" ["pat"] r"\b(pat[A-Za-z0-9]{14}\.[0-9a-f]{64})" concat!("pa", "tABCDEFGHIJKLMN.0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), "path.rs";
-    "asana" ["/"] r"\b([12]/\d{15,17}(?:/\d{15,17})?:[0-9a-f]{32})\b" concat!("1/", "1234567890123456:0123456789abcdef0123456789abcdef"), "1/2";
-    "atlassian" ["ATATT3", "ATCTT3", "ATBB"] r"\b(AT[AC]TT3[A-Za-z0-9_\-=]{50,400}|ATBB[A-Za-z0-9]{32})" concat!("AT", "ATT3xFfGF0abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOP"), "ATATT3";
-    "figma" ["figd_", "figo_"] r"\b(fig[do]_[A-Za-z0-9_\-]{38,60})" concat!("fi", "gd_0123456789abcdefghijklmnopqrstuvwxyzABCDEF"), "figd_";
-    "dropbox" ["sl."] r"\b(sl\.(?:u\.)?[A-Za-z0-9_\-]{120,1500})" concat!("s", "l.Babcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "sl.so";
-    "vault" ["hvs.", "hvb.", "hvr."] r"\b(hv[sbr]\.[A-Za-z0-9_\-]{24,400})" concat!("hv", "s.CAESIabcdefghijklmnopqrstuvwxyz0123"), "hvs.x";
-    "terraform" [".atlasv1."] r"\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-=]{60,90})" concat!("abcdefghijklmn", ".atlasv1.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234"), "a.atlasv1.b";
-    "pulumi" ["pul-"] r"\b(pul-[0-9a-f]{40})\b" concat!("pu", "l-0123456789abcdef0123456789abcdef01234567"), "pul-x";
-    "flyio" ["fo1_", "fm1", "FlyV1"] r"(fo1_[A-Za-z0-9_\-]{40,64}|fm[12][ar]?_[A-Za-z0-9+/=_\-]{100,1500})" concat!("fo", "1_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"), "fo1_";
-    "netlify" ["nfp_", "nfc_"] r"\b(nf[pco]_[A-Za-z0-9]{36,60})" concat!("nf", "p_0123456789abcdefghijklmnopqrstuvwxyzABCD"), "nfp_";
-    "supabase" ["sbp_", "sb_secret_"] r"\b(sbp_[0-9a-f]{40}|sb_secret_[A-Za-z0-9_\-]{20,64})" concat!("sb", "p_0123456789abcdef0123456789abcdef01234567"), "sbp_";
-    "planetscale" ["pscale_"] r"\b(pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.\-]{32,64})" concat!("psc", "ale_pw_0123456789abcdefghijklmnopqrstuvwxyzABC"), "pscale_cli";
-    "postman" ["PMAK-"] r"\b(PMAK-[0-9a-f]{24}-[0-9a-f]{34})" concat!("PM", "AK-0123456789abcdef01234567-0123456789abcdef0123456789abcdef01"), "PMAK-";
-    "dynatrace" ["dt0c01."] r"\b(dt0[a-z]\d{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64})" concat!("dt", "0c01.ABCDEFGHIJKLMNOPQRSTUVWX.ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), "dt0c01.";
-    "easypost" ["EZAK", "EZTK"] r"\b(EZ[AT]K[A-Za-z0-9]{54})" concat!("EZ", "AK0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR"), "EZAK";
-    "frameio" ["fio-u-"] r"\b(fio-u-[A-Za-z0-9_\-=]{60,70})" concat!("fi", "o-u-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"), "fio-u-";
-    "contentful" ["CFPAT-"] r"\b(CFPAT-[A-Za-z0-9_\-]{40,64})" concat!("CF", "PAT-0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"), "CFPAT-";
-    "typeform" ["tfp_"] r"\b(tfp_[A-Za-z0-9_.\-]{40,64})" concat!("tf", "p_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"), "tfp_";
-    "artifactory" ["AKCp"] r"\b(AKCp[A-Za-z0-9]{60,80})" concat!("AK", "Cp0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"), "AKCp";
-    "azure" ["AccountKey", "SharedAccessKey", "SharedAccessSignature"] r"(?i)(?:AccountKey|SharedAccessKey)\s*=\s*([A-Za-z0-9+/=]{40,100})" concat!("AccountKey=", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP=="), "AccountKey=x";
-    "azure-sas" ["sig="] r"[?&]sig=([A-Za-z0-9%+/=]{30,120})" concat!("https://x.blob.core.windows.net/c?sv=2020&sig=", "0123456789abcdefghijklmnopqrstuvwxyz%3D"), "?sig=a";
-    "azure-ad" ["Q~"] r"\b([A-Za-z0-9_.~\-]{3}[78]Q~[A-Za-z0-9_.~\-]{31,34})" concat!("abc8", "Q~0123456789abcdefghijklmnopqrstuvwxy"), "Q~";
-    "pinecone" ["pcsk_"] r"\b(pcsk_[A-Za-z0-9]{4,8}_[A-Za-z0-9]{40,80})" concat!("pc", "sk_abcde_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"), "pcsk_";
-    "langsmith" ["lsv2_"] r"\b(lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10})" concat!("ls", "v2_pt_0123456789abcdef0123456789abcdef_0123456789"), "lsv2_";
-    "tailscale" ["tskey-"] r"\b(tskey-[a-z]+-[A-Za-z0-9]{8,24}-[A-Za-z0-9]{16,64})" concat!("ts", "key-auth-kabcdefCNTRL-0123456789abcdefghij"), "tskey-auth";
-    "age" ["AGE-SECRET-KEY-1"] r"\b(AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58})" concat!("AGE-SECRET-", "KEY-1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE"), "AGE-SECRET-KEY-1";
-    "jwt" ["eyJ"] r"\b(eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?)" concat!("ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlc2lnbmF0dXJl"), "eyJ.a";
-    "private-key" ["-----BEGIN"] r"(?s)(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\z))" concat!("-----BEGIN RSA ", "PRIVATE KEY-----\nMIIEabc"), "-----BEGIN CERTIFICATE-----";
+/// Fillers for examples: hex digits, and letters and digits.
+#[cfg(test)]
+mod filler {
+    pub(super) const H10: &str = "3f9a1c7e5b";
+    pub(super) const H32: &str = "3f9a1c7e5b2d8064a1f3c9e7d5b08264";
+    pub(super) const U26: &str = "Q7ZK2MXW4PRT6VBN3HJD5FGC2L";
+    pub(super) const A8: &str = "k3J9xQ0f";
+    pub(super) const A24: &str = "k3J9xQ0fTz8LmW2aVb7YpRs4";
+    pub(super) const A36: &str = "k3J9xQ0fTz8LmW2aVb7YpRs4Hd6GnCe1UiOq";
+}
+
+static BUILTIN: &[&[Rule]] =
+    &[model::RULES, code::RULES, cloud::RULES, money::RULES, chat::RULES, data::RULES];
+
+/// All built-in rules.
+pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
+    BUILTIN.iter().copied().flatten()
+}
+
+struct Compiled {
+    keywords: DFA,
+    /// For each keyword its rule, and how long it is.
+    owner: Vec<(u16, u16)>,
+    rules: Vec<Entry>,
+}
+
+struct Entry {
+    rule: &'static Rule,
+    regex: OnceLock<Option<Regex>>,
+    /// The expression has a group: what is around it stays.
+    grouped: bool,
+    /// The fewest bytes that it matches.
+    shortest: usize,
+}
+
+impl Entry {
+    fn new(rule: &'static Rule) -> Self {
+        let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(rule.regex).ok();
+        let found = parsed.as_ref().map(regex_syntax::hir::Hir::properties);
+        Self {
+            rule,
+            regex: OnceLock::new(),
+            grouped: found.is_some_and(|p| p.explicit_captures_len() > 0),
+            shortest: found.and_then(|p| p.minimum_len()).unwrap_or(0),
+        }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        let compile = || match self.rule.look {
+            Look::Ahead => Regex::new(&format!(r"\A(?:{})", self.rule.regex)).ok(),
+            Look::Around => Regex::new(self.rule.regex).ok(),
+        };
+        self.regex.get_or_init(compile).as_ref()
+    }
+}
+
+static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
+    let (mut words, mut owner, mut rules) = (vec![], vec![], vec![]);
+    for (index, rule) in all().enumerate() {
+        for word in rule.keywords {
+            words.push(*word);
+            owner.push((index as u16, word.len() as u16));
+        }
+        rules.push(Entry::new(rule));
+    }
+    let keywords = DFA::builder().build(words).ok()?;
+    Some(Compiled { keywords, owner, rules })
+});
+
+/// The rules of a masker: the built-in ones, less those that a user switched off, and the user's.
+#[derive(Clone)]
+pub struct Rules(Arc<Inner>);
+
+struct Inner {
+    version: String,
+    off: Vec<bool>,
+    email: bool,
+    users: Vec<UserRule>,
+    keywords: Option<AhoCorasick>,
+    /// For each keyword of the users' rules, its rule.
+    owners: Vec<usize>,
+    allowed: user::Allowed,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let inner = Inner {
+            version: RULES_VERSION.to_owned(),
+            off: vec![false; all().count()],
+            email: false,
+            users: vec![],
+            keywords: None,
+            owners: vec![],
+            allowed: user::Allowed::default(),
+        };
+        Self(Arc::new(inner))
+    }
+}
+
+impl Rules {
+    /// The version, as records name it: of the built-in rules, and of the user's file.
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+
+    /// How many kinds of token are built in.
+    pub fn kinds() -> usize {
+        let mut sorts: Vec<_> = all().map(|rule| rule.sort).collect();
+        sorts.sort_unstable();
+        sorts.dedup();
+        sorts.len()
+    }
+
+    /// The same with e-mail addresses masked.
+    #[must_use]
+    pub fn with_email(self, email: bool) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.email = email;
+        Self(Arc::new(inner))
+    }
+
+    pub(super) fn email(&self) -> bool {
+        self.0.email
+    }
+
+    /// Whether a user's allow-list lets a value through that a pattern found.
+    pub(super) fn allows(&self, value: &[u8]) -> bool {
+        self.0.allowed.holds(value, value)
+    }
+
+    /// Runs the user's rules over a text.
+    pub(super) fn custom(&self, text: &[u8], spans: &mut Vec<Span>) {
+        if self.0.users.is_empty() {
+            return;
+        }
+        let mut called = vec![false; self.0.users.len()];
+        if let Some(keywords) = &self.0.keywords {
+            for found in keywords.find_overlapping_iter(text) {
+                let owner = self.0.owners.get(found.pattern().as_usize());
+                if let Some(called) = owner.and_then(|&rule| called.get_mut(rule)) {
+                    *called = true;
+                }
+            }
+        }
+        for (rule, called) in self.0.users.iter().zip(called) {
+            if called || rule.has_no_keyword() {
+                rule.find(text, &self.0.allowed, spans);
+            }
+        }
+    }
+
+    /// Runs the built-in rules over a word of a text.
+    pub(super) fn builtin(&self, text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
+        let Some(compiled) = COMPILED.as_ref() else {
+            // It can't be (a test holds it); what can't be judged isn't shown.
+            spans.push(Span::new(start, end, "unmaskable").piece());
+            return;
+        };
+        let before = spans.len();
+        let mut search = Search {
+            compiled,
+            off: &self.0.off,
+            text,
+            start,
+            end,
+            covered: start,
+            dead: 0,
+            around: vec![],
+            rests: vec![],
+        };
+        let input = Input::new(text).range(start..end).anchored(Anchored::No);
+        let mut state = OverlappingState::start();
+        // The automaton's own table, asked without the bookkeeping of the common interface.
+        loop {
+            if compiled.keywords.try_find_overlapping(&input, &mut state).is_err() {
+                break;
+            }
+            let Some(found) = state.get_match() else { break };
+            if let Some(&(rule, len)) = compiled.owner.get(found.pattern().as_usize()) {
+                search.hit(
+                    usize::from(rule),
+                    found.end() - usize::from(len),
+                    usize::from(len),
+                    spans,
+                );
+            }
+        }
+        if !search.rests.is_empty() {
+            search.settle(before, spans);
+        }
+    }
+}
+
+impl Clone for Inner {
+    fn clone(&self) -> Self {
+        Self {
+            version: self.version.clone(),
+            off: self.off.clone(),
+            email: self.email,
+            users: self.users.clone(),
+            keywords: self.keywords.clone(),
+            owners: self.owners.clone(),
+            allowed: self.allowed.clone(),
+        }
+    }
+}
+
+struct Search<'a> {
+    compiled: &'static Compiled,
+    off: &'a [bool],
+    text: &'a [u8],
+    start: usize,
+    end: usize,
+    /// What is masked already.
+    covered: usize,
+    /// Up to here no JWT begins.
+    dead: usize,
+    /// Rules that have looked around in this word.
+    around: Vec<usize>,
+    /// Beginnings of tokens whose rule found no whole one: they count where no other rule does.
+    rests: Vec<(usize, &'static str)>,
+}
+
+impl Search<'_> {
+    fn hit(&mut self, rule: usize, at: usize, len: usize, spans: &mut Vec<Span>) {
+        let Some(entry) = self.compiled.rules.get(rule) else { return };
+        if at < self.covered || self.off.get(rule).is_some_and(|&off| off) {
+            return;
+        }
+        // Within a word a short keyword is chance; a long one, or one with a sign in it, is none.
+        let joined = at > self.start && self.text[at - 1].is_ascii_alphanumeric();
+        let keyword = &self.text[at..at + len];
+        let signs = keyword.iter().any(|b| !b.is_ascii_alphanumeric());
+        if entry.rule.look == Look::Ahead && joined && (len < 4 || !signs) {
+            return;
+        }
+        if entry.rule.sort == "jwt" {
+            return self.jwt(at, spans);
+        }
+        match entry.rule.look {
+            Look::Around => {
+                if self.around.contains(&rule) {
+                    return;
+                }
+                self.around.push(rule);
+                let word = &self.text[self.start..self.end];
+                if word.len() < entry.shortest {
+                    return;
+                }
+                let Some(regex) = entry.regex() else { return };
+                for found in regex.captures_iter(word) {
+                    if let Some(secret) = found.get(1).or_else(|| found.get(0)) {
+                        let (from, to) = (self.start + secret.start(), self.start + secret.end());
+                        spans.push(Span::new(from, to, entry.rule.sort));
+                    }
+                }
+            }
+            Look::Ahead => {
+                if self.ahead(entry, at, len, spans) {
+                    return;
+                }
+                self.rest(entry.rule.sort, at, len);
+            }
+        }
+    }
+
+    fn ahead(&mut self, entry: &Entry, at: usize, len: usize, spans: &mut Vec<Span>) -> bool {
+        // A rule with a group may look at what is around the word.
+        let limit = if entry.grouped { self.text.len() } else { self.end };
+        if limit - at < entry.shortest {
+            return false;
+        }
+        let Some(regex) = entry.regex() else { return false };
+        let text = &self.text[at..limit.min(at + 4096)];
+        let secret = if entry.grouped {
+            regex.captures(text).and_then(|found| found.get(1))
+        } else {
+            regex.find(text)
+        };
+        let Some(secret) = secret else { return false };
+        let (from, to) = (at + secret.start(), at + secret.end());
+        // A name may have the form of a token: `sk-learn-contrib-something`.
+        let own = self.text.get((at + len).max(from)..to).unwrap_or_default();
+        if !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0 {
+            return false;
+        }
+        // A token that is longer than its documents say loses its tail as well.
+        let more = self.text[to..].iter().take_while(|&&b| is_token(b)).count();
+        spans.push(Span::new(from, to + more, entry.rule.sort));
+        self.covered = to + more;
+        true
+    }
+
+    /// What a cut left of a token: its beginning is there, and what follows looks like no name.
+    fn rest(&mut self, sort: &'static str, at: usize, len: usize) {
+        /// So much of it is looked at.
+        const GLANCE: usize = 48;
+        let keyword = &self.text[at..at + len];
+        let signs = |b: &u8| matches!(b, b'_' | b'-' | b'.');
+        let telling = len >= 3 && keyword.last().is_some_and(signs)
+            || len >= 4 && keyword.iter().all(u8::is_ascii_uppercase);
+        let joined = at > 0 && self.text[at - 1].is_ascii_alphanumeric();
+        if !telling || joined || self.rests.last().is_some_and(|&(last, _)| at < last + GLANCE) {
+            return;
+        }
+        let from = at + len;
+        let tail = self.text[from..].iter().take(GLANCE).take_while(|&&b| is_token(b)).count();
+        let value = &self.text[from..from + tail];
+        let digit = value.iter().any(u8::is_ascii_digit);
+        let upper =
+            value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
+        let last = from + tail == self.text.len();
+        let odd = digit && (upper || random::score(value) < 0) || upper && random::is_random(value);
+        let enough = if last { tail + len >= 7 } else { tail >= 6 && digit };
+        if enough && odd {
+            self.rests.push((at, sort));
+        }
+    }
+
+    /// Adds the beginnings of tokens that stand in no token that was found.
+    fn settle(self, before: usize, spans: &mut Vec<Span>) {
+        let here = spans.iter().skip(before);
+        let mut found: Vec<(usize, usize)> = here.map(|s| (s.start, s.end)).collect();
+        found.sort_unstable();
+        for (at, sort) in self.rests {
+            let begun = found.partition_point(|&(start, _)| start <= at);
+            if begun > 0 && found.get(begun - 1).is_some_and(|&(_, end)| at < end) {
+                continue;
+            }
+            let len = self.text[at..].iter().take_while(|&&b| is_token(b) || b == b'.').count();
+            let mut span = Span::new(at, at + len, sort).by("token-cut");
+            span.learn = false;
+            spans.push(span);
+        }
+    }
+
+    /// A JWT from its header on, however much of it is there. A run of characters without a dot is
+    /// none, and is looked at once.
+    fn jwt(&mut self, at: usize, spans: &mut Vec<Span>) {
+        if at < self.dead {
+            return;
+        }
+        let part = |from: usize| {
+            let rest = self.text.get(from..).unwrap_or_default();
+            rest.iter()
+                .take_while(|&&b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+                .count()
+        };
+        let head = part(at);
+        self.dead = at + head;
+        let rest = &self.text[at + head..];
+        if head < 12 || rest.first() != Some(&b'.') {
+            return;
+        }
+        let body = part(at + head + 1);
+        let whole = rest.iter().take_while(|&&b| is_token(b) || b == b'.').count();
+        if body < 4 && at + head + 1 + body < self.text.len() {
+            return;
+        }
+        let end = at + head + whole;
+        spans.push(Span::new(at, end, "jwt"));
+        self.covered = end;
+        self.dead = end;
+    }
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')
+}
+
+/// Whether the built-in rules compile; a test holds it.
+#[cfg(test)]
+pub(super) fn ready() -> Result<(), String> {
+    let compiled = COMPILED.as_ref().ok_or("no automaton")?;
+    let broken = compiled.rules.iter().find(|entry| entry.regex().is_none());
+    broken.map_or(Ok(()), |entry| Err(format!("{}: {}", entry.rule.sort, entry.rule.regex)))
 }

@@ -1,138 +1,251 @@
-//! Spans of secrets in a text, and the patterns of the providers' tokens.
+//! One text through all layers: structure, providers' patterns, the generic layer, PII, and last the
+//! run's dictionary; as it stands, through its escapes, and inside of what it encodes.
+//!
+//! One pass finds words and separators. What costs more is asked only of words that are long
+//! enough to hide something. The work is bounded by the text's length, whatever the text.
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
-use regex::bytes::Regex;
-
-use super::encoding;
-use super::rules::{RULES, Rule};
-
-/// A secret's place.
-#[derive(Clone, Debug)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) sort: &'static str,
-    /// What it is without its encoding, where it has one.
-    pub(super) decoded: Option<Vec<u8>>,
-    /// Whether the dictionary should know it.
-    pub(super) learn: bool,
-}
-
-impl Span {
-    pub(super) fn new(start: usize, end: usize, sort: &'static str) -> Self {
-        Self { start, end, sort, decoded: None, learn: true }
-    }
-
-    pub(super) fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.start..self.end).unwrap_or_default()
-    }
-}
+use super::encoding::{self, Word};
+use super::escape::{self, View};
+use super::rules::Rules;
+use super::span::Span;
+use super::structure::Structure;
+use super::taint::Taint;
+use super::{generic, phrases, pii};
 
 /// Nested encodings are looked into this deep.
-const DEPTH: u32 = 3;
+const DEPTH: usize = 3;
+/// Shorter words hide no whole token.
+const WORD: usize = 12;
+/// What a cut leaves of one is looked at from this length on.
+const REST: usize = 8;
+/// Decoded text may be this many times the text, and a little more; what is beyond is not judged,
+/// and so not shown.
+const GROWTH: usize = 6;
+const GROWTH_FLOOR: usize = 64 * 1024;
 
-struct Compiled {
-    keywords: AhoCorasick,
-    /// For each keyword, its rule.
-    owner: Vec<usize>,
-    regexes: Vec<Regex>,
+/// A text that another one was made into.
+struct Layer {
+    text: Vec<u8>,
+    parent: usize,
+    place: Place,
+    depth: usize,
 }
 
-static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
-    let mut words = vec![];
-    let mut owner = vec![];
-    let mut regexes = vec![];
-    for (index, rule) in RULES.iter().enumerate() {
-        regexes.push(Regex::new(rule.regex).ok()?);
-        for word in rule.keywords {
-            words.push(*word);
-            owner.push(index);
-        }
-    }
-    let keywords = AhoCorasick::builder().ascii_case_insensitive(true).build(words).ok()?;
-    Some(Compiled { keywords, owner, regexes })
-});
-
-/// Whether the built-in rules compiled; a test holds it.
-#[cfg(test)]
-pub(super) fn ready() -> bool {
-    COMPILED.is_some()
+/// How places of a layer lead back to its parent's.
+enum Place {
+    /// Byte by byte.
+    View(View),
+    /// All of it is one word.
+    Word(usize, usize),
 }
 
-/// Finds providers' tokens, JWTs and private keys, plain and encoded.
-pub(super) fn patterns(text: &[u8], spans: &mut Vec<Span>) {
-    plain(text, spans);
-    nested(text, spans, DEPTH);
+/// Scans texts for one run.
+pub(super) struct Scanner<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) taint: &'a mut Taint,
 }
 
-fn plain(text: &[u8], spans: &mut Vec<Span>) {
-    let Some(compiled) = COMPILED.as_ref() else {
-        // It can't be (a test holds it); what can't be judged isn't shown.
-        spans.push(Span::new(0, text.len(), "unmaskable"));
-        return;
-    };
-    let mut seen = vec![false; RULES.len()];
-    for found in compiled.keywords.find_overlapping_iter(text) {
-        let Some(&rule) = compiled.owner.get(found.pattern().as_usize()) else { continue };
-        let first = seen.get_mut(rule).is_some_and(|seen| !std::mem::replace(seen, true));
-        if first && let (Some(rule), Some(regex)) = (RULES.get(rule), compiled.regexes.get(rule)) {
-            matches(rule, regex, text, spans);
-        }
-    }
-}
-
-fn matches(rule: &Rule, regex: &Regex, text: &[u8], spans: &mut Vec<Span>) {
-    for found in regex.captures_iter(text) {
-        if let Some(secret) = found.get(1).or_else(|| found.get(0)) {
-            spans.push(Span::new(secret.start(), secret.end(), rule.sort));
-        }
-    }
-}
-
-/// Looks into words that are an encoding of something else; a word that hides a secret is masked
-/// whole, under the secret's own token.
-fn nested(text: &[u8], spans: &mut Vec<Span>, depth: u32) {
-    for (start, end, decoded) in encoding::words(text) {
-        if spans.iter().any(|span| span.start <= start && end <= span.end) {
-            continue;
-        }
-        if let Some((sort, secret)) = hidden(&decoded, depth) {
-            let mut span = Span::new(start, end, sort);
-            span.decoded = Some(secret);
-            spans.push(span);
-        }
-    }
-}
-
-fn hidden(text: &[u8], depth: u32) -> Option<(&'static str, Vec<u8>)> {
-    let mut spans = super::structure::spans(text);
-    plain(text, &mut spans);
-    if let Some(span) = spans.first() {
-        return Some((span.sort, span.of(text).to_vec()));
-    }
-    if depth <= 1 {
-        return None;
-    }
-    encoding::words(text).into_iter().find_map(|(.., inner)| hidden(&inner, depth - 1))
-}
-
-/// Spans in order, overlapping ones as one: the widest span's sort and value speak for it.
-pub(super) fn merge(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.retain(|span| span.start < span.end);
-    spans.sort_by(|a, b| a.start.cmp(&b.start).then(b.end.cmp(&a.end)));
-    let mut out: Vec<Span> = vec![];
-    for span in spans {
-        match out.last_mut() {
-            Some(last) if span.start < last.end => {
-                if span.end > last.end {
-                    last.end = span.end;
-                    last.decoded = None;
-                }
+impl Scanner<'_> {
+    /// Every span of the text that must go, unsorted. `known` are those that its place tells.
+    pub(super) fn spans(&mut self, text: &[u8], known: Vec<Span>) -> Vec<Span> {
+        let mut spans = known;
+        let layers = self.dig(text, &mut spans);
+        spans.retain(|span| !self.rules.allows(span.value(text)));
+        for span in &spans {
+            if span.learn {
+                self.taint.learn(span.value(text), span.sort);
             }
-            _ => out.push(span),
         }
+        if self.taint.is_empty() {
+            return spans;
+        }
+        self.taint.find(text, &mut spans);
+        let mut found = vec![];
+        for index in 0..layers.len() {
+            let Some(layer) = layers.get(index) else { continue };
+            self.taint.find(&layer.text, &mut found);
+            for span in found.drain(..) {
+                spans.push(project(&layers, index, span));
+            }
+        }
+        spans
+    }
+
+    /// Judges the text and what it encodes; the decoded layers, for another look.
+    fn dig(&self, text: &[u8], spans: &mut Vec<Span>) -> Vec<Layer> {
+        let mut layers: Vec<Layer> = vec![];
+        let mut room = text.len().saturating_mul(GROWTH).saturating_add(GROWTH_FLOOR);
+        let mut words = vec![];
+        plain(self.rules, text, spans, &mut words);
+        branch(text, None, 0, &mut words, &mut layers, &mut room, spans);
+        let mut next = 0;
+        let mut found = vec![];
+        while next < layers.len() {
+            let Some(layer) = layers.get_mut(next) else { break };
+            let (inner, depth) = (std::mem::take(&mut layer.text), layer.depth);
+            plain(self.rules, &inner, &mut found, &mut words);
+            for mut span in found.drain(..) {
+                span.decoded.get_or_insert_with(|| {
+                    inner.get(span.start..span.end).unwrap_or_default().to_vec()
+                });
+                spans.push(project(&layers, next, span));
+            }
+            if depth < DEPTH {
+                branch(&inner, Some(next), depth, &mut words, &mut layers, &mut room, spans);
+            } else {
+                words.clear();
+            }
+            if let Some(layer) = layers.get_mut(next) {
+                layer.text = inner;
+            }
+            next += 1;
+        }
+        layers
+    }
+}
+
+/// Adds the layers that a text gives: its words decoded, its escapes undone.
+fn branch(
+    text: &[u8],
+    parent: Option<usize>,
+    depth: usize,
+    words: &mut Vec<Word>,
+    layers: &mut Vec<Layer>,
+    room: &mut usize,
+    spans: &mut Vec<Span>,
+) {
+    // One more than an index, so that the source itself is 0.
+    let parent = parent.map_or(0, |index| index + 1);
+    let mut add = |text: Vec<u8>, place: Place, layers: &mut Vec<Layer>, spans: &mut Vec<Span>| {
+        let (start, end) = match &place {
+            Place::Word(start, end) => (*start, *end),
+            Place::View(_) => (0, usize::MAX),
+        };
+        if text.len() > *room {
+            let whole = Span::new(start, end, "unmaskable").piece();
+            let layer = Layer { text: vec![], parent, place: Place::Word(start, end), depth };
+            layers.push(layer);
+            spans.push(project(layers, layers.len() - 1, whole));
+            layers.pop();
+            return;
+        }
+        *room -= text.len();
+        layers.push(Layer { text, parent, place, depth: depth + 1 });
+    };
+    for word in words.drain(..) {
+        add(word.text, Place::Word(word.start, word.end), layers, spans);
+    }
+    if let Some(mut view) = escape::undo(text) {
+        let inner = std::mem::take(&mut view.text);
+        add(inner, Place::View(view), layers, spans);
+    }
+}
+
+/// A span of a layer as a span of the source.
+fn project(layers: &[Layer], index: usize, mut span: Span) -> Span {
+    let mut at = index + 1;
+    while let Some(layer) = at.checked_sub(1).and_then(|index| layers.get(index)) {
+        (span.start, span.end) = match &layer.place {
+            Place::View(view) => view.source(span.start, span.end),
+            Place::Word(start, end) => (*start, *end),
+        };
+        at = layer.parent;
+    }
+    span
+}
+
+const LOWER: u8 = 1;
+const UPPER: u8 = 2;
+const DIGIT: u8 = 4;
+const DASH: u8 = 8;
+const OTHER: u8 = 16;
+const SEPARATOR: u8 = 32;
+const SPACE: u8 = 128;
+
+/// What each byte is: of a word, a separator of keys and values within one, or between words.
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut out = [SPACE; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = match b as u8 {
+            b'a'..=b'z' => LOWER,
+            b'A'..=b'Z' => UPPER,
+            b'0'..=b'9' => DIGIT,
+            b'-' | b'_' => DASH,
+            b'+' | b'/' | b'.' | b'~' | b'$' | b'%' | b'!' => OTHER,
+            b'=' | b':' | b'@' => SEPARATOR,
+            b'>' => SEPARATOR | SPACE,
+            _ => SPACE,
+        };
+        b += 1;
     }
     out
+}
+
+/// Judges a text as it stands, and collects its words that decode to text.
+fn plain(rules: &Rules, text: &[u8], spans: &mut Vec<Span>, words: &mut Vec<Word>) {
+    let public = phrases::find(text, spans);
+    rules.custom(text, spans);
+    let mut judge = Judge { rules, text, public, decoded_to: 0, spans, words };
+    let mut structure = Structure::default();
+    let (mut start, mut seen) = (0, 0u8);
+    for (at, &b) in text.iter().enumerate() {
+        let class = CLASSES[usize::from(b)];
+        if class & (SPACE | SEPARATOR) == 0 {
+            seen |= class;
+            continue;
+        }
+        if class & SEPARATOR != 0 {
+            structure.at(text, at, judge.spans);
+            if b == b'@' && rules.email() {
+                pii::email(text, at, judge.spans);
+            }
+        }
+        if class & SPACE != 0 {
+            judge.word(start, at, seen);
+            start = at + 1;
+            seen = 0;
+        }
+    }
+    judge.word(start, text.len(), seen);
+}
+
+struct Judge<'a> {
+    rules: &'a Rules,
+    text: &'a [u8],
+    /// Stretches that are public though they look random: certificates, public keys.
+    public: Vec<(usize, usize)>,
+    decoded_to: usize,
+    spans: &'a mut Vec<Span>,
+    words: &'a mut Vec<Word>,
+}
+
+impl Judge<'_> {
+    #[inline]
+    fn word(&mut self, start: usize, end: usize, seen: u8) {
+        let len = end - start;
+        if len >= WORD || len >= REST && end == self.text.len() {
+            self.long(start, end, seen);
+        } else if len == 4 && seen & DIGIT != 0 && seen & !(DIGIT | UPPER) == 0 {
+            // The first group of a number written in groups.
+            pii::grouped(self.text, start, self.spans);
+        }
+    }
+
+    #[inline(never)]
+    fn long(&mut self, start: usize, end: usize, seen: u8) {
+        self.rules.builtin(self.text, start, end, self.spans);
+        if seen & DIGIT != 0 {
+            pii::word(self.text, start, end, self.spans);
+        }
+        let public = self.public.iter().any(|&(from, to)| from <= start && end <= to);
+        if seen & DIGIT != 0 && seen & (LOWER | UPPER) != 0 && !public {
+            generic::word(self.text, start, end, self.spans);
+        }
+        if end - start >= WORD && start >= self.decoded_to {
+            self.decoded_to = encoding::words(self.text, start, end, self.words);
+        }
+    }
 }

@@ -1,0 +1,206 @@
+//! A text with its escapes undone, and where each byte of it stood: percent, `\uXXXX`, `\xXX`,
+//! octal and character escapes, HTML's entities. NULs fall out, so that UTF-16 reads as ASCII.
+
+use memchr::memchr3_iter;
+
+/// The longest text that is looked at through its escapes in one piece.
+const LONGEST: usize = u32::MAX as usize;
+
+/// A text without its escapes.
+pub(super) struct View {
+    pub(super) text: Vec<u8>,
+    /// Where each byte began in the source, and at the end the source's length.
+    places: Vec<u32>,
+}
+
+impl View {
+    /// The stretch of the source that a stretch of the view came from.
+    pub(super) fn source(&self, start: usize, end: usize) -> (usize, usize) {
+        let place =
+            |at: usize| self.places.get(at).or(self.places.last()).map_or(0, |&p| p as usize);
+        (place(start), place(end))
+    }
+}
+
+/// Whether there is anything to undo.
+pub(super) fn has_any(text: &[u8]) -> bool {
+    memchr3_iter(b'%', b'\\', b'&', text).any(|at| one(text, at).is_some())
+        || memchr::memchr(0, text).is_some()
+}
+
+/// Undoes one level of escapes; none where there are none.
+pub(super) fn undo(text: &[u8]) -> Option<View> {
+    if text.len() >= LONGEST || !has_any(text) {
+        return None;
+    }
+    let mut view =
+        View { text: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len() + 1) };
+    let mut at = 0;
+    while let Some(&b) = text.get(at) {
+        let place = at as u32;
+        if b == 0 {
+            at += 1;
+            continue;
+        }
+        let found = if matches!(b, b'%' | b'\\' | b'&') { one(text, at) } else { None };
+        match found {
+            Some((c, len)) => {
+                let mut bytes = [0; 4];
+                let written: &[u8] = match c {
+                    Unit::Byte(byte) => {
+                        bytes[0] = byte;
+                        &bytes[..1]
+                    }
+                    Unit::Char(c) => c.encode_utf8(&mut bytes).as_bytes(),
+                };
+                for &byte in written {
+                    view.text.push(byte);
+                    view.places.push(place);
+                }
+                at += len;
+            }
+            None => {
+                view.text.push(b);
+                view.places.push(place);
+                at += 1;
+            }
+        }
+    }
+    view.places.push(text.len() as u32);
+    Some(view)
+}
+
+enum Unit {
+    Byte(u8),
+    Char(char),
+}
+
+/// The escape that begins at `at`: what it means and how long it is.
+fn one(text: &[u8], at: usize) -> Option<(Unit, usize)> {
+    let rest = text.get(at..)?;
+    match rest.first()? {
+        b'%' => hex(rest.get(1..3)?).map(|n| (Unit::Byte(n as u8), 3)),
+        b'\\' => backslash(rest),
+        b'&' => entity(rest),
+        _ => None,
+    }
+}
+
+fn backslash(rest: &[u8]) -> Option<(Unit, usize)> {
+    let byte = |b: u8| Some((Unit::Byte(b), 2));
+    match *rest.get(1)? {
+        b'n' => byte(b'\n'),
+        b'r' => byte(b'\r'),
+        b't' => byte(b'\t'),
+        b'b' => byte(8),
+        b'f' => byte(12),
+        b'a' => byte(7),
+        b'e' => byte(27),
+        quoted @ (b'"' | b'\'' | b'\\' | b'/' | b'`' | b'$' | b' ' | b'&' | b'=' | b':' | b'@') => {
+            byte(quoted)
+        }
+        b'x' | b'X' => hex(rest.get(2..4)?).map(|n| (Unit::Byte(n as u8), 4)),
+        b'u' => unicode(rest),
+        b'U' => {
+            let c = char::from_u32(hex(rest.get(2..10)?)?)?;
+            Some((Unit::Char(c), 10))
+        }
+        b'0'..=b'3' => {
+            let digits = rest.get(1..4)?;
+            let octal = digits.iter().all(|d| matches!(d, b'0'..=b'7'));
+            let n = digits.iter().fold(0u32, |n, d| n * 8 + u32::from(d & 7));
+            octal.then_some((Unit::Byte(n as u8), 4))
+        }
+        _ => None,
+    }
+}
+
+fn unicode(rest: &[u8]) -> Option<(Unit, usize)> {
+    if rest.get(2) == Some(&b'{') {
+        let len = rest.iter().skip(3).take(7).position(|&b| b == b'}')?;
+        let c = char::from_u32(hex(rest.get(3..3 + len)?)?)?;
+        return Some((Unit::Char(c), len + 4));
+    }
+    let first = hex(rest.get(2..6)?)?;
+    if let Some(c) = char::from_u32(first) {
+        return Some((Unit::Char(c), 6));
+    }
+    // Half of a pair.
+    let low = rest.get(6..8).filter(|pair| *pair == b"\\u").and_then(|_| hex(rest.get(8..12)?))?;
+    let both = 0x1_0000 + ((first & 0x3ff) << 10) + (low & 0x3ff);
+    let pair = (0xd800..0xdc00).contains(&first) && (0xdc00..0xe000).contains(&low);
+    char::from_u32(both).filter(|_| pair).map(|c| (Unit::Char(c), 12))
+}
+
+fn entity(rest: &[u8]) -> Option<(Unit, usize)> {
+    const NAMED: &[(&[u8], u8)] = &[
+        (b"&amp;", b'&'),
+        (b"&lt;", b'<'),
+        (b"&gt;", b'>'),
+        (b"&quot;", b'"'),
+        (b"&apos;", b'\''),
+    ];
+    if rest.get(1) != Some(&b'#') {
+        let (name, b) = NAMED.iter().find(|(name, _)| rest.starts_with(name))?;
+        return Some((Unit::Byte(*b), name.len()));
+    }
+    let len = rest.iter().take(12).position(|&b| b == b';')?;
+    let digits = rest.get(2..len)?;
+    let n = match digits {
+        [b'x' | b'X', digits @ ..] => hex(digits)?,
+        _ if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) => return None,
+        _ => {
+            digits.iter().fold(0u32, |n, d| n.saturating_mul(10).saturating_add(u32::from(d & 15)))
+        }
+    };
+    char::from_u32(n).map(|c| (Unit::Char(c), len + 1))
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    digits.iter().try_fold(0u32, |n, &d| Some(n << 4 | char::from(d).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn undone(text: &str) -> String {
+        undo(text.as_bytes()).map_or_else(
+            || "(nothing)".to_owned(),
+            |view| String::from_utf8_lossy(&view.text).into_owned(),
+        )
+    }
+
+    #[test]
+    fn each_escape_is_undone_once() {
+        for (text, plain) in [
+            ("a%41b", "aAb"),
+            ("%2541", "%41"),
+            (r"\u0041\n", "A\n"),
+            (r"\ud83d\ude00", "😀"),
+            (r"\u{41}b", "Ab"),
+            (r"\x41\101", "AA"),
+            (r#"\"a\""#, "\"a\""),
+            ("&#65;&#x42;&amp;", "AB&"),
+            ("100% & more", "(nothing)"),
+            (r"\ud83d", "(nothing)"),
+            ("&#;&#xzz;%4", "(nothing)"),
+        ] {
+            assert_eq!(undone(text), plain, "{text}");
+        }
+        assert_eq!(undo(b"g\0h\0").map(|view| view.text), Some(b"gh".to_vec()));
+    }
+
+    #[test]
+    fn places_lead_back_to_the_source() {
+        let text = b"k=%41%42&x";
+        let view = undo(text).unwrap();
+        assert_eq!(view.text, b"k=AB&x");
+        let (start, end) = view.source(2, 4);
+        assert_eq!(&text[start..end], b"%41%42");
+        assert_eq!(view.source(0, 6), (0, text.len()));
+    }
+}

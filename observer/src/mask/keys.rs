@@ -1,0 +1,467 @@
+//! Which keys name a secret: `GITHUB_TOKEN`, `dbPassword`, `--api-key`, `x-auth-key`.
+//!
+//! It is asked at each `=` and `:` of everything an agent shows, so it allocates nothing.
+
+use std::sync::LazyLock;
+
+/// How surely a key's value is a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// It is none.
+    Plain,
+    /// It is one if it looks drawn at random.
+    Weak,
+    /// It is one.
+    Strong,
+}
+
+/// The longest key that is looked at.
+pub(super) const LONGEST: usize = 96;
+/// More words than this no key has.
+const WORDS: usize = 12;
+
+/// Words that make a key a secret's, whole between separators or humps.
+const STRONG: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "passwort",
+    "passcode",
+    "pwd",
+    "pw",
+    "pass",
+    "secret",
+    "secrets",
+    "token",
+    "tokens",
+    "apikey",
+    "apitoken",
+    "apisecret",
+    "authtoken",
+    "accesstoken",
+    "refreshtoken",
+    "idtoken",
+    "bearertoken",
+    "clientsecret",
+    "secretkey",
+    "privatekey",
+    "accesskey",
+    "signingkey",
+    "encryptionkey",
+    "masterkey",
+    "authkey",
+    "sharedkey",
+    "sessionid",
+    "sessid",
+    "sid",
+    "credential",
+    "credentials",
+    "creds",
+    "cred",
+    "authorization",
+    "auth",
+    "bearer",
+    "cookie",
+    "jwt",
+    "otp",
+    "totp",
+    "pin",
+    "cvv",
+    "cvc",
+    "signature",
+    "sig",
+    "connectionstring",
+    "webhook",
+    "dsn",
+    "pat",
+    "pgpassword",
+    "mysqlpwd",
+    "sshpass",
+    "userpass",
+    "dbpass",
+    "dbpassword",
+    "rootpassword",
+    "adminpassword",
+    "kennwort",
+    "motdepasse",
+    "contrasena",
+    "senha",
+    "psk",
+    "requirepass",
+    "masterauth",
+    "storepass",
+    "keypass",
+    "passin",
+    "passout",
+    "sastoken",
+    "accountkey",
+    "subscriptionkey",
+];
+/// Words that make `key` (or what stands in its place) a secret's when they stand before it.
+const BEFORE_KEY: &[&str] = &[
+    "api",
+    "access",
+    "secret",
+    "private",
+    "auth",
+    "signing",
+    "sign",
+    "encryption",
+    "encrypt",
+    "master",
+    "account",
+    "storage",
+    "shared",
+    "license",
+    "deploy",
+    "service",
+    "host",
+    "app",
+    "application",
+    "client",
+    "consumer",
+    "session",
+    "hmac",
+    "webhook",
+    "ssh",
+    "rsa",
+    "aes",
+    "server",
+    "subscription",
+    "admin",
+    "root",
+    "user",
+    "integration",
+    "ingest",
+    "write",
+    "read",
+    "live",
+    "test",
+    "function",
+    "project",
+    "team",
+    "org",
+    "bot",
+    "sdk",
+    "cipher",
+    "derivation",
+];
+/// Words that make a value a secret if it looks random.
+const WEAK: &[&str] = &[
+    "key",
+    "keys",
+    "session",
+    "salt",
+    "seed",
+    "nonce",
+    "csrf",
+    "xsrf",
+    "hash",
+    "code",
+    "license",
+    "licence",
+    "cert",
+    "identity",
+    "login",
+    "access",
+    "private",
+    "mnemonic",
+    "challenge",
+    "verifier",
+    "assertion",
+    "ticket",
+    "state",
+    "value",
+    "data",
+    "hmac",
+    "authz",
+    "authn",
+];
+/// Last words that say that the value is where a secret is, or of what kind, and not the secret.
+const ABOUT: &[&str] = &[
+    "file",
+    "path",
+    "dir",
+    "name",
+    "url",
+    "uri",
+    "id",
+    "type",
+    "len",
+    "length",
+    "size",
+    "count",
+    "ttl",
+    "expiry",
+    "expires",
+    "env",
+    "var",
+    "helper",
+    "store",
+    "manager",
+    "policy",
+    "endpoint",
+    "issuer",
+    "provider",
+    "method",
+    "mode",
+    "enabled",
+    "limit",
+    "limits",
+    "field",
+    "version",
+    "ref",
+    "expiration",
+    "format",
+    "usage",
+    "budget",
+    "rotation",
+    "algorithm",
+    "alg",
+    "hint",
+    "index",
+    "pos",
+    "position",
+    "kind",
+    "label",
+    "prompt",
+    "placeholder",
+    "required",
+    "prefix",
+    "suffix",
+    "class",
+    "stream",
+    "tree",
+    "used",
+    "in",
+    "out",
+    "per",
+    "max",
+    "min",
+    "total",
+    "age",
+    "at",
+    "host",
+    "port",
+    "user",
+    "scope",
+    "audience",
+    "status",
+    "error",
+    "regex",
+    "pattern",
+];
+/// Words that make a value a digest or a name in spite of a weak word beside them.
+const DIGEST: &[&str] = &[
+    "sha",
+    "sha1",
+    "sha256",
+    "sha384",
+    "sha512",
+    "md5",
+    "digest",
+    "checksum",
+    "commit",
+    "integrity",
+    "revision",
+    "rev",
+    "etag",
+    "trace",
+    "span",
+    "git",
+    "blob",
+    "tree",
+    "content",
+    "public",
+    "pub",
+    "fingerprint",
+    "cache",
+    "build",
+    "module",
+    "chunk",
+    "image",
+    "layer",
+    "manifest",
+    "object",
+    "parent",
+    "tag",
+    "ref",
+    "head",
+    "base",
+    "block",
+    "tx",
+    "file",
+    "icon",
+    "css",
+    "style",
+    "html",
+];
+
+/// How surely the key's value is a secret.
+pub(super) fn kind(key: &[u8]) -> Kind {
+    let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or(key);
+    let mut lower = [0u8; LONGEST];
+    let mut ends = [0usize; WORDS];
+    let (used, words) = split(key, &mut lower, &mut ends);
+    let word = |i: usize| {
+        let start = if i == 0 { 0 } else { ends[i - 1] };
+        &lower[start..ends[i]]
+    };
+    let Some(last) = words.checked_sub(1).map(word) else { return Kind::Plain };
+    let joined = &lower[..used];
+    if joined == b"sessionid" || joined == b"sessid" {
+        return Kind::Strong;
+    }
+    if has(ABOUT, last) {
+        return Kind::Plain;
+    }
+    let pair =
+        |i: usize| matches!(word(i), b"key" | b"keys") && i > 0 && has(BEFORE_KEY, word(i - 1));
+    // `author`, `tokenizer` and `passenger` are words of their own; a glued `mytoken` is not.
+    if (0..words).any(|i| has(STRONG, word(i)) || pair(i) || is_glued(word(i)))
+        || has(STRONG, joined)
+    {
+        return Kind::Strong;
+    }
+    if (0..words).any(|i| has(DIGEST, word(i))) {
+        return Kind::Plain;
+    }
+    if (0..words).any(|i| has(WEAK, word(i))) || joined.ends_with(b"key") {
+        return Kind::Weak;
+    }
+    Kind::Plain
+}
+
+/// Whether a key's value is surely a secret.
+pub(super) fn is_secret(key: &[u8]) -> bool {
+    kind(key) == Kind::Strong
+}
+
+/// A word that ends with one that leaves no doubt: `mypassword`, `bottoken`.
+fn is_glued(word: &[u8]) -> bool {
+    const TAILS: &[&[u8]] = &[
+        b"password",
+        b"passwd",
+        b"passphrase",
+        b"secret",
+        b"apikey",
+        b"token",
+        b"secretkey",
+        b"privatekey",
+        b"accesskey",
+        b"authkey",
+    ];
+    word.len() > 5 && TAILS.iter().any(|tail| word.ends_with(tail))
+}
+
+fn has(list: &[&str], word: &[u8]) -> bool {
+    MAYBE.get(slot(word)).is_some_and(|&maybe| maybe)
+        && list.iter().any(|item| item.as_bytes() == word)
+}
+
+/// Whether a word with this slot is in any list: most words of a text are in none.
+static MAYBE: LazyLock<[bool; 4096]> = LazyLock::new(|| {
+    let mut out = [false; 4096];
+    for word in [STRONG, BEFORE_KEY, WEAK, ABOUT, DIGEST].into_iter().flatten() {
+        if let Some(maybe) = out.get_mut(slot(word.as_bytes())) {
+            *maybe = true;
+        }
+    }
+    out
+});
+
+fn slot(word: &[u8]) -> usize {
+    let (Some(&first), Some(&last)) = (word.first(), word.last()) else { return 0 };
+    let middle = word.get(word.len() / 2).copied().unwrap_or(0);
+    let mixed = usize::from(first) * 67 + usize::from(last) * 259 + usize::from(middle) * 1021;
+    (mixed + word.len() * 13) % 4096
+}
+
+/// The lower-case words of a key, split at separators and humps, into one buffer; how much of it
+/// is used, and how many words there are.
+fn split(key: &[u8], lower: &mut [u8; LONGEST], ends: &mut [usize; WORDS]) -> (usize, usize) {
+    let (mut used, mut words, mut open) = (0, 0, false);
+    let mut before = 0u8;
+    for (at, &b) in key.iter().enumerate() {
+        let letter = b.is_ascii_alphanumeric();
+        // `APIKey` is `api key`, `dbPassword` is `db password`.
+        let next_lower = key.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+        let hump = b.is_ascii_uppercase()
+            && (before.is_ascii_lowercase()
+                || before.is_ascii_digit()
+                || before.is_ascii_uppercase() && next_lower);
+        if open && (!letter || hump) && words < WORDS {
+            ends[words] = used;
+            words += 1;
+            open = false;
+        }
+        if letter && words < WORDS {
+            lower[used] = b.to_ascii_lowercase();
+            used += 1;
+            open = true;
+        }
+        before = b;
+    }
+    if open && words < WORDS {
+        ends[words] = used;
+        words += 1;
+    }
+    (used, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_secrets() {
+        for key in [
+            "password",
+            "DB_PASSWORD",
+            "dbPassword",
+            "--api-key",
+            "x-auth-key",
+            "GITHUB_TOKEN",
+            "APIKey",
+            "aws_secret_access_key",
+            "//registry/:_authToken",
+            "sessionid",
+            "mytoken",
+            "client_secret",
+            "AccountKey",
+            "stripe.api_key",
+            "rootpassword",
+            "PGPASSWORD",
+        ] {
+            assert_eq!(kind(key.as_bytes()), Kind::Strong, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_about_one() {
+        for key in [
+            "password_file",
+            "token_type",
+            "author",
+            "tokenizer",
+            "keyboard",
+            "max-tokens-limit",
+            "passenger",
+            "commit_hash",
+            "sha256",
+            "git-key-hash",
+            "name",
+            "monkey_id",
+            "",
+        ] {
+            assert_eq!(kind(key.as_bytes()), Kind::Plain, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_may_name_one() {
+        for key in ["key", "acme-key", "sessionKey", "salt", "authzcode_state"] {
+            assert!(kind(key.as_bytes()) >= Kind::Weak, "{key}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Secrets that words around them tell, and not a key: PEM blocks, `Bearer X`, `password is X`,
+//! netrc's and SQL's passwords. Each phrase is looked for by one search through the text.
+
+use std::sync::LazyLock;
+
+use data_encoding::BASE64_NOPAD;
+use memchr::memmem::Finder;
+
+use super::span::Span;
+use super::{random, structure};
+
+/// Looks for all of them; the stretches that are public though they look random.
+pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
+    bearer(text, spans);
+    basic(text, spans);
+    told(text, spans);
+    putty(text, spans);
+    pem(text, spans)
+}
+
+macro_rules! finders {
+    ($($name:ident $needle:literal)*) => {
+        $(static $name: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new($needle));)*
+    };
+}
+
+finders! {
+    BEGIN "-----BEGIN "
+    END "-----END "
+    BEARER "earer"
+    BASIC "asic "
+    PASSWORD "assword"
+    PASSWORD_UPPER "ASSWORD"
+    IDENTIFIED "DENTIFIED BY"
+    IS " is "
+    PUTTY "PuTTY-User-Key-File"
+}
+
+/// Private keys in PEM, from `BEGIN` to `END` or to the text's end; an `END` alone means that the
+/// beginning was cut off. Certificates and public keys are told to the caller.
+fn pem(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
+    const LABEL: usize = 64;
+    let label = |at: usize| {
+        let rest = text.get(at..(at + LABEL).min(text.len())).unwrap_or_default();
+        let len = rest.windows(5).position(|five| five == b"-----").unwrap_or(rest.len());
+        &rest[..len]
+    };
+    let mut public = vec![];
+    let mut closed = 0;
+    let mut at = 0;
+    while let Some(found) = BEGIN.find(text.get(at..).unwrap_or_default()) {
+        let begin = at + found;
+        let name = label(begin + 11);
+        let end = END.find(&text[begin..]).map(|end| begin + end);
+        let after = end.map_or(text.len(), |end| {
+            let len = label(end + 9).len();
+            (end + 9 + len + 5).min(text.len())
+        });
+        if is_private(name) {
+            spans.push(Span::new(begin, after, "private-key"));
+        } else {
+            public.push((begin, after));
+        }
+        closed = after;
+        at = after.max(begin + 11);
+    }
+    if let Some(end) = END.find(text.get(closed..).unwrap_or_default()).map(|end| closed + end)
+        && is_private(label(end + 9))
+    {
+        let after = (end + 9 + label(end + 9).len() + 5).min(text.len());
+        spans.push(Span::new(closed, after, "private-key"));
+    }
+    public
+}
+
+fn is_private(label: &[u8]) -> bool {
+    // A label that is cut off may be a private key's.
+    label.windows(7).any(|word| word == b"PRIVATE")
+        || !label.ends_with(b"CERTIFICATE") && !label.ends_with(b"PUBLIC KEY") && label.len() < 7
+}
+
+/// PuTTY's key files have their secret after the public half.
+fn putty(text: &[u8], spans: &mut Vec<Span>) {
+    if let Some(begin) = PUTTY.find(text) {
+        spans.push(Span::new(begin, text.len(), "private-key"));
+    }
+}
+
+/// `Bearer X` outside of a header.
+fn bearer(text: &[u8], spans: &mut Vec<Span>) {
+    for found in BEARER.find_iter(text) {
+        let rest = &text[found + 5..];
+        let gap = rest.iter().take_while(|&&b| matches!(b, b' ' | b'+' | b'\t')).count();
+        let start = found + 5 + gap;
+        let end = start + token(&text[start..]);
+        let value = &text[start..end];
+        if gap > 0 && value.len() >= 8 && (has_digit(value) || value.len() >= 20) {
+            spans.push(Span::new(start, end, "bearer"));
+        }
+    }
+}
+
+/// `Basic dXNlcjpwYXNz`: what decodes to `user:password`.
+fn basic(text: &[u8], spans: &mut Vec<Span>) {
+    for found in BASIC.find_iter(text) {
+        let start = found + 5;
+        let end = start + token(&text[start..]);
+        let digits = text[start..end].split(|&b| b == b'=').next().unwrap_or_default();
+        let whole = &digits[..digits.len() - usize::from(digits.len() % 4 == 1)];
+        let Ok(plain) = BASE64_NOPAD.decode(whole) else { continue };
+        if let Some(colon) = plain.iter().position(|&b| b == b':')
+            && plain.iter().all(|b| !b.is_ascii_control())
+            && plain.len() > colon + 1
+        {
+            let mut span = Span::new(start, end, "basic");
+            span.decoded = Some(plain[colon + 1..].to_vec());
+            spans.push(span);
+        }
+    }
+}
+
+fn token(rest: &[u8]) -> usize {
+    let is = |b: &&u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
+    rest.iter().take_while(is).count()
+}
+
+/// `password is X`, `PASSWORD 'X'`, `login u password X`, `identified by 'X'`.
+fn told(text: &[u8], spans: &mut Vec<Span>) {
+    for finder in [&PASSWORD, &PASSWORD_UPPER] {
+        for found in finder.find_iter(text) {
+            let after = found + 7;
+            let before = &text[found.saturating_sub(96)..found];
+            let netrc = before.windows(6).any(|w| w.eq_ignore_ascii_case(b"login "))
+                || before.windows(8).any(|w| w.eq_ignore_ascii_case(b"machine "));
+            after_word(text, after, netrc, spans);
+        }
+    }
+    for found in IDENTIFIED.find_iter(text) {
+        after_word(text, found + 12, true, spans);
+    }
+    for found in IS.find_iter(text) {
+        // `the API key is X`: the two words before it are the key.
+        let before = &text[found.saturating_sub(32)..found];
+        let key = before.rsplit(|&b| b == b' ').take(2).collect::<Vec<_>>();
+        let [last, first] = key[..] else { continue };
+        if super::keys::is_secret(last) || super::keys::is_secret(&[first, b"_", last].concat()) {
+            after_word(text, found + 3, false, spans);
+        }
+    }
+}
+
+/// The value after a word that tells it: quoted, or for `sure` any, or one that is no plain word.
+fn after_word(text: &[u8], at: usize, sure: bool, spans: &mut Vec<Span>) {
+    let rest = text.get(at..).unwrap_or_default();
+    let gap = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
+    if gap == 0 || gap > 8 {
+        return;
+    }
+    let mut start = at + gap;
+    for filler in [&b"is "[..], b"was ", b"to ", b"of "] {
+        if text[start..].starts_with(filler) && !sure {
+            start += filler.len();
+        }
+    }
+    let quoted = matches!(text.get(start), Some(b'\'' | b'"' | b'`'));
+    let (start, end) = structure::value(text, start);
+    let value = &text[start..end];
+    let odd = has_digit(value) && value.iter().any(u8::is_ascii_alphabetic)
+        || value.len() >= 16 && random::is_random(value);
+    let worth = if sure { !value.is_empty() } else { value.len() >= 6 && odd };
+    if (worth || quoted && value.len() >= 6 && !value.contains(&b' ') && odd)
+        && structure::is_a_value(value)
+    {
+        spans.push(Span::new(start, end, "password").by("phrase"));
+    }
+}
+
+fn has_digit(value: &[u8]) -> bool {
+    value.iter().any(u8::is_ascii_digit)
+}

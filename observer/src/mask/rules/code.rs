@@ -1,0 +1,74 @@
+//! Forges, pipelines, registries, deployment, and tools of developers.
+
+#[cfg(test)]
+use super::filler::*;
+use super::rules;
+
+rules! {
+    "github" Ahead ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"] r"gh[pousr]_[A-Za-z0-9]{16,}" ["gh", "p_", A36] "ghp_short";
+    "github-fine" Ahead ["github_pat_"] r"github_pat_[A-Za-z0-9_]{20,}" ["github", "_pat_", A24, "_", A36] "github_pat_";
+    "gitlab" Ahead ["glpat-"] r"glpat-[A-Za-z0-9_\-.]{16,}" ["gl", "pat-", A24] "glpat-x";
+    "gitlab-deploy" Ahead ["gldt-"] r"gldt-[A-Za-z0-9_\-]{16,}" ["gl", "dt-", A24] "gldt-x";
+    "gitlab-runner" Ahead ["glrt-", "glrtr-", "GR1348941"] r"(?:glrtr?-[A-Za-z0-9_\-.]{16,}|GR1348941[A-Za-z0-9_\-]{18,})" ["gl", "rt-", A24] "glrt-x";
+    "gitlab-job" Ahead ["glcbt-"] r"glcbt-[A-Za-z0-9_\-]{16,}" ["gl", "cbt-1_", A24] "glcbt-x";
+    "gitlab-trigger" Ahead ["glptt-"] r"glptt-[A-Za-z0-9_\-]{16,}" ["gl", "ptt-", H32, H10] "glptt-x";
+    "gitlab-feed" Ahead ["glft-"] r"glft-[A-Za-z0-9_\-]{16,}" ["gl", "ft-", A24] "glft-x";
+    "gitlab-scim" Ahead ["glsoat-"] r"glsoat-[A-Za-z0-9_\-]{16,}" ["gl", "soat-", A24] "glsoat-x";
+    "gitlab-mail" Ahead ["glimt-"] r"glimt-[A-Za-z0-9_\-]{16,}" ["gl", "imt-", A24] "glimt-x";
+    "gitlab-agent" Ahead ["glagent-"] r"glagent-[A-Za-z0-9_\-]{16,}" ["gl", "agent-", A36, A24] "glagent-x";
+    "gitlab-oauth" Ahead ["gloas-"] r"gloas-[A-Za-z0-9_\-]{16,}" ["gl", "oas-", H32, H32] "gloas-x";
+    "gitlab-feature" Ahead ["glffct-"] r"glffct-[A-Za-z0-9_\-]{16,}" ["gl", "ffct-", A24] "glffct-x";
+    "gitlab-session" Ahead ["_gitlab_session="] r"_gitlab_session=([0-9a-z]{32})" ["_gitlab_session=", H32] "_gitlab_session=x";
+    "bitbucket" Ahead ["ATBB", "ATCTT3"] r"(?:ATBB[A-Za-z0-9]{28,}|ATCTT3[A-Za-z0-9_\-=]{50,})" ["AT", "BB", A36] "ATBB";
+    "atlassian" Ahead ["ATATT3"] r"ATATT3[A-Za-z0-9_\-=]{50,}" ["AT", "ATT3xFfGF0", A36, A24] "ATATT3";
+    "sourcegraph" Ahead ["sgp_", "sgd_", "slk_"] r"(?:sgp_|sgd_|slk_)(?:[0-9a-f]{16}_|local_)?[0-9a-f]{40,64}" ["sg", "p_", H32, H10] "sgp_x";
+    "circleci" Ahead ["CCIPAT_", "CCIPRJ_"] r"CCIP(?:AT|RJ)_[A-Za-z0-9]{20,}_[0-9a-f]{40}" ["CCI", "PAT_", A24, "_", H32, "3f9a1c7e"] "CCIPAT_x";
+    "buildkite" Ahead ["bkua_", "bkaj_", "bkct_", "bkpt_", "bkar_"] r"bk(?:ua|aj|ct|pt|ar)_[A-Za-z0-9]{30,}" ["bk", "ua_", H32, H10] "bkua_x";
+    "netlify" Ahead ["nfp_", "nfc_", "nfo_", "nfu_"] r"nf[pcou]_[A-Za-z0-9]{36,}" ["nf", "p_", A36] "nfp_";
+    "vercel" Ahead ["vercel_blob_rw_", "vcp_", "vci_", "vca_"] r"(?:vercel_blob_rw_[A-Za-z0-9]{10,}_[A-Za-z0-9]{20,}|vc[pia]_[A-Za-z0-9]{40,})" ["vercel", "_blob_rw_", A24, "_", A24] "vercel_blob_rw_";
+    "render" Ahead ["rnd_"] r"rnd_[A-Za-z0-9]{24,}" ["rn", "d_", A36] "rnd_state";
+    "heroku" Ahead ["HRKU-"] r"HRKU-[A-Za-z0-9_\-]{36,}" ["HR", "KU-", A36, A24] "HRKU-x";
+    "flyio" Ahead ["fo1_", "fm1r_", "fm1a_", "fm2_"] r"(?:fo1_[A-Za-z0-9_\-]{40,}|fm[12][ar]?_[A-Za-z0-9+/=_\-]{80,})" ["fo", "1_", A36, A8] "fo1_";
+    "railway" Ahead ["rw_Fe26.2"] r"(rw_Fe26\.2\*\*[A-Za-z0-9*_\-]{40,})" ["rw", "_Fe26.2**", A36, A24] "rw_Fe26.2";
+    "npm" Ahead ["npm_"] r"npm_[A-Za-z0-9]{30,}" ["np", "m_", A36] "npm_config_cache";
+    "pypi" Ahead ["pypi-AgE", "pypi-"] r"pypi-[A-Za-z0-9_\-]{50,}" ["py", "pi-AgEIcHlwaS5vcmc", A36, A8] "pypi-server";
+    "rubygems" Ahead ["rubygems_"] r"rubygems_[0-9a-f]{48}" ["ruby", "gems_", H32, "3f9a1c7e5b2d8064"] "rubygems_version";
+    "crates-io" Ahead ["cio"] r"cio[A-Za-z0-9]{32}\b" ["ci", "o", A24, A8] "cio";
+    "nuget" Ahead ["oy2"] r"oy2[a-z0-9]{43}\b" ["oy", "2", H32, "abcdefghijk"] "oy2";
+    "docker" Ahead ["dckr_pat_", "dckr_oat_"] r"dckr_[po]at_[A-Za-z0-9_\-]{20,}" ["dck", "r_pat_", A24, "abc"] "dckr_pat_";
+    "docker-swarm" Ahead ["SWMTKN-1-", "SWMKEY-1-"] r"SWM(?:TKN|KEY)-1-[A-Za-z0-9\-+/]{40,}" ["SWM", "TKN-1-", H32, H10, "-", A24] "SWMTKN-1-";
+    "artifactory" Ahead ["AKCp"] r"AKCp[A-Za-z0-9]{60,}" ["AK", "Cp", A36, A36] "AKCp";
+    "artifactory-reference" Ahead ["cmVmdGtuO", "cmVmd"] r"cmVmd[A-Za-z0-9]{59,}" ["cm", "Vmd", A36, A24, "abc"] "cmVmd";
+    "packagist" Ahead ["packagist_"] r"packagist_[ou][ru]t_[0-9a-f]{40,}" ["packa", "gist_uut_", H32, H10] "packagist_x";
+    "clojars" Ahead ["CLOJARS_"] r"CLOJARS_[a-z0-9]{60}" ["CLO", "JARS_", H32, "abcdefghijklmnopqrstuvwxyz01"] "CLOJARS_USERNAME";
+    "snyk" Ahead ["snyk_uat.", "snyk_sat."] r"snyk_[us]at\.[A-Za-z0-9._\-]{30,}" ["sn", "yk_uat.", A36, A8] "snyk_uat.";
+    "sonar" Ahead ["sqp_", "squ_", "sqa_"] r"sq[pua]_[0-9a-f]{40}" ["sq", "p_", H32, "3f9a1c7e"] "sqp_";
+    "socket" Ahead ["sktsec_"] r"sktsec_[A-Za-z0-9_\-]{30,}" ["skt", "sec_", A36, A8] "sktsec_";
+    "doppler" Ahead ["dp.pt.", "dp.st.", "dp.ct.", "dp.sa.", "dp.scim.", "dp.audit."] r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._\-]{30,}" ["d", "p.pt.", A36, A8] "dp.pt.";
+    "infisical" Ahead ["st."] r"st\.[0-9a-f]{24}\.[0-9a-f]{32}\.[0-9a-f]{32}" ["s", "t.3f9a1c7e5b2d8064a1f3c9e7.", H32, ".", H32] "st.md";
+    "onepassword" Ahead ["ops_eyJ", "A3-"] r"(?:ops_eyJ[A-Za-z0-9+/=_\-]{60,}|A3-[A-Z0-9]{6}-(?:[A-Z0-9]{11}|[A-Z0-9]{6}-[A-Z0-9]{5})-[A-Z0-9]{5}-[A-Z0-9]{5}-[A-Z0-9]{5})" ["op", "s_eyJzaWduSW5BZGRyZXNzIjoi", A36, A24] "ops_eyJ";
+    "vault" Ahead ["hvs.", "hvb.", "hvr."] r"hv[sbr]\.[A-Za-z0-9_\-]{24,}" ["hv", "s.CAESI", A36] "hvs.x";
+    "terraform" Around [".atlasv1."] r"\b([A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_\-=]{20,})" ["k3J9xQ0fTz8LmW", ".atlasv1.", A36, A24] "a.atlasv1.b";
+    "pulumi" Ahead ["pul-"] r"pul-[0-9a-f]{40}\b" ["pu", "l-", H32, "3f9a1c7e"] "pul-x";
+    "ansible-vault" Ahead ["$ANSIBLE_VAULT"] r"(?s)\$ANSIBLE_VAULT;[0-9.]+;AES256[^\n]*\n([0-9a-f\s]{64,})" ["$ANSIBLE_", "VAULT;1.1;AES256\n", H32, H32, H32] "$ANSIBLE_VAULT;x";
+    "tailscale" Ahead ["tskey-"] r"tskey-[a-z]+-[A-Za-z0-9]{8,}(?:-[A-Za-z0-9]{16,})?" ["ts", "key-auth-kabcdef12CNTRL-", A24] "tskey-auth";
+    "nebula" Ahead ["dnkey-"] r"dnkey-[A-Za-z0-9=_\-]{26}-[A-Za-z0-9=_\-]{52}" ["dn", "key-", U26, "-", U26, U26] "dnkey-x";
+    "octopus" Ahead ["API-"] r"API-[A-Z0-9]{25,}\b" ["AP", "I-", U26] "API-KEY";
+    "harness" Ahead ["pat.", "sat."] r"[ps]at\.[A-Za-z0-9_\-]{22}\.[0-9a-f]{24}\.[A-Za-z0-9]{20}" ["pa", "t.k3J9xQ0fTz8LmW2aVb7YpR.3f9a1c7e5b2d8064a1f3c9e7.", "k3J9xQ0fTz8LmW2aVb7Y"] "pat.x";
+    "prefect" Ahead ["pnu_", "pnb_"] r"pn[ub]_[A-Za-z0-9]{36,}" ["pn", "u_", A36] "pnu_";
+    "rootly" Ahead ["rootly_"] r"rootly_[0-9a-f]{64}" ["root", "ly_", H32, H32] "rootly_x";
+    "readme" Ahead ["rdme_"] r"rdme_[a-z0-9]{60,}" ["rd", "me_xn8s9h", H32, H32] "rdme_x";
+    "postman" Ahead ["PMAK-", "PMAT-"] r"PMA[KT]-[0-9A-Za-z]{24,}(?:-[0-9a-f]{34})?" ["PM", "AK-", "3f9a1c7e5b2d8064a1f3c9e7-", H32, "01"] "PMAK-";
+    "retool" Ahead ["retool_"] r"retool_[A-Za-z0-9]{26,}" ["ret", "ool_", A36] "retool_db";
+    "weblate" Ahead ["wlu_", "wlp_"] r"wl[up]_[A-Za-z0-9]{36,}" ["wl", "u_", A36] "wlu_x";
+    "scalingo" Ahead ["tk-us-"] r"tk-us-[A-Za-z0-9_\-]{48}" ["tk", "-us-", A36, A24] "tk-us-x";
+    "gemfury" Ahead ["fury_"] r"fury_[A-Za-z0-9]{20,}" ["fu", "ry_", A24] "fury_road";
+    "cloudsmith" Ahead ["csmth_"] r"csmth_[A-Za-z0-9]{24,}" ["csm", "th_", A24] "csmth_";
+    "sidekiq" Ahead ["BUNDLE_ENTERPRISE__CONTRIBSYS__COM", "BUNDLE_GEMS__CONTRIBSYS__COM"] r"BUNDLE_[A-Z_]+COM\s*[=:]\s*([0-9a-f]{8}:[0-9a-f]{8})" ["BUNDLE_ENTERPRISE__CONTRIBSYS__COM=", "3f9a1c7e:5b2d8064"] "BUNDLE_GEMS__CONTRIBSYS__COM=x";
+    "openshift" Ahead ["sha256~"] r"sha256~[A-Za-z0-9_\-]{40,}" ["sha", "256~", A36, A8] "sha256~x";
+    "rancher" Ahead ["token-"] r"token-[a-z0-9]{5}:[a-z0-9]{54}\b" ["token-abc12", ":", H32, "abcdefghijklmnopqrstuv"] "token-abc12:x";
+    "k3s" Ahead ["K10"] r"K10[0-9a-f]{64}::[A-Za-z0-9\-]+:([A-Za-z0-9]{16,})" ["K10", H32, H32, "::server:", H32] "K10x";
+    "age" Ahead ["AGE-SECRET-KEY-1"] r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{40,}" ["AGE-SECRET-", "KEY-1QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE"] "AGE-SECRET-KEY-1";
+    "jwt" Ahead ["eyJ"] r"eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}" ["ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.", A36] "eyJ.a";
+    "password-hash" Ahead ["$2a$", "$2b$", "$2y$", "$6$", "$5$", "$y$", "$argon2"] r"(\$(?:2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|[56]\$(?:rounds=[0-9]+\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43,86}|y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{43}|argon2(?:id|i|d)\$v=[0-9]+\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[+/A-Za-z0-9]+\$[+/A-Za-z0-9]{22,}))" ["$2", "b$12$", A36, "k3J9xQ0fTz8LmW2aV"] "$2b$12";
+}

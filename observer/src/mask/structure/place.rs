@@ -1,0 +1,127 @@
+//! The places: headers, URLs, elements, pairs of a name and a value.
+
+use super::value::{is_a_value, value};
+use crate::mask::keys;
+use crate::mask::span::Span;
+
+/// The furthest that is read backwards for a name or an element.
+const BACK: usize = 160;
+
+/// The key that ends before `end`, and where it begins.
+pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
+    let mut at = end;
+    while at > 0
+        && end - at < 8
+        && matches!(text[at - 1], b'"' | b'\'' | b' ' | b'\\' | b']' | b'\t')
+    {
+        at -= 1;
+    }
+    let is_key = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[');
+    let len = text[..at].iter().rev().take(keys::LONGEST).take_while(|b| is_key(b)).count();
+    (at - len, &text[at - len..at])
+}
+
+/// Whether a key says that its value belongs to a name beside it.
+pub(super) fn is_value_key(key: &[u8]) -> bool {
+    [&b"value"[..], b"val", b"stringvalue", b"defaultvalue", b"default_value"]
+        .iter()
+        .any(|name| key.eq_ignore_ascii_case(name))
+}
+
+/// The value of the `name` that stands before `at`: `name: X` and a line, `"name":"X",`, `name="X" `.
+pub(super) fn name_before(text: &[u8], at: usize) -> Option<&[u8]> {
+    let from = at.saturating_sub(BACK);
+    let before = text.get(from..at)?;
+    let gap = |b: &u8| b.is_ascii_whitespace() || b"\"',{-\\;".contains(b);
+    let end = before.iter().rposition(|b| !gap(b))? + 1;
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
+    let start = before[..end].iter().rposition(|b| !is_name(b))? + 1;
+    let name = &before[start..end];
+    let sign = before[..start].iter().rposition(|b| matches!(b, b':' | b'='))?;
+    if start - sign > 6 {
+        return None;
+    }
+    let (_, key) = key_before(before, sign);
+    let named = [&b"name"[..], b"key", b"id", b"field", b"variable", b"header", b"parametername"];
+    named.iter().any(|word| key.eq_ignore_ascii_case(word)).then_some(name)
+}
+
+/// A header's value to the end of its line or its quote; a scheme's name stays.
+pub(super) fn header(text: &[u8], key_start: usize, at: usize, out: &mut Vec<Span>) {
+    const SCHEMES: &[&str] =
+        &["bearer ", "basic ", "token ", "digest ", "apikey ", "negotiate ", "ntlm "];
+    let opening = key_start.checked_sub(1).and_then(|i| text.get(i)).copied();
+    let (mut start, end) = match value(text, at) {
+        (start, end)
+            if start > 0
+                && matches!(text.get(start - 1), Some(b'"' | b'\'' | b'`'))
+                && start > at =>
+        {
+            (start, end)
+        }
+        (start, _) => {
+            let quote = opening.filter(|b| matches!(b, b'"' | b'\'' | b'`'));
+            let ends = |b: &u8| matches!(b, b'\r' | b'\n') || Some(*b) == quote;
+            // Where the key's own quote is closed before the sign, the value has none.
+            (start, start + text[start..].iter().take_while(|b| !ends(b)).count())
+        }
+    };
+    for scheme in SCHEMES {
+        let here = text.get(start..start + scheme.len());
+        if here.is_some_and(|here| here.eq_ignore_ascii_case(scheme.as_bytes())) {
+            start += scheme.len();
+        }
+    }
+    if start < end && is_a_value(&text[start..end]) {
+        out.push(Span::new(start, end, "header"));
+    }
+}
+
+/// `scheme://user:password@host`, whose `@` stands at `at`; without a colon a long user is a
+/// token.
+pub(super) fn userinfo(text: &[u8], at: usize, out: &mut Vec<Span>) {
+    const LONGEST: usize = 1024;
+    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`');
+    let len = text[..at].iter().rev().take(LONGEST).take_while(|b| !ends(b)).count();
+    let Some(scheme) = text[at - len..at].windows(3).rposition(|three| three == b"://") else {
+        return;
+    };
+    let start = at - len + scheme + 3;
+    let info = &text[start..at];
+    let colon = info.iter().position(|&b| b == b':');
+    let slash = info.iter().position(|&b| matches!(b, b'/' | b'?' | b'#'));
+    match (colon, slash) {
+        // A slash in a password is not allowed, and is written all the same; a port is none.
+        (Some(colon), slash)
+            if slash.is_none_or(|slash| {
+                slash > colon + 1 && !info[colon + 1..slash].iter().all(u8::is_ascii_digit)
+            }) && is_a_value(&info[colon + 1..]) =>
+        {
+            out.push(Span::new(start + colon + 1, at, "userinfo"));
+            if colon >= 16 {
+                out.push(Span::new(start, start + colon, "userinfo"));
+            }
+        }
+        (Some(colon), None) if colon >= 16 => out.push(Span::new(start, start + colon, "userinfo")),
+        (None, None) if info.len() >= 16 => out.push(Span::new(start, at, "userinfo")),
+        _ => {}
+    }
+}
+
+/// `<password>X</password>`, whose first `>` stands at `at`.
+pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
+    let from = at.saturating_sub(BACK);
+    let Some(open) = text[from..at].iter().rposition(|&b| matches!(b, b'<' | b'>')) else { return };
+    let tag = &text[from + open..at];
+    let Some(tag) = tag.strip_prefix(b"<").filter(|tag| !tag.starts_with(b"/")) else { return };
+    let name = tag.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
+    let name = name.rsplit(|&b| b == b':').next().unwrap_or(name);
+    if name.ends_with(b"/") || !keys::is_secret(name) {
+        return;
+    }
+    let start = at + 1;
+    let end = start + text[start..].iter().take_while(|&&b| b != b'<').count();
+    if is_a_value(text[start..end].trim_ascii()) {
+        out.push(Span::new(start, end, "secret").by("element"));
+    }
+}
