@@ -68,6 +68,14 @@ impl PublicKey {
         Self::parse(&text).ok_or_else(|| KeyError::Malformed(path.to_owned()))
     }
 
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// As base64.
     pub fn to_base64(self) -> String {
         BASE64.encode(&self.0)
