@@ -118,6 +118,7 @@ impl Pipeline {
             pending: 0,
             oldest: None,
             failing: None,
+            unvouched: false,
         };
         let ledger = thread::Builder::new()
             .name("observer-ledger".into())
@@ -205,6 +206,8 @@ struct Worker {
     pending: usize,
     oldest: Option<Instant>,
     failing: Option<Instant>,
+    /// That a checkpoint could not be kept was said.
+    unvouched: bool,
 }
 
 impl Worker {
@@ -288,6 +291,9 @@ impl Worker {
     fn idle(&mut self) {
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
+        if self.pending == 0 && self.failing.is_none() && self.writer.is_checkpoint_due() {
+            self.commit();
+        }
     }
 
     /// Turns counts of loss that rose into records.
@@ -329,9 +335,14 @@ impl Worker {
 
     fn commit(&mut self) {
         match self.writer.commit() {
-            Ok(_) => {
+            Ok(committed) => {
                 self.pending = 0;
                 self.oldest = None;
+                if let Some(error) = committed.trouble
+                    && !std::mem::replace(&mut self.unvouched, true)
+                {
+                    eprintln!("observer: cannot keep a checkpoint beside the ledger: {error}");
+                }
                 if self.failing.take().is_some() {
                     eprintln!("observer: the ledger can be written again");
                     self.hooks.ledger(true);
@@ -367,6 +378,7 @@ impl Worker {
         if let Some(last) = last {
             self.append(last);
         }
+        self.append(Entry::ObserverStop { at: clock::now() });
         self.commit();
         if self.failing.is_some() {
             self.commit();

@@ -41,6 +41,17 @@ impl Tree {
         self.size
     }
 
+    /// The tree with these perfect subtrees, the largest first. None where that many leaves have
+    /// others.
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// The roots of its perfect subtrees, the largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Adds a leaf by its hash.
     pub fn push(&mut self, leaf: Hash) {
         let mut root = leaf;
@@ -219,8 +230,16 @@ mod tests {
     use data_encoding::HEXLOWER;
 
     /// The leaves of the reference implementation's tests of RFC 6962, and its roots.
-    const LEAVES: [&str; 8] =
-        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+    const LEAVES: [&str; 8] = [
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    ];
     const ROOTS: [&str; 9] = [
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -356,6 +375,18 @@ mod tests {
             }
         }
         assert!(Prover::inclusion(3, 3).is_none() && Prover::consistency(4, 3).is_none());
+    }
+
+    #[test]
+    fn a_tree_goes_on_from_its_peaks() {
+        let all: Vec<Hash> = (0..70u8).map(|n| leaf(&[n])).collect();
+        for size in 0..all.len() {
+            let half = tree(&all[..size]);
+            let mut again = Tree::from_peaks(size as u64, half.peaks().to_vec()).unwrap();
+            all[size..].iter().for_each(|&leaf| again.push(leaf));
+            assert_eq!(again, tree(&all), "from {size}");
+        }
+        assert!(Tree::from_peaks(4, vec![all[0]; 2]).is_none());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::keys::PublicKey;
 use super::merkle::Hash;
 
 /// A note's bound, in bytes.
-pub const NOTE: usize = 64 * 1024;
+pub(super) const NOTE: usize = 64 * 1024;
 /// The signatures that are looked at in a note.
 const SIGNATURES: usize = 64;
 /// How a signature line begins: an em dash and a space.
@@ -187,7 +187,7 @@ pub(super) fn signed(text: &str, by: &VerifierKey, sign: impl FnOnce(&[u8]) -> V
 
 /// Where the first note ends in notes that stand one after another: each is a text, an empty
 /// line, and signature lines.
-pub fn first_note(bytes: &[u8]) -> Option<usize> {
+pub(super) fn first_note(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut signed = false;
     let mut last = false;
@@ -256,7 +256,9 @@ mod tests {
         assert!(Note::parse(note(7).as_bytes()).unwrap().verifies(&key));
         assert!(!Note::parse(note(8).as_bytes()).unwrap().verifies(&key));
         // The log's signature stands in the same note, under the same name and another id.
-        assert!(Note::parse(note(8).as_bytes()).unwrap().verifies(&VerifierKey::parse(KEY).unwrap()));
+        assert!(
+            Note::parse(note(8).as_bytes()).unwrap().verifies(&VerifierKey::parse(KEY).unwrap())
+        );
     }
 
     #[test]
@@ -286,11 +288,14 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_three_lines() {
-        let text = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+        let text =
+            "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
         let checkpoint = Checkpoint::parse(text).unwrap();
         assert_eq!(checkpoint.text(), text);
         assert_eq!(checkpoint.size, 20_852_163);
-        for (from, to) in [("20852163", "020"), ("20852163", "-1"), ("2I=", "2I"), ("example", "\nx")] {
+        for (from, to) in
+            [("20852163", "020"), ("20852163", "-1"), ("2I=", "2I"), ("example", "\nx")]
+        {
             assert!(Checkpoint::parse(&text.replace(from, to)).is_none(), "{to:?}");
         }
     }
