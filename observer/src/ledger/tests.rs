@@ -10,6 +10,8 @@ use tempfile::TempDir;
 mod checkpoint;
 mod crash;
 mod forgery;
+mod independent;
+mod speed;
 
 use super::*;
 use crate::mask::{MaskKey, Masked, Masker};
