@@ -139,7 +139,10 @@ fn open_ledger(settings: &Settings, host: HostKey, run: RunId) -> Result<(Writer
         opened => opened?,
     };
     if let Some(torn) = opened.torn {
-        eprintln!("observer: the ledger's last line was torn: moved to {}", torn.display());
+        eprintln!("observer: the ledger's end was torn: moved to {}", torn.display());
+    }
+    for run in opened.lost {
+        eprintln!("observer: run {run} has no end in the ledger: its recorder was killed");
     }
     Ok((writer, path))
 }

@@ -129,6 +129,7 @@ impl Pipeline {
             pending: 0,
             oldest: None,
             failing: None,
+            unvouched: false,
         };
         let ledger = thread::Builder::new()
             .name("observer-ledger".into())
@@ -211,6 +212,8 @@ struct Worker {
     pending: usize,
     oldest: Option<Instant>,
     failing: Option<Failing>,
+    /// That a checkpoint could not be kept was said.
+    unvouched: bool,
 }
 
 /// A ledger that can't be written: why, and when that was said.
@@ -296,6 +299,9 @@ impl Worker {
     fn idle(&mut self) {
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
+        if self.pending == 0 && self.failing.is_none() && self.writer.is_checkpoint_due() {
+            self.commit();
+        }
     }
 
     /// Turns counts of loss that rose into records.
@@ -337,9 +343,14 @@ impl Worker {
 
     fn commit(&mut self) {
         match self.writer.commit() {
-            Ok(_) => {
+            Ok(committed) => {
                 self.pending = 0;
                 self.oldest = None;
+                if let Some(error) = committed.trouble
+                    && !std::mem::replace(&mut self.unvouched, true)
+                {
+                    eprintln!("observer: cannot keep a checkpoint beside the ledger: {error}");
+                }
                 if self.failing.take().is_some() {
                     eprintln!("observer: the ledger can be written again");
                     self.hooks.ledger(true);
@@ -379,8 +390,8 @@ impl Worker {
         let events = Events { produced, kept: self.kept, lost: self.lost };
         if let Some(Ending { at, why, exit }) = ending {
             self.append(Entry::RunEnd { run: self.run, at, why, exit, events });
-            self.append(Entry::ObserverStop { at: clock::now() });
         }
+        self.append(Entry::ObserverStop { at: clock::now() });
         self.commit();
         if self.failing.is_some() {
             self.commit();

@@ -4,6 +4,7 @@ mod attach;
 mod doctor;
 mod key;
 mod policy;
+mod prove;
 mod run;
 mod selfcheck;
 mod tail;
@@ -45,6 +46,8 @@ enum Command {
     Tail(tail::TailArgs),
     /// Check that a ledger holds
     Verify(verify::VerifyArgs),
+    /// Prove one record to somebody who has nothing else of the ledger
+    Prove(prove::ProveArgs),
     /// Check policies
     Policy(policy::PolicyArgs),
     /// Show this host's key
@@ -62,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Attach(args) => attach::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Prove(args) => prove::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Key(args) => key::run(args),
         Command::Doctor(args) => doctor::run(args),

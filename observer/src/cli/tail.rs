@@ -2,7 +2,7 @@
 //!
 //! It shows; it does not judge: `verify` does. Nothing that an agent chose can move the cursor.
 
-mod follow;
+pub(super) mod follow;
 mod show;
 
 use std::collections::HashMap;

@@ -1,164 +1,193 @@
 //! `observer verify`: does a ledger hold?
 
+mod live;
+mod show;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use observer::daemon;
-use observer::ledger::{PublicKey, Report, RunState, Verifier};
+use observer::ledger::{
+    Check, Lenience, PROOF, Proof, PublicKey, Report, Verifier, checkpoints_of,
+};
+
+use show::Progress;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   observer verify
   observer verify ledger.jsonl --key host.pub
+  observer verify ledger.jsonl --anchored --checkpoint /mnt/worm/checkpoints
   zcat old.jsonl.gz | observer verify - --key host.pub --json
+  observer verify --proof record-41.tlog-proof --log-key log.pub
 
-Exit 0: every record holds and every run is closed. 1: anything else. 2: it could not be read.
-That the end was cut off, or a whole last run, can only be seen from outside of the file.")]
+Exit 0: every record holds, every run is closed, and the recorder has stopped. 1: anything else.
+2: it could not be read. That the end was cut off after a stop, or the whole replaced, can only be
+seen from outside of the file: with a checkpoint that was kept elsewhere.")]
 pub(crate) struct VerifyArgs {
-    /// The ledger; - reads standard input
+    /// The ledger; - reads standard input; of a directory, every ledger in it
     #[arg(default_value = daemon::LOG)]
     file: PathBuf,
     /// The host's public key [default: this host's, and failing that the ledger's own word]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// A run that goes on is no failure
+    /// A run that goes on, and a recorder that has not stopped, are no failure
     #[arg(long)]
     open_ok: bool,
-    /// A ledger that no checkpoint from elsewhere vouches for is a failure
+    /// Earlier records that are not in this file are no failure
+    #[arg(long)]
+    pruned_ok: bool,
+    /// Hold it against checkpoints that were kept elsewhere
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// A record that no checkpoint from elsewhere vouches for is a failure
     #[arg(long)]
     anchored: bool,
-    /// As JSON
+    /// Check what is written as it is written, until a line does not hold
+    #[arg(long, conflicts_with_all = ["anchored", "checkpoint", "json"])]
+    follow: bool,
+    /// Verify the proof of one record, which `observer prove` made
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "checkpoint", "anchored", "follow"])]
+    proof: Option<PathBuf>,
+    /// The public key of the ledger's checkpoints, for --proof [default: this host's]
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    log_key: Option<PathBuf>,
+    /// As JSON, a line for each ledger
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: VerifyArgs) -> Result<ExitCode> {
-    let own = Path::new(daemon::STATE).join("host.pub");
-    let key = match &args.key {
+    if let Some(path) = &args.proof {
+        return proof(path, &args);
+    }
+    let key = key(args.key.as_deref(), "host.pub")?;
+    if args.follow {
+        return live::follow(&args.file, key);
+    }
+    let holds = if args.file.is_dir() {
+        let mut all = true;
+        for path in ledgers(&args.file)? {
+            all &= one(&path, key, &args)?;
+        }
+        all
+    } else {
+        one(&args.file, key, &args)?
+    };
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The key in a file, or else this host's where it has one.
+fn key(path: Option<&Path>, own: &str) -> Result<Option<PublicKey>> {
+    let own = Path::new(daemon::STATE).join(own);
+    Ok(match path {
         Some(path) => Some(PublicKey::read(path)?),
         None if own.exists() => Some(PublicKey::read(&own)?),
         None => None,
-    };
-    let name = args.file.display().to_string();
-    let report = if args.file.as_os_str() == "-" {
-        read(io::stdin().lock(), Verifier::new(key))
-    } else {
-        let file = File::open(&args.file).with_context(|| format!("cannot read {name}"))?;
-        read(BufReader::with_capacity(1 << 20, file), Verifier::new(key))
-    };
-    let report = report.with_context(|| format!("cannot read {name}"))?;
-    let open_ok = args.open_ok && report.broken.is_none() && report.records > 0;
-    let holds = (report.holds() || open_ok) && (report.anchored || !args.anchored);
+    })
+}
+
+/// The ledgers in a directory, in the order of their names.
+fn ledgers(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = || format!("cannot read the directory {}", dir.display());
+    let mut found = vec![];
+    for entry in std::fs::read_dir(dir).with_context(failed)? {
+        let path = entry.with_context(failed)?.path();
+        if path.extension().is_some_and(|end| end == "jsonl") {
+            found.push(path);
+        }
+    }
+    if found.is_empty() {
+        bail!("there is no ledger (*.jsonl) in {}", dir.display());
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn one(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<bool> {
+    let name = path.display().to_string();
+    let report = check(path, key, args).with_context(|| format!("cannot verify {name}"))?;
+    let lenience = Lenience { open: args.open_ok, pruned: args.pruned_ok };
+    let holds = report.holds_but_for(lenience) && (report.anchored || !args.anchored);
     let mut out = io::stdout().lock();
     if args.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(map) = value.as_object_mut() {
+            map.insert("file".into(), name.into());
             map.insert("holds".into(), holds.into());
         }
         writeln!(out, "{value}")?;
     } else {
-        show(&mut out, &name, &report, args.anchored)?;
+        show::report(&mut out, &name, &report, args.anchored)?;
     }
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(holds)
 }
 
-fn read(mut input: impl BufRead, mut verifier: Verifier) -> io::Result<Report> {
-    let mut line = vec![];
+fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Report> {
+    let mut check = Check::new(Verifier::new(key))?;
+    for path in &args.checkpoint {
+        let name = path.display().to_string();
+        let file = File::open(path).with_context(|| name.clone())?;
+        let notes = Box::new(BufReader::new(file));
+        check.hold_against(notes, &name, true).with_context(|| name.clone())?;
+    }
+    let stdin = path.as_os_str() == "-";
+    if !stdin {
+        beside(&mut check, path)?;
+    }
+    let source: Box<dyn BufRead> = if stdin {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::with_capacity(1 << 20, File::open(path)?))
+    };
     let mut progress = Progress::new();
-    while !verifier.is_broken() {
-        line.clear();
-        // One byte more than a line may have: then it is too long, however long it is.
-        let mut limited = io::Read::take(&mut input, Verifier::LINE as u64 + 1);
-        if limited.read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        if line.len() > Verifier::LINE {
-            verifier.too_long();
-            break;
-        }
-        let whole = line.ends_with(b"\n");
-        verifier.line(line.strip_suffix(b"\n").unwrap_or(&line), whole);
-        progress.step(line.len());
-    }
+    check.read(None, source, |bytes| progress.step(bytes))?;
     progress.clear();
-    Ok(verifier.finish())
+    let mut report = check.finish();
+    if args.anchored && args.checkpoint.is_empty() {
+        report.anchor(None);
+    }
+    Ok(report)
 }
 
-fn show(out: &mut impl Write, name: &str, report: &Report, anchored: bool) -> io::Result<()> {
-    for run in &report.runs {
-        let state = match run.state {
-            RunState::Closed => "CLOSED",
-            RunState::Open => "OPEN  ",
-        };
-        let lost = if run.lost > 0 { format!(", {} LOST", run.lost) } else { String::new() };
-        let (id, agent) = (&run.run, run.agent.escape_debug());
-        writeln!(out, "{state} {id} {agent}: {} records, {} calls{lost}", run.records, run.calls)?;
-    }
-    match &report.broken {
-        Some(broken) => {
-            writeln!(
-                out,
-                "BROKEN {name}: line {}, byte {}: {}",
-                broken.line,
-                broken.offset,
-                broken.why.escape_debug()
-            )?;
-            writeln!(
-                out,
-                "       the {} records before it hold; nothing can be said of the rest",
-                report.records
-            )?;
-        }
-        None => writeln!(
-            out,
-            "HOLDS  {name}: {} records, each in its place and signed",
-            report.records
-        )?,
-    }
-    if !report.pinned {
-        writeln!(out, "UNPINNED: the host's key is the ledger's own word: name it with --key")?;
-    }
-    if !report.anchored {
-        let refused = if anchored { ", and --anchored was asked for" } else { "" };
-        writeln!(
-            out,
-            "UNANCHORED: no checkpoint from elsewhere says that nothing is missing at the end{refused}"
-        )?;
-    }
+/// Holds a ledger against the checkpoints that stand beside it, as they are now: what is added
+/// while it is read vouches for records that may not be read any more.
+fn beside(check: &mut Check, ledger: &Path) -> Result<()> {
+    let path = checkpoints_of(ledger);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).with_context(|| path.display().to_string()),
+    };
+    let now = file.metadata()?.len();
+    let name = path.display().to_string();
+    check.hold_against(Box::new(BufReader::new(file.take(now))), &name, false)?;
     Ok(())
 }
 
-/// How far a long reading is, on a terminal.
-struct Progress {
-    began: Instant,
-    said: Instant,
-    bytes: u64,
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { began: Instant::now(), said: Instant::now(), bytes: 0, shown: false }
-    }
-
-    fn step(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        if self.said.elapsed() > Duration::from_secs(1) && io::stderr().is_terminal() {
-            self.said = Instant::now();
-            self.shown = true;
-            let seconds = self.began.elapsed().as_secs();
-            eprint!("\rverified {} MB in {seconds} s", self.bytes >> 20);
+fn proof(path: &Path, args: &VerifyArgs) -> Result<ExitCode> {
+    let name = path.display();
+    let log = key(args.log_key.as_deref(), "log.pub")?;
+    let log = log.context("whose ledger? name the public key of its checkpoints with --log-key")?;
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut bytes = vec![];
+    file.take(PROOF as u64 + 1).read_to_end(&mut bytes)?;
+    let proof = Proof::parse(&bytes).ok_or_else(|| "it is not a proof".to_owned());
+    let index = proof.as_ref().map(|proof| proof.index).unwrap_or_default();
+    let proved = proof.and_then(|proof| proof.verify(log));
+    let mut out = io::stdout().lock();
+    match &proved {
+        Ok(proved) if args.json => out.write_all(&[&proved.record[..], b"\n"].concat())?,
+        Ok(proved) => {
+            let (origin, size) = (proved.checkpoint.origin.escape_debug(), proved.checkpoint.size);
+            writeln!(out, "PROVED {name}: record {index} of the {size} of {origin}")?;
+            out.write_all(&[&proved.record[..], b"\n"].concat())?;
         }
+        Err(why) => writeln!(out, "BROKEN {name}: {why}")?,
     }
-
-    fn clear(&self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-        }
-    }
+    Ok(if proved.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -1,7 +1,8 @@
 //! How records hang together: leaves, signatures, lines. Pure.
 
 use data_encoding::{BASE64, HEXLOWER};
-use ring::digest;
+
+use super::merkle::Hash;
 
 /// What stands before a record when it is signed.
 const RECORD: &[u8] = b"observer/record/v1\n";
@@ -9,14 +10,14 @@ const RECORD: &[u8] = b"observer/record/v1\n";
 const RUN: &[u8] = b"observer/run/v1\n";
 
 /// The `prev` of the first record.
-pub(super) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const GENESIS: Hash = [0; 32];
+/// Why a line is refused that somebody else signed.
+pub(super) const BAD_SIGNATURE: &str = "the signature is not by its signer's key over this record";
 
-/// SHA-256(0x00 ‖ R), in hex: a leaf of RFC 6962 §2.1.
-pub(super) fn leaf(record: &[u8]) -> String {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(&[0]);
-    hash.update(record);
-    HEXLOWER.encode(hash.finish().as_ref())
+/// A ledger's name, for its checkpoints: made from its first record, so that each has its own.
+pub(super) fn origin(first: &Hash) -> String {
+    let hex = HEXLOWER.encode(first);
+    format!("observer/ledger/{}", hex.get(..32).unwrap_or_default())
 }
 
 /// What is signed for a record.

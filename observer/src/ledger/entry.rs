@@ -72,6 +72,13 @@ pub enum Entry {
         bytes: u64,
         /// Their SHA-256, in hex.
         sha256: Option<String>,
+        /// The run that lost its recorder.
+        lost: Option<LostRun>,
+    },
+    /// A file of the ledger begins here; the earlier ones end with the record before.
+    Segment {
+        /// When.
+        at: Stamp,
     },
     /// A run ended.
     RunEnd {
@@ -102,6 +109,15 @@ pub struct Events {
     pub kept: u64,
     /// Those for which there was no room, or that never arrived.
     pub lost: u64,
+}
+
+/// A run that has no end because its recorder was killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRun {
+    /// Its id, as it stands in the ledger.
+    pub run: String,
+    /// The records that it has.
+    pub seq: u64,
 }
 
 /// The beginning of a run.
@@ -140,7 +156,10 @@ impl Entry {
             Self::Coverage { run, .. } | Self::Escape { run, .. } | Self::RunEnd { run, .. } => {
                 Some(*run)
             }
-            Self::ObserverStart { .. } | Self::Recover { .. } | Self::ObserverStop { .. } => None,
+            Self::ObserverStart { .. }
+            | Self::Recover { .. }
+            | Self::Segment { .. }
+            | Self::ObserverStop { .. } => None,
         }
     }
 
@@ -155,6 +174,7 @@ impl Entry {
             Self::Coverage { .. } => "coverage",
             Self::Escape { .. } => "escape",
             Self::Recover { .. } => "recover",
+            Self::Segment { .. } => "segment",
             Self::RunEnd { .. } => "run.end",
             Self::ObserverStop { .. } => "observer.stop",
         }
@@ -170,6 +190,7 @@ impl Entry {
             | Self::Coverage { at, .. }
             | Self::Escape { at, .. }
             | Self::Recover { at, .. }
+            | Self::Segment { at }
             | Self::RunEnd { at, .. }
             | Self::ObserverStop { at } => *at,
         }

@@ -1,17 +1,12 @@
-//! The ledger's file: what may be one, where it ends, and how it is taken up again.
+//! A ledger's files: what may be one, and whether it is still there.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
-use ring::digest;
 use rustix::fs::{FlockOperation, flock};
-use serde_json::Value;
 use thiserror::Error;
-
-use super::chain;
 
 /// A line's bound: a record's, and its frame.
 pub(super) const LINE: usize = 64 * 1024;
@@ -52,25 +47,6 @@ pub enum OpenError {
     },
 }
 
-/// Where a ledger ends.
-pub(super) struct Tail {
-    /// The next record's count.
-    pub(super) idx: u64,
-    /// The last record's leaf.
-    pub(super) prev: String,
-    /// How long it is, whole lines alone.
-    pub(super) len: u64,
-    /// A line without an end after that.
-    pub(super) torn: Option<Torn>,
-}
-
-/// What a crash left.
-pub(super) struct Torn {
-    pub(super) bytes: u64,
-    pub(super) sha256: String,
-    pub(super) aside: PathBuf,
-}
-
 /// Opens a file for a ledger and locks it.
 pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let failed = |source: io::Error| match source.raw_os_error() {
@@ -109,60 +85,4 @@ pub(super) fn is_there(file: &File, path: &Path) -> bool {
         return false;
     };
     (open.dev(), open.ino()) == (there.dev(), there.ino())
-}
-
-/// Finds where a ledger ends, and moves what a crash left of a last line aside.
-pub(super) fn tail(file: &File, path: &Path) -> Result<Tail, OpenError> {
-    let failed = |source| OpenError::Io { path: path.to_owned(), source };
-    let foreign = |why: &str| OpenError::Foreign { path: path.to_owned(), why: why.to_owned() };
-    let len = file.metadata().map_err(failed)?.len();
-    let mut tail = Tail { idx: 0, prev: chain::GENESIS.to_owned(), len: 0, torn: None };
-    if len == 0 {
-        return Ok(tail);
-    }
-    let from = len.saturating_sub(2 * LINE as u64 + 2);
-    let mut window = vec![0; (len - from) as usize];
-    file.read_exact_at(&mut window, from).map_err(failed)?;
-    let Some(end) = window.iter().rposition(|&b| b == b'\n') else {
-        if from == 0 && window.starts_with(b"{\"rec\":") {
-            tail.torn = Some(move_aside(file, path, 0, len).map_err(failed)?);
-            return Ok(tail);
-        }
-        return Err(foreign("its last line has no end and is longer than any record"));
-    };
-    let start = window[..end].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    if start == 0 && from > 0 {
-        return Err(foreign("its last line is longer than any record"));
-    }
-    let bad = || foreign("its last whole line is not a record");
-    let (record, _) = chain::parts(&window[start..end]).ok_or_else(bad)?;
-    let value: Value = serde_json::from_slice(record).map_err(|_| bad())?;
-    let idx = value.get("idx").and_then(Value::as_u64).ok_or_else(bad)?;
-    tail.idx = idx + 1;
-    tail.prev = chain::leaf(record);
-    tail.len = from + end as u64 + 1;
-    if tail.len < len {
-        tail.torn = Some(move_aside(file, path, tail.len, len).map_err(failed)?);
-    }
-    Ok(tail)
-}
-
-/// Copies what stands from `from` on into a file beside, then cuts it off.
-fn move_aside(file: &File, path: &Path, from: u64, len: u64) -> io::Result<Torn> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".torn-{from}"));
-    let aside = PathBuf::from(name);
-    let mut bytes = vec![];
-    let mut source = file.try_clone()?;
-    source.seek(SeekFrom::Start(from))?;
-    source.take(len - from).read_to_end(&mut bytes)?;
-    let mut options = OpenOptions::new();
-    let copy = options.write(true).create(true).truncate(true).mode(0o600);
-    let copy = copy.custom_flags(libc::O_NOFOLLOW).open(&aside)?;
-    copy.write_all_at(&bytes, 0)?;
-    copy.sync_all()?;
-    file.set_len(from)?;
-    file.sync_all()?;
-    let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, &bytes).as_ref());
-    Ok(Torn { bytes: bytes.len() as u64, sha256, aside })
 }

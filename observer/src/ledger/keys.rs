@@ -1,4 +1,7 @@
-//! Keys: the host's, in a file that only root can read, and a run's, in memory alone.
+//! Keys: the host's, in files that only root can read, and a run's, in memory alone.
+//!
+//! The host has two: one that signs records and certifies runs, and one that signs checkpoints
+//! and nothing else. The first names the second in each `observer.start`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,10 +15,10 @@ use ring::{digest, pkcs8};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The name of the private key's file.
-const PRIVATE: &str = "host.key";
-/// The name of the public key's.
-const PUBLIC: &str = "host.pub";
+/// The names of the files of the key that signs records: private, public.
+const HOST: [&str; 2] = ["host.key", "host.pub"];
+/// Of the key that signs checkpoints.
+const LOG: [&str; 2] = ["log.key", "log.pub"];
 
 /// A key that can't be used.
 #[derive(Debug, Error)]
@@ -68,6 +71,14 @@ impl PublicKey {
         Self::parse(&text).ok_or_else(|| KeyError::Malformed(path.to_owned()))
     }
 
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// As base64.
     pub fn to_base64(self) -> String {
         BASE64.encode(&self.0)
@@ -84,18 +95,58 @@ impl PublicKey {
     }
 }
 
-/// The host's key.
-pub struct HostKey(SigningKey);
+/// The host's keys.
+pub struct HostKey {
+    records: SigningKey,
+    checkpoints: SigningKey,
+}
 
 impl HostKey {
-    /// The key in `dir`, made there at first use; whether it was made now.
+    /// The keys in `dir`, made there at first use; whether the host's was made now.
     pub fn open_or_create(dir: &Path) -> Result<(Self, bool), KeyError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
-        let path = dir.join(PRIVATE);
-        match Self::open(&path) {
+        let (records, made) = SigningKey::open_or_create(dir, HOST)?;
+        let (checkpoints, _) = SigningKey::open_or_create(dir, LOG)?;
+        Ok((Self { records, checkpoints }, made))
+    }
+
+    /// Removes keys that were just made and never used.
+    pub fn forget(dir: &Path) -> io::Result<()> {
+        for name in HOST.into_iter().chain(LOG) {
+            fs::remove_file(dir.join(name))?;
+        }
+        fs::remove_dir(dir)
+    }
+
+    /// The host's public key.
+    pub fn public(&self) -> PublicKey {
+        self.records.public()
+    }
+
+    /// The public key of its checkpoints.
+    pub fn log_public(&self) -> PublicKey {
+        self.checkpoints.public()
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.records.sign(message)
+    }
+
+    /// Signs a checkpoint's text.
+    pub(super) fn sign_checkpoint(&self, text: &[u8]) -> Vec<u8> {
+        self.checkpoints.sign(text)
+    }
+}
+
+/// A private key in memory.
+pub(super) struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    fn open_or_create(dir: &Path, names: [&str; 2]) -> Result<(Self, bool), KeyError> {
+        match Self::open(&dir.join(names[0])) {
             Ok(key) => Ok((key, false)),
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Self::create(dir, &path).map(|key| (key, true))
+                Self::create(dir, names).map(|key| (key, true))
             }
             Err(error) => Err(error),
         }
@@ -120,16 +171,17 @@ impl HostKey {
         (&mut file).take(4096).read_to_end(&mut bytes).map_err(io_error(path))?;
         let pair = Ed25519KeyPair::from_pkcs8(&bytes);
         let pair = pair.map_err(|_| KeyError::Malformed(path.to_owned()))?;
-        Ok(Self(SigningKey(pair)))
+        Ok(Self(pair))
     }
 
-    fn create(dir: &Path, path: &Path) -> Result<Self, KeyError> {
+    fn create(dir: &Path, [private, public]: [&str; 2]) -> Result<Self, KeyError> {
+        let path = &dir.join(private);
         let document: pkcs8::Document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .map_err(|_| KeyError::NoRandomness)?;
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref());
-        let key = Self(SigningKey(pair.map_err(|_| KeyError::NoRandomness)?));
+        let key = Self(pair.map_err(|_| KeyError::NoRandomness)?);
         // Whole or not at all: a crash leaves no half a key under the name.
-        let part = dir.join(format!(".{PRIVATE}.{}", std::process::id()));
+        let part = dir.join(format!(".{private}.{}", std::process::id()));
         let write = |path: &Path, mode, bytes: &[u8]| {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
@@ -143,7 +195,7 @@ impl HostKey {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Self::open(path),
             other => other.map_err(io_error(path))?,
         }
-        let public = dir.join(PUBLIC);
+        let public = dir.join(public);
         let _ = fs::remove_file(&public);
         let line = format!("{}\n", key.public().to_base64());
         write(&public, 0o644, line.as_bytes()).map_err(io_error(&public))?;
@@ -151,27 +203,6 @@ impl HostKey {
         Ok(key)
     }
 
-    /// Removes a key that was just made and never used.
-    pub fn forget(dir: &Path) -> io::Result<()> {
-        fs::remove_file(dir.join(PRIVATE))?;
-        fs::remove_file(dir.join(PUBLIC))?;
-        fs::remove_dir(dir)
-    }
-
-    /// The host's public key.
-    pub fn public(&self) -> PublicKey {
-        self.0.public()
-    }
-
-    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.0.sign(message)
-    }
-}
-
-/// A private key in memory.
-pub(super) struct SigningKey(Ed25519KeyPair);
-
-impl SigningKey {
     /// A new one; its seed is wiped here. ring wipes nothing of the pair itself when it is
     /// dropped: SECURITY.md says so.
     pub(super) fn generate() -> Result<Self, KeyError> {

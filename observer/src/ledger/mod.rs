@@ -1,18 +1,34 @@
 //! The ledger: signed, chained records, one a line. It takes what `mask` has seen and nothing
-//! else that came from an agent. All of it is pure but [`Writer`], the one that does IO.
+//! else that came from an agent. [`Writer`] is the one that does IO, with
+//! `files`, `checkpoints` and `resume` for it; `check` has threads and reads what it is given; all
+//! else is pure.
 
 mod chain;
+mod check;
+mod checkpoints;
 mod entry;
 mod files;
 mod keys;
+mod merkle;
+mod note;
+mod proof;
 mod record;
+mod report;
+mod resume;
+mod value;
 mod verify;
 mod writer;
 
-pub use entry::{Entry, Events, RunStart};
+pub use check::Check;
+pub use checkpoints::{Notes, checkpoints_of};
+pub use entry::{Entry, Events, LostRun, RunStart};
 pub use files::OpenError;
 pub use keys::{HostKey, KeyError, PublicKey};
-pub use verify::{Break, Report, RunReport, RunState, Verifier};
+pub use merkle::{Hash, Prover, Tree, consistent, includes, leaf};
+pub use note::{Checkpoint, Kind, Note, VerifierKey};
+pub use proof::{PROOF, Proof, Proved};
+pub use report::{Break, Lenience, Report, RunReport, RunState};
+pub use verify::{Job, Snapshot, Verifier};
 pub use writer::{CommitError, Committed, Opened, Writer};
 
 #[cfg(test)]

@@ -83,12 +83,16 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             put("escape", json!({ "held": held, "to": text(to.get()) }));
             put("process", process(who.get()));
         }
-        Entry::Recover { what, bytes, sha256, .. } => {
+        Entry::Recover { what, bytes, sha256, lost, .. } => {
             let mut found = Map::new();
             found.insert("bytes".into(), int(*bytes));
             found.insert("what".into(), what.as_str().into());
             if let Some(sha256) = sha256 {
                 found.insert("sha256".into(), sha256.as_str().into());
+            }
+            if let Some(lost) = lost {
+                found.insert("run".into(), lost.run.as_str().into());
+                found.insert("seq".into(), int(lost.seq));
             }
             put("recover", found.into());
         }
@@ -105,7 +109,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             }
             put("end", end.into());
         }
-        Entry::ObserverStop { .. } => {}
+        Entry::ObserverStop { .. } | Entry::Segment { .. } => {}
     }
     out
 }

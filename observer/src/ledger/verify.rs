@@ -1,124 +1,141 @@
 //! Whether a ledger holds. Pure: it is fed lines and says what it found; memory is flat but for
 //! a little for each run.
+//!
+//! A line is checked in two steps: [`Verifier::feed`] does all but its signature, and gives that
+//! back as a [`Job`] for whoever has the time. [`Verifier::line`] does both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use data_encoding::BASE64;
-use serde::Serialize;
+use data_encoding::{BASE64, HEXLOWER};
 use serde_json::Value;
 
 use super::chain;
 use super::keys::PublicKey;
+use super::merkle::{Hash, Tree};
 use super::record::{MAX, VERSION};
+use super::report::{Break, Report, RunReport, RunState};
+use super::value::{Checked, hash, is_canonical, lost, named_keys, number, text};
 
 /// Types that the host's key signs.
-const HOSTS: &[&str] = &["observer.start", "observer.stop", "policy", "heartbeat", "recover"];
+const HOSTS: &[&str] =
+    &["observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment"];
 /// Lines without a signature that may wait for the signed one that covers them.
 const UNSIGNED: u64 = 65_536;
 
-/// What a ledger came to.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Records that hold.
-    pub records: u64,
-    /// Each run, in the order of their beginnings.
-    pub runs: Vec<RunReport>,
-    /// The first line that does not hold, after which nothing can be said.
-    pub broken: Option<Break>,
-    /// Whether the host's key came from outside of the ledger.
-    pub pinned: bool,
-    /// Whether a checkpoint from elsewhere says that nothing is missing at the end.
-    pub anchored: bool,
-}
-
-/// One run.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunReport {
-    /// Its id.
-    pub run: String,
-    /// Its agent's name.
-    pub agent: String,
-    /// Whether it ended.
-    pub state: RunState,
-    /// Its records.
-    pub records: u64,
-    /// Its calls.
-    pub calls: u64,
-    /// Events that it is said to have lost.
-    pub lost: u64,
-}
-
-/// Whether a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum RunState {
-    /// Its `run.end` is there.
-    Closed,
-    /// It is not: the run goes on, or its end was cut off.
-    Open,
-}
-
-/// A line that does not hold.
-#[derive(Clone, Debug, Serialize)]
-pub struct Break {
-    /// Its number, from 1.
-    pub line: u64,
-    /// Its first byte's offset.
-    pub offset: u64,
-    /// Why.
-    pub why: String,
-}
-
-impl Report {
-    /// Whether every record holds and every run is closed.
-    pub fn holds(&self) -> bool {
-        self.broken.is_none()
-            && self.records > 0
-            && self.runs.iter().all(|run| run.state == RunState::Closed)
-    }
-}
-
+#[derive(Clone, Debug)]
 struct Run {
     key: PublicKey,
     agent: String,
     seq: u64,
-    ended: bool,
     calls: u64,
     lost: u64,
+    last: u64,
     began: usize,
+}
+
+/// What the lines so far came to.
+#[derive(Clone)]
+struct State {
+    host: Option<PublicKey>,
+    log: Vec<PublicKey>,
+    origin: Option<String>,
+    from: u64,
+    tree: Tree,
+    prev: Hash,
+    open: BTreeMap<String, Run>,
+    /// For each signer, the first line that waits for a signature: its idx, number and offset.
+    unsigned: HashMap<Option<String>, (u64, u64, u64)>,
+    line: u64,
+    offset: u64,
+    stopped: bool,
+}
+
+/// Where a verification stood, to go back to.
+pub struct Snapshot {
+    state: State,
+    ended: usize,
+}
+
+/// A signature that is still to be checked.
+pub struct Job {
+    /// Its line's number.
+    pub line: u64,
+    key: PublicKey,
+    message: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Job {
+    /// Whether the signature is its signer's.
+    pub fn holds(&self) -> bool {
+        self.key.verifies(&self.message, &self.signature)
+    }
 }
 
 /// Checks a ledger, line by line.
 pub struct Verifier {
-    host: Option<PublicKey>,
+    state: State,
     pinned: bool,
-    idx: u64,
-    prev: String,
-    runs: BTreeMap<String, Run>,
-    /// For each signer, the first line that waits for a signature: its number and offset.
-    unsigned: HashMap<Option<String>, (u64, u64)>,
-    line: u64,
-    offset: u64,
+    /// The runs that ended, each with its place among the beginnings.
+    ended: Vec<(usize, RunReport)>,
+    /// Every run that began, ended or not.
+    seen: HashSet<String>,
     broken: Option<Break>,
 }
 
-type Checked = Result<(), String>;
+/// What a line changes, once its signature is known to hold.
+struct Step {
+    leaf: Hash,
+    idx: u64,
+    signer: Option<String>,
+    signed: bool,
+    calls: u64,
+    lost: u64,
+    kind: Kind,
+}
+
+enum Kind {
+    ObserverStart {
+        host: Option<PublicKey>,
+        log: Option<PublicKey>,
+    },
+    ObserverStop,
+    RunStart(Run),
+    RunEnd,
+    /// A later start says that this run's recorder was killed.
+    Torn(String),
+    Segment(Box<Segment>),
+    Other,
+}
+
+/// What a segment's first record says of all before it.
+struct Segment {
+    host: Option<PublicKey>,
+    log: Option<PublicKey>,
+    origin: String,
+    tree: Tree,
+    runs: BTreeMap<String, Run>,
+}
 
 impl Verifier {
-    /// For a ledger of the host with this key; without one, the key that the ledger's own
-    /// `observer.start` names is taken, which proves nothing of who wrote it.
+    /// For a ledger of the host with this key; without one, the key that the ledger's own first
+    /// record names is taken, which proves nothing of who wrote it.
     pub fn new(host: Option<PublicKey>) -> Self {
-        Self {
-            pinned: host.is_some(),
+        let state = State {
             host,
-            idx: 0,
-            prev: chain::GENESIS.to_owned(),
-            runs: BTreeMap::new(),
+            log: vec![],
+            origin: None,
+            from: 0,
+            tree: Tree::default(),
+            prev: chain::GENESIS,
+            open: BTreeMap::new(),
             unsigned: HashMap::new(),
             line: 0,
             offset: 0,
-            broken: None,
-        }
+            stopped: false,
+        };
+        let (ended, seen) = (vec![], HashSet::new());
+        Self { state, pinned: host.is_some(), ended, seen, broken: None }
     }
 
     /// The longest line that can be a record's, with its newline.
@@ -129,35 +146,88 @@ impl Verifier {
         self.broken.is_some()
     }
 
-    /// Takes a line without its newline; `whole` says that it had one.
+    /// The tree over the records so far.
+    pub fn tree(&self) -> &Tree {
+        &self.state.tree
+    }
+
+    /// The first record's `idx`.
+    pub fn from(&self) -> u64 {
+        self.state.from
+    }
+
+    /// The ledger's name; none before the first record.
+    pub fn origin(&self) -> Option<&str> {
+        self.state.origin.as_deref()
+    }
+
+    /// The keys that may sign its checkpoints.
+    pub fn log_keys(&self) -> &[PublicKey] {
+        &self.state.log
+    }
+
+    /// The lines of another file come next: they are counted from its beginning.
+    pub fn next_file(&mut self) {
+        (self.state.line, self.state.offset) = (0, 0);
+    }
+
+    /// Where it stands.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { state: self.state.clone(), ended: self.ended.len() }
+    }
+
+    /// Goes back to where it stood, whatever was refused since.
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.state = snapshot.state;
+        self.ended.truncate(snapshot.ended);
+        self.broken = None;
+        let ended = self.ended.iter().map(|(_, report)| &report.run);
+        self.seen = ended.chain(self.state.open.keys()).cloned().collect();
+    }
+
+    /// Takes a line without its newline, and checks all of it; `whole` says that it had one.
     pub fn line(&mut self, line: &[u8], whole: bool) {
-        if self.broken.is_some() {
-            return;
+        match self.check(line, whole) {
+            Ok((_, Some(job))) if !job.holds() => self.refuse(chain::BAD_SIGNATURE),
+            Ok((step, _)) => self.apply(step, line.len()),
+            Err(why) => self.refuse(why),
         }
-        self.line += 1;
-        let checked = if whole {
-            self.check(line)
-        } else {
-            Err("the line has no end: it was cut".to_owned())
-        };
-        match checked {
-            Ok(()) => self.offset += line.len() as u64 + 1,
+    }
+
+    /// The same, but for the signature: that is to be checked by the caller, who goes back to a
+    /// [`Snapshot`] where it does not hold.
+    pub fn feed(&mut self, line: &[u8], whole: bool) -> Option<Job> {
+        match self.check(line, whole) {
+            Ok((step, job)) => {
+                self.apply(step, line.len());
+                job
+            }
             Err(why) => {
-                self.broken = Some(Break { line: self.line, offset: self.offset, why });
+                self.refuse(why);
+                None
             }
         }
     }
 
     /// Refuses a line that is longer than [`Self::LINE`] without having it.
     pub fn too_long(&mut self) {
-        if self.broken.is_none() {
-            self.line += 1;
-            let why = format!("the line is longer than {} bytes", Self::LINE);
-            self.broken = Some(Break { line: self.line, offset: self.offset, why });
-        }
+        self.refuse(format!("the line is longer than {} bytes", Self::LINE));
     }
 
-    fn check(&mut self, line: &[u8]) -> Checked {
+    /// Refuses the next line, or the end in its place.
+    pub fn refuse(&mut self, why: impl Into<String>) {
+        let State { line, offset, .. } = self.state;
+        let broken = Break { file: None, line: line + 1, offset, why: why.into() };
+        self.broken.get_or_insert(broken);
+    }
+
+    fn check(&self, line: &[u8], whole: bool) -> Checked<(Step, Option<Job>)> {
+        if self.broken.is_some() {
+            return Err("an earlier line was refused".to_owned());
+        }
+        if !whole {
+            return Err("the line has no end: it was cut".to_owned());
+        }
         let (record, signature) =
             chain::parts(line).ok_or("it is not of the form {\"rec\":…,\"sig\":…}")?;
         if record.len() > MAX {
@@ -168,72 +238,105 @@ impl Verifier {
         if !is_canonical(&value, record) {
             return Err("the record is not in canonical form".to_owned());
         }
-        if value.get("v").and_then(Value::as_u64) != Some(VERSION) {
+        if number(&value, "v")? != VERSION {
             return Err(format!("the record's version is not {VERSION}"));
         }
-        let idx = value.get("idx").and_then(Value::as_u64).ok_or("the record has no idx")?;
-        if idx != self.idx {
-            let gap = if self.idx == 0 { "the ledger begins" } else { "the chain goes on" };
-            return Err(format!("{gap} with idx {idx} where {} was due", self.idx));
+        let (idx, kind) = (number(&value, "idx")?, text(&value, "type")?);
+        let due = self.state.tree.size();
+        let begins = due == 0 && self.state.line == 0 && idx > 0 && kind == "segment";
+        if idx != due && !begins {
+            let where_ = if due == 0 { "the ledger begins" } else { "the chain goes on" };
+            return Err(format!("{where_} with idx {idx} where {due} was due"));
         }
-        if text(&value, "prev")? != self.prev {
+        if !begins && text(&value, "prev")? != HEXLOWER.encode(&self.state.prev) {
             return Err("prev is not the hash of the record before".to_owned());
         }
-        let kind = text(&value, "type")?.to_owned();
-        let signer = self.place(&value, &kind, idx)?;
-        self.signature(record, signature, &signer)?;
-        if kind == "run.end"
-            && let Some(run) = signer.as_ref().and_then(|run| self.runs.get_mut(run))
-        {
-            run.ended = true;
+        let (signer, kind) = self.place(&value, kind, idx)?;
+        let key = self.key(&signer, &kind).ok_or("no key to check the signature with")?;
+        if signature.is_none() {
+            self.may_wait(&signer)?;
         }
-        self.idx += 1;
-        self.prev = chain::leaf(record);
-        Ok(())
+        let step = Step {
+            leaf: super::merkle::leaf(record),
+            idx,
+            signed: signature.is_some(),
+            calls: u64::from(text(&value, "type")? == "call"),
+            lost: lost(&value),
+            signer,
+            kind,
+        };
+        let job = signature.map(|signature| {
+            let message = chain::record_message(record);
+            Job { line: self.state.line + 1, key, message, signature }
+        });
+        Ok((step, job))
     }
 
-    /// Whose record it is, and whether it may stand here.
-    fn place(&mut self, value: &Value, kind: &str, idx: u64) -> Result<Option<String>, String> {
-        let Some(id) = value.get("run").and_then(Value::as_str) else {
-            if kind == "observer.start" && self.host.is_none() {
-                let key = text(value, "host_key").ok().and_then(PublicKey::parse);
-                self.host = Some(key.ok_or("observer.start names no host key")?);
+    /// Whose record it is, what it changes, and whether it may stand here.
+    fn place(&self, value: &Value, kind: &str, idx: u64) -> Checked<(Option<String>, Kind)> {
+        let Some(id) = value.get("run") else {
+            if !HOSTS.contains(&kind) && kind != "loss" {
+                return Err(format!("a {kind} record without a run"));
             }
-            let hosts = HOSTS.contains(&kind) || kind == "loss";
-            return if hosts { Ok(None) } else { Err(format!("a {kind} record without a run")) };
+            return Ok((None, self.host_kind(value, kind, idx)?));
         };
+        let id = id.as_str().ok_or("the record's run is no text")?;
         if HOSTS.contains(&kind) {
             return Err(format!("a {kind} record belongs to no run"));
         }
         if kind == "run.start" {
-            self.begin(value, id, idx)?;
+            if self.seen.contains(id) {
+                return Err("its run has begun already".to_owned());
+            }
+            let run = self.run(value, self.state.host, id, idx)?;
+            if number(value, "seq")? != 0 {
+                return Err("the run does not begin with seq 0".to_owned());
+            }
+            return Ok((Some(id.to_owned()), Kind::RunStart(run)));
         }
-        let run = self.runs.get_mut(id).ok_or("it belongs to a run that has not begun")?;
-        if run.ended {
-            return Err("it belongs to a run that has ended".to_owned());
-        }
-        let seq = value.get("seq").and_then(Value::as_u64).ok_or("the record has no seq")?;
+        let Some(run) = self.state.open.get(id) else {
+            let ended = self.seen.contains(id);
+            let word = if ended { "has ended" } else { "has not begun" };
+            return Err(format!("it belongs to a run that {word}"));
+        };
+        let seq = number(value, "seq")?;
         if seq != run.seq {
             return Err(format!("the run goes on with seq {seq} where {} was due", run.seq));
         }
         let call = value.get("call").and_then(Value::as_str);
-        if call.is_some_and(|call| !call.starts_with(&format!("{id}/"))) {
+        if call.is_some_and(|call| call.strip_prefix(id).is_none_or(|n| !n.starts_with('/'))) {
             return Err("its call belongs to another run".to_owned());
         }
-        run.seq += 1;
-        run.calls += u64::from(kind == "call");
-        if kind == "loss" {
-            let count = value.pointer("/loss/count").and_then(Value::as_u64).unwrap_or(0);
-            run.lost = run.lost.saturating_add(count);
-        }
-        Ok(Some(id.to_owned()))
+        let kind = if kind == "run.end" { Kind::RunEnd } else { Kind::Other };
+        Ok((Some(id.to_owned()), kind))
     }
 
-    fn begin(&mut self, value: &Value, id: &str, idx: u64) -> Checked {
-        if self.runs.contains_key(id) {
-            return Err("its run has begun already".to_owned());
-        }
-        let host = self.host.ok_or("no host key: there is no observer.start before it")?;
+    fn host_kind(&self, value: &Value, kind: &str, idx: u64) -> Checked<Kind> {
+        Ok(match kind {
+            "observer.start" => {
+                let (host, log) = named_keys(value)?;
+                Kind::ObserverStart { host, log }
+            }
+            "observer.stop" => Kind::ObserverStop,
+            "recover" => match value.pointer("/recover/run") {
+                None => Kind::Other,
+                Some(id) => {
+                    let id = id.as_str().ok_or("the lost run is no text")?;
+                    let run = self.state.open.get(id).ok_or("the lost run is not open")?;
+                    if value.pointer("/recover/seq").and_then(Value::as_u64) != Some(run.seq) {
+                        return Err(format!("the lost run has {} records", run.seq));
+                    }
+                    Kind::Torn(id.to_owned())
+                }
+            },
+            "segment" => Kind::Segment(Box::new(self.segment(value, idx)?)),
+            _ => Kind::Other,
+        })
+    }
+
+    /// A run's beginning: its key, certified by the host's.
+    fn run(&self, value: &Value, host: Option<PublicKey>, id: &str, idx: u64) -> Checked<Run> {
+        let host = host.ok_or("no host key: there is no observer.start before it")?;
         let key = text(value, "run_key")?;
         let cert = BASE64.decode(text(value, "cert")?.as_bytes());
         let cert = cert.map_err(|_| "the run's certificate is not base64".to_owned())?;
@@ -242,88 +345,162 @@ impl Verifier {
         }
         let key = PublicKey::parse(key).ok_or("the run's key is not an Ed25519 key")?;
         let agent = text(value, "agent")?.to_owned();
-        let began = self.runs.len();
-        let run = Run { key, agent, seq: 0, ended: false, calls: 0, lost: 0, began };
-        self.runs.insert(id.to_owned(), run);
-        Ok(())
+        Ok(Run { key, agent, seq: 0, calls: 0, lost: 0, last: idx, began: self.seen.len() })
     }
 
-    fn signature(
-        &mut self,
-        record: &[u8],
-        sig: Option<Vec<u8>>,
-        signer: &Option<String>,
-    ) -> Checked {
-        let Some(sig) = sig else {
-            let (line, _) =
-                *self.unsigned.entry(signer.clone()).or_insert((self.line, self.offset));
-            if self.line - line > UNSIGNED {
-                return Err(format!("line {line} waits for a signature that does not come"));
-            }
-            return Ok(());
-        };
-        let key = match signer {
-            Some(run) => self.runs.get(run).map(|run| run.key),
-            None => self.host,
-        };
-        let key = key.ok_or("no key to check the signature with")?;
-        if !key.verifies(&chain::record_message(record), &sig) {
-            return Err("the signature is not by its signer's key over this record".to_owned());
+    fn segment(&self, value: &Value, idx: u64) -> Checked<Segment> {
+        let said = value.get("segment").ok_or("the record has no segment")?;
+        let (host, log) = named_keys(value)?;
+        let peaks =
+            said.get("peaks").and_then(Value::as_array).ok_or("the segment has no peaks")?;
+        let peaks: Option<Vec<Hash>> = peaks.iter().map(hash).collect();
+        let tree = peaks.and_then(|peaks| Tree::from_peaks(idx, peaks));
+        let tree = tree.ok_or("the segment's peaks are not those of a tree of its size")?;
+        value.get("prev").and_then(hash).ok_or("the segment's prev is no hash")?;
+        let origin = text(said, "origin")?.to_owned();
+        let mut runs = BTreeMap::new();
+        let listed = said.get("runs").and_then(Value::as_array).ok_or("the segment has no runs")?;
+        for (n, run) in listed.iter().enumerate() {
+            let (id, began) = (text(run, "run")?, number(run, "idx")?);
+            let mut known = self.run(run, self.state.host.or(host), id, began)?;
+            (known.seq, known.last) = (number(run, "seq")?, began);
+            known.began += n;
+            runs.insert(id.to_owned(), known);
         }
-        self.unsigned.remove(signer);
-        Ok(())
+        if self.state.tree.size() > 0 {
+            let same = |(id, run): (&String, &Run)| {
+                self.state.open.get(id).is_some_and(|o| (o.seq, o.key) == (run.seq, run.key))
+            };
+            let runs_agree = runs.len() == self.state.open.len() && runs.iter().all(same);
+            if tree != self.state.tree || self.state.origin.as_ref() != Some(&origin) || !runs_agree
+            {
+                return Err("the segment does not continue what stands before it".to_owned());
+            }
+        }
+        Ok(Segment { host, log, origin, tree, runs })
+    }
+
+    /// The key that a record is to be signed with.
+    fn key(&self, signer: &Option<String>, kind: &Kind) -> Option<PublicKey> {
+        match (signer, kind) {
+            (_, Kind::RunStart(run)) => Some(run.key),
+            (Some(id), _) => self.state.open.get(id).map(|run| run.key),
+            (None, Kind::ObserverStart { host, .. }) => self.state.host.or(*host),
+            (None, Kind::Segment(segment)) => self.state.host.or(segment.host),
+            (None, _) => self.state.host,
+        }
+    }
+
+    /// Whether one more line of this signer may wait for a signature.
+    fn may_wait(&self, signer: &Option<String>) -> Checked<()> {
+        match self.state.unsigned.get(signer) {
+            Some((idx, line, _)) if self.state.tree.size() - idx > UNSIGNED => {
+                Err(format!("line {line} waits for a signature that does not come"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, step: Step, length: usize) {
+        let state = &mut self.state;
+        if step.signed {
+            state.unsigned.remove(&step.signer);
+        } else {
+            let place = (step.idx, state.line + 1, state.offset);
+            state.unsigned.entry(step.signer.clone()).or_insert(place);
+        }
+        state.stopped = matches!(step.kind, Kind::ObserverStop);
+        let mut closed = None;
+        match step.kind {
+            Kind::ObserverStart { host, log } => {
+                state.host = state.host.or(host);
+                state.log.extend(log.filter(|key| !state.log.contains(key)));
+            }
+            Kind::Segment(segment) => {
+                state.host = state.host.or(segment.host);
+                state.log.extend(segment.log.filter(|key| !state.log.contains(key)));
+                if state.tree.size() == 0 {
+                    state.from = step.idx;
+                    state.origin = Some(segment.origin);
+                    state.tree = segment.tree;
+                    self.seen.extend(segment.runs.keys().cloned());
+                    state.open = segment.runs;
+                }
+            }
+            Kind::RunStart(run) => {
+                if let Some(id) = &step.signer {
+                    self.seen.insert(id.clone());
+                    state.open.insert(id.clone(), run);
+                }
+            }
+            Kind::RunEnd => closed = step.signer.clone().map(|id| (id, RunState::Closed)),
+            Kind::Torn(id) => closed = Some((id, RunState::Torn)),
+            Kind::ObserverStop | Kind::Other => {}
+        }
+        if let Some(run) = step.signer.as_ref().and_then(|id| state.open.get_mut(id)) {
+            run.seq += 1;
+            run.last = step.idx;
+            run.calls += step.calls;
+            run.lost = run.lost.saturating_add(step.lost);
+        }
+        if let Some((id, how)) = closed
+            && let Some(run) = state.open.remove(&id)
+        {
+            self.ended.push((run.began, run.report(id, how)));
+        }
+        if step.idx == 0 {
+            state.origin = Some(chain::origin(&step.leaf));
+        }
+        state.tree.push(step.leaf);
+        state.prev = step.leaf;
+        state.line += 1;
+        state.offset += length as u64 + 1;
+    }
+
+    /// What holds so far, of a ledger that may go on.
+    pub fn report(&self) -> Report {
+        let open = if self.broken.is_some() { RunState::Broken } else { RunState::Open };
+        let open =
+            self.state.open.iter().map(|(id, run)| (run.began, run.report(id.clone(), open)));
+        let mut runs: Vec<_> = self.ended.iter().cloned().chain(open).collect();
+        runs.sort_by_key(|(began, _)| *began);
+        Report {
+            origin: self.state.origin.clone(),
+            from: self.state.from,
+            records: self.state.tree.size(),
+            runs: runs.into_iter().map(|(_, run)| run).collect(),
+            broken: self.broken.clone(),
+            stopped: self.state.stopped,
+            pinned: self.pinned,
+            anchor: None,
+            anchored: false,
+        }
     }
 
     /// Ends, and says what was found.
     pub fn finish(mut self) -> Report {
-        let waiting = self.unsigned.values().min().copied();
-        if let (None, Some((line, offset))) = (&self.broken, waiting) {
+        let waiting = self.state.unsigned.values().min().copied();
+        if let (None, Some((_, line, offset))) = (&self.broken, waiting) {
             let why = "no signature covers it: the signed line after it was cut off".to_owned();
-            self.broken = Some(Break { line, offset, why });
+            self.broken = Some(Break { file: None, line, offset, why });
         }
-        if self.broken.is_none() && self.idx == 0 {
-            let why = "the ledger is empty: there is nothing to hold".to_owned();
-            self.broken = Some(Break { line: 1, offset: 0, why });
+        if self.state.tree.size() == 0 {
+            self.refuse("the ledger is empty: there is nothing to hold");
         }
-        let mut runs: Vec<_> = self.runs.into_iter().collect();
-        runs.sort_by_key(|(_, run)| run.began);
-        let runs = runs.into_iter().map(|(id, run)| RunReport {
-            run: id,
-            agent: run.agent,
-            state: if run.ended { RunState::Closed } else { RunState::Open },
-            records: run.seq,
-            calls: run.calls,
-            lost: run.lost,
-        });
-        Report {
-            records: self.idx,
-            runs: runs.collect(),
-            broken: self.broken,
-            pinned: self.pinned,
-            anchored: false,
-        }
+        self.report()
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, String> {
-    value.get(key).and_then(Value::as_str).ok_or_else(|| format!("the record has no {key}"))
-}
-
-/// Whether the bytes are the one way to write this value: equal keys, white space, another order
-/// or another escape would all write back otherwise.
-fn is_canonical(value: &Value, bytes: &[u8]) -> bool {
-    in_profile(value) && serde_json::to_vec(value).is_ok_and(|again| again == bytes)
-}
-
-fn in_profile(value: &Value) -> bool {
-    const EXACT: u64 = (1 << 53) - 1;
-    match value {
-        Value::Null => false,
-        Value::Bool(_) | Value::String(_) => true,
-        Value::Number(n) => {
-            n.as_u64().or_else(|| n.as_i64().map(i64::unsigned_abs)).is_some_and(|n| n <= EXACT)
+impl Run {
+    fn report(&self, id: String, state: RunState) -> RunReport {
+        RunReport {
+            run: id,
+            agent: self.agent.clone(),
+            state,
+            records: self.seq,
+            calls: self.calls,
+            lost: self.lost,
+            last: self.last,
         }
-        Value::Array(items) => items.iter().all(in_profile),
-        Value::Object(map) => map.iter().all(|(key, v)| key.is_ascii() && in_profile(v)),
     }
 }

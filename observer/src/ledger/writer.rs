@@ -2,20 +2,27 @@
 //!
 //! What can't be written is kept, up to a bound, and tried again; what does not fit the bound is
 //! counted, and told as a `loss` as soon as writing works again.
+//!
+//! A checkpoint is made when enough was written since the last, and when a run or the recorder
+//! begins or ends. It is made of synced records alone.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
-use serde_json::Value;
+use data_encoding::{BASE64, HEXLOWER};
+use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::checkpoints::{Checkpoints, checkpoints_of};
 use super::entry::Entry;
 use super::files::{self, OpenError};
 use super::keys::{HostKey, KeyError, SigningKey};
-use super::{chain, record};
+use super::merkle::{self, Hash, Tree};
+use super::note::{self, Checkpoint, Kind, Note, VerifierKey};
+use super::{chain, record, resume};
 use crate::clock;
 use crate::model::RunId;
 
@@ -23,6 +30,10 @@ use crate::model::RunId;
 const WAITING: usize = 65_536;
 /// In a group up to this, every line is signed; in a larger one the last of each signer.
 const EACH_SIGNED: usize = 64;
+
+/// Records after which a checkpoint is due, and the time after which it is.
+const CHECKPOINT_RECORDS: u64 = 1000;
+const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
 
 /// A group that could not be written. What was in it waits.
 #[derive(Debug, Error)]
@@ -57,15 +68,21 @@ pub enum CommitError {
 pub struct Opened {
     /// Records that it has.
     pub records: u64,
-    /// Where a torn last line was moved to.
+    /// Where what a crash left at its end was moved to.
     pub torn: Option<PathBuf>,
+    /// The runs that have no end because their recorder was killed.
+    pub lost: Vec<String>,
 }
 
 /// A group that was written and synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Committed {
     /// How many records.
     pub records: usize,
+    /// The checkpoint that was made after it: a signed note.
+    pub checkpoint: Option<String>,
+    /// Why one that was due could not be kept; it is tried again with the next group.
+    pub trouble: Option<io::Error>,
 }
 
 /// A run that is being recorded.
@@ -75,6 +92,9 @@ struct Run {
     policy: Option<String>,
     seq: u64,
     counts: Counts,
+    /// Where it began, and the host's signature that says so.
+    began: u64,
+    cert: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -88,9 +108,10 @@ struct Counts {
 /// Where the chain stands.
 #[derive(Clone)]
 struct Place {
-    idx: u64,
-    prev: String,
+    tree: Tree,
+    prev: Hash,
     len: u64,
+    origin: Option<String>,
 }
 
 /// Writes one ledger. A lock on the file keeps every other writer out.
@@ -99,6 +120,9 @@ pub struct Writer {
     file: File,
     host: HostKey,
     place: Place,
+    checkpoints: Checkpoints,
+    /// What the last checkpoint vouches for, and when it was made.
+    vouched: (u64, Instant),
     runs: HashMap<RunId, Run>,
     queue: Vec<Entry>,
     dropped: HashMap<Option<RunId>, u64>,
@@ -106,29 +130,50 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens a ledger, new or to be continued. A `recover` record is queued where a crash had
-    /// left half a line.
+    /// Opens a ledger, new or to be continued. `recover` records are queued where a crash had
+    /// left something unfinished.
     pub fn open(path: &Path, host: HostKey) -> Result<(Self, Opened), OpenError> {
         let file = files::open(path)?;
-        let tail = files::tail(&file, path)?;
-        let opened =
-            Opened { records: tail.idx, torn: tail.torn.as_ref().map(|torn| torn.aside.clone()) };
+        let opened = Checkpoints::open(path, |note| own(note, &host));
+        let (checkpoints, vouched) =
+            opened.map_err(|source| OpenError::Io { path: checkpoints_of(path), source })?;
+        let (found, torn) = resume::resume(&file, path, vouched.as_ref())?;
+        let lost: Vec<_> = resume::lost(&found).collect();
+        let opened = Opened {
+            records: found.tree.size(),
+            torn: torn.as_ref().map(|torn| torn.aside.clone()),
+            lost: lost.iter().map(|lost| lost.run.clone()).collect(),
+        };
+        let vouched = vouched.map_or(0, |checkpoint| checkpoint.size);
+        let resume::Found { tree, prev, len, origin, .. } = found;
         let mut writer = Self {
             path: path.to_owned(),
             file,
             host,
-            place: Place { idx: tail.idx, prev: tail.prev, len: tail.len },
+            place: Place { tree, prev, len, origin },
+            checkpoints,
+            vouched: (vouched, Instant::now()),
             runs: HashMap::new(),
             queue: vec![],
             dropped: HashMap::new(),
             removed: false,
         };
-        if let Some(torn) = tail.torn {
+        if let Some(torn) = torn {
             writer.append(Entry::Recover {
                 at: clock::now(),
-                what: "torn line moved aside".to_owned(),
+                what: "what a crash left at the end was moved aside".to_owned(),
                 bytes: torn.bytes,
                 sha256: Some(torn.sha256),
+                lost: None,
+            });
+        }
+        for lost in lost {
+            writer.append(Entry::Recover {
+                at: clock::now(),
+                what: "the run has no end: its recorder was killed".to_owned(),
+                bytes: 0,
+                sha256: None,
+                lost: Some(lost),
             });
         }
         Ok((writer, opened))
@@ -142,8 +187,9 @@ impl Writer {
         policy: Option<String>,
     ) -> Result<(), KeyError> {
         let key = SigningKey::generate()?;
-        let run_state =
-            Run { key, agent: agent.to_owned(), policy, seq: 0, counts: Counts::default() };
+        let counts = Counts::default();
+        let agent = agent.to_owned();
+        let run_state = Run { key, agent, policy, seq: 0, counts, began: 0, cert: vec![] };
         self.runs.insert(run, run_state);
         Ok(())
     }
@@ -169,6 +215,7 @@ impl Writer {
         if self.removed {
             self.begin_anew()?;
         }
+        let milestone = self.queue.iter().any(is_milestone);
         let mut written = self.write_queue()?;
         if !self.dropped.is_empty() {
             for (run, lost) in std::mem::take(&mut self.dropped) {
@@ -182,7 +229,34 @@ impl Writer {
             }
             written += self.write_queue()?;
         }
-        Ok(Committed { records: written })
+        let mut committed = Committed { records: written, ..Committed::default() };
+        if self.is_checkpoint_due() || (milestone && self.vouched.0 < self.place.tree.size()) {
+            match self.checkpoint() {
+                Ok(note) => committed.checkpoint = note,
+                Err(error) => committed.trouble = Some(error),
+            }
+        }
+        Ok(committed)
+    }
+
+    /// Whether what was written since the last checkpoint is much, or old.
+    pub fn is_checkpoint_due(&self) -> bool {
+        let (size, at) = self.vouched;
+        let new = self.place.tree.size().saturating_sub(size);
+        new >= CHECKPOINT_RECORDS || (new > 0 && at.elapsed() >= CHECKPOINT_AGE)
+    }
+
+    fn checkpoint(&mut self) -> io::Result<Option<String>> {
+        let Some(origin) = self.place.origin.clone() else { return Ok(None) };
+        let (size, root) = (self.place.tree.size(), self.place.tree.root());
+        let by = log_key(&origin, &self.host);
+        let text = Checkpoint { origin, size, root }.text();
+        let note = note::signed(&text, &by, |text| self.host.sign_checkpoint(text));
+        // Another second of records before the next try.
+        self.vouched.1 = Instant::now();
+        self.checkpoints.append(&note)?;
+        self.vouched.0 = size;
+        Ok(Some(note))
     }
 
     /// A new file in the place of one that is gone; the chain goes on in it.
@@ -203,8 +277,10 @@ impl Writer {
             what: "the ledger's file was removed: earlier records are not in this one".to_owned(),
             bytes: 0,
             sha256: None,
+            lost: None,
         };
-        self.queue.insert(0, note);
+        let begin = (self.place.tree.size() > 0).then(|| Entry::Segment { at: clock::now() });
+        self.queue.splice(0..0, begin.into_iter().chain([note]));
         Ok(())
     }
 
@@ -258,8 +334,12 @@ impl Writer {
         let mut out = vec![];
         for (i, entry) in queue.iter().enumerate() {
             let record = self.record(entry);
-            self.place.idx += 1;
-            self.place.prev = chain::leaf(&record);
+            let leaf = merkle::leaf(&record);
+            if self.place.tree.size() == 0 {
+                self.place.origin = Some(chain::origin(&leaf));
+            }
+            self.place.tree.push(leaf);
+            self.place.prev = leaf;
             let signer = self.signer(entry);
             let signature = (each || last.get(&signer) == Some(&i)).then(|| {
                 let message = chain::record_message(&record);
@@ -282,13 +362,18 @@ impl Writer {
 
     fn record(&mut self, entry: &Entry) -> Vec<u8> {
         let mut fields = record::fields(entry);
+        let idx = self.place.tree.size();
         let mut put = |key: &str, value: Value| {
             fields.insert(key.to_owned(), value);
         };
-        put("idx", self.place.idx.into());
-        put("prev", self.place.prev.as_str().into());
-        if let Entry::ObserverStart { .. } = entry {
+        put("idx", idx.into());
+        put("prev", HEXLOWER.encode(&self.place.prev).into());
+        if let Entry::ObserverStart { .. } | Entry::Segment { .. } = entry {
             put("host_key", self.host.public().to_base64().into());
+            put("log_key", self.host.log_public().to_base64().into());
+        }
+        if let Entry::Segment { .. } = entry {
+            put("segment", self.segment());
         }
         let run = entry.run().and_then(|run| self.runs.get_mut(&run).map(|state| (run, state)));
         if let Some((id, run)) = run {
@@ -301,8 +386,9 @@ impl Writer {
             run.counts.add(entry);
             if let Entry::RunStart(_) = entry {
                 let key = run.key.public().to_base64();
-                let message = chain::run_message(&id.to_string(), &key, self.place.idx);
-                put("cert", BASE64.encode(&self.host.sign(&message)).into());
+                let message = chain::run_message(&id.to_string(), &key, idx);
+                (run.began, run.cert) = (idx, self.host.sign(&message));
+                put("cert", BASE64.encode(&run.cert).into());
                 put("run_key", key.into());
             }
             if let Entry::RunEnd { .. } = entry {
@@ -311,6 +397,51 @@ impl Writer {
         }
         record::write(&mut fields)
     }
+
+    /// What a file that begins here must say of all before it.
+    fn segment(&self) -> Value {
+        let peaks: Vec<String> =
+            self.place.tree.peaks().iter().map(|peak| HEXLOWER.encode(peak)).collect();
+        let mut runs: Vec<_> = self.runs.iter().filter(|(_, run)| run.seq > 0).collect();
+        runs.sort_by_key(|(_, run)| run.began);
+        let runs = runs.into_iter().map(|(id, run)| {
+            json!({
+                "agent": run.agent,
+                "cert": BASE64.encode(&run.cert),
+                "idx": run.began,
+                "run": id.to_string(),
+                "run_key": run.key.public().to_base64(),
+                "seq": run.seq,
+            })
+        });
+        json!({
+            "origin": self.place.origin.clone().unwrap_or_default(),
+            "peaks": peaks,
+            "runs": runs.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What no record may be missing after: a checkpoint follows it at once.
+fn is_milestone(entry: &Entry) -> bool {
+    matches!(
+        entry,
+        Entry::ObserverStart { .. }
+            | Entry::RunEnd { .. }
+            | Entry::Recover { .. }
+            | Entry::ObserverStop { .. }
+    )
+}
+
+/// The key of a ledger's checkpoints, under the ledger's name.
+fn log_key(origin: &str, host: &HostKey) -> VerifierKey {
+    VerifierKey { name: origin.to_owned(), kind: Kind::Log, key: host.log_public() }
+}
+
+/// The checkpoint that a note is, where this host signed it.
+fn own(note: &Note, host: &HostKey) -> Option<Checkpoint> {
+    let checkpoint = Checkpoint::parse(&note.text)?;
+    note.verifies(&log_key(&checkpoint.origin, host)).then_some(checkpoint)
 }
 
 impl Counts {

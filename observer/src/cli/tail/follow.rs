@@ -11,17 +11,18 @@ use observer::ledger::Verifier;
 use rustix::fs::inotify;
 
 /// Lines of a file, as they come.
-pub(super) struct Follower {
+pub(in crate::cli) struct Follower {
     path: PathBuf,
     file: File,
     watch: OwnedFd,
     buffer: Vec<u8>,
     /// Inside a line that is too long to be a record: its rest is left out.
     skipping: bool,
+    anew: bool,
 }
 
 impl Follower {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::cli) fn open(path: &Path) -> io::Result<Self> {
         let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let events = inotify::WatchFlags::MODIFY
@@ -31,23 +32,53 @@ impl Follower {
         // The directory: it tells of writes to the file, and of another one in its place.
         inotify::add_watch(&watch, dir.unwrap_or(Path::new(".")), events)?;
         let file = File::open(path)?;
-        Ok(Self { path: path.to_owned(), file, watch, buffer: vec![], skipping: false })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            watch,
+            buffer: vec![],
+            skipping: false,
+            anew: false,
+        })
     }
 
-    /// The next line. None before it waits: time to flush.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if let Some(line) = self.take() {
-            return Ok(Some(line));
+    /// The next line; None when it had to wait for one.
+    pub(in crate::cli) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match self.next_now()? {
+            Some(line) => Ok(Some(line)),
+            None => self.wait().map(|()| None),
         }
-        if self.fill()? || self.begin_anew()? {
-            return Ok(self.take());
+    }
+
+    /// The next line that is there already. An empty one stands for one that is too long.
+    pub(in crate::cli) fn next_now(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(line) = self.take() {
+                return Ok(Some(line));
+            }
+            if self.fill()? {
+                continue;
+            }
+            if !self.begin_anew()? {
+                return Ok(None);
+            }
+            self.anew = true;
         }
+    }
+
+    /// Waits until something was done to the file.
+    pub(in crate::cli) fn wait(&mut self) -> io::Result<()> {
         let mut events = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.watch, &mut events);
         match reader.next() {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(None),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// Whether it had to begin with another file, or the same from its beginning.
+    pub(in crate::cli) fn began_anew(&self) -> bool {
+        self.anew
     }
 
     fn take(&mut self) -> Option<Vec<u8>> {

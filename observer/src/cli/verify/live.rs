@@ -1,0 +1,47 @@
+//! `observer verify --follow`: a ledger, checked as it is written.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use observer::ledger::{PublicKey, RunState, Verifier};
+
+use crate::cli::tail::follow::Follower;
+
+/// Checks what is there and what comes, until a line does not hold. What is written in one group
+/// is told of when its signature came.
+pub(super) fn follow(path: &Path, key: Option<PublicKey>) -> Result<ExitCode> {
+    let name = path.display();
+    let mut follower = Follower::open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut verifier = Verifier::new(key);
+    let mut out = io::stdout().lock();
+    let mut said = 0;
+    loop {
+        while let Some(line) = follower.next_now()? {
+            if follower.began_anew() {
+                verifier.refuse("the file was cut, or another one was put in its place");
+            } else if line.is_empty() {
+                verifier.too_long();
+            }
+            verifier.line(&line, true);
+            if verifier.is_broken() {
+                break;
+            }
+        }
+        let size = verifier.tree().size();
+        if verifier.is_broken() || size > said {
+            said = size;
+            let report = verifier.report();
+            if let Some(broken) = report.broken {
+                let (line, offset, why) = (broken.line, broken.offset, broken.why.escape_debug());
+                writeln!(out, "BROKEN {name}: line {line}, byte {offset}: {why}")?;
+                return Ok(ExitCode::from(1));
+            }
+            let open = report.runs.iter().filter(|run| run.state == RunState::Open).count();
+            writeln!(out, "HOLDS  {name}: {size} records, {open} runs open")?;
+            out.flush()?;
+        }
+        follower.wait()?;
+    }
+}
