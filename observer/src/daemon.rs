@@ -367,6 +367,12 @@ impl Session {
                 kernel.detach();
             }
         }
+        if living && !(leave && self.guarded) {
+            eprintln!(
+                "observer: detached from {}: what runs there is no longer observed or held",
+                self.cgroup.path().display()
+            );
+        }
         let summary = self.pipeline.finish(Ending { at: clock::now(), why, exit });
         if self.freezes && !summary.written {
             // Nobody would ever let it go on.
@@ -478,9 +484,6 @@ pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
         Waited::Stopped(signal) => format!("stopped by signal {signal}"),
         Waited::Child | Waited::Empty => "its cgroup is empty".to_owned(),
     };
-    if session.cgroup.populated() {
-        eprintln!("observer: detached from {place}: what runs there is no longer observed or held");
-    }
     let summary = session.end(why, None, false);
     Ok(Outcome { code: 0, summary })
 }
