@@ -1,99 +1,24 @@
-//! Loading: the object of programs, its maps, and its attachments, for one run.
-
-use std::os::fd::BorrowedFd;
+//! Loading: the object of programs and its maps, for one run.
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, FExit, Lsm, ProgramError,
-    ProgramFd, TracePoint,
-};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use observer_common::{
-    ArgKey, Config, Counters, Decision, Group, Label, Offsets, PortKey, ProgramKey, ProgramValue,
+    ArgKey, Config, Counters, Decision, Group, Label, PortKey, ProgramKey, ProgramValue,
 };
-use thiserror::Error;
 
-use super::btf::{BtfError, Types};
+use super::btf::Types;
+use super::error::{LoadError, Step};
+use super::meters::Meters;
 use super::pin::Guard;
-use super::probe::{Capabilities, ExecDenial, ExecExit};
+use super::probe::{Capabilities, ExecDenial};
+use super::programs::{VMLINUX, load_programs, offsets};
 use super::ring::Rings;
 use super::tables;
-use crate::model::RunId;
 use crate::policy::Tables;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
-
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-/// Members that a kernel may lack, with what is then not told.
-const OPTIONAL: &[&str] = &["linux_binprm.fdpath"];
-
-const TRACEPOINTS: [(&str, &str); 7] = [
-    ("process_fork", "sched_process_fork"),
-    ("process_exec", "sched_process_exec"),
-    ("process_exit", "sched_process_exit"),
-    ("cgroup_attach", "cgroup_attach_task"),
-    ("cgroup_made", "cgroup_mkdir"),
-    ("cgroup_removed", "cgroup_rmdir"),
-    ("sock_state", "inet_sock_set_state"),
-];
-const ADDRESS_HOOKS: [&str; 6] = ["connect4", "connect6", "sendmsg4", "sendmsg6", "bind4", "bind6"];
-const FEXITS: [(&str, &str); 3] = [
-    ("execve_exit", "__x64_sys_execve"),
-    ("execveat_exit", "__x64_sys_execveat"),
-    ("connect_exit", "__sys_connect_file"),
-];
-const SYSCALL_EXITS: [&str; 3] = ["sys_exit_execve", "sys_exit_execveat", "sys_exit_connect"];
-
-/// Why the kernel side could not be put in place.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// No BTF.
-    #[error(
-        "no BTF at {VMLINUX} ({0}): observer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, \
-         as the stock kernels of Debian, Ubuntu, Fedora and Arch are"
-    )]
-    NoBtf(#[source] std::io::Error),
-    /// BTF that can't be read.
-    #[error("{VMLINUX}: {0}")]
-    Btf(#[from] BtfError),
-    /// A member that is needed and not there.
-    #[error("this kernel has no {0}, which observer needs: please report the kernel's version")]
-    Member(String),
-    /// A step that failed.
-    #[error("cannot {step}{}", hint(source.as_ref()))]
-    Step {
-        /// What was tried.
-        step: String,
-        /// Why not.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-fn hint(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.raw_os_error() == Some(libc::EPERM)
-        {
-            return " (root is needed, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN)";
-        }
-        next = error.source();
-    }
-    ""
-}
-
-trait Step<T> {
-    fn step(self, step: impl Into<String>) -> Result<T, LoadError>;
-}
-
-impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Step<T> for Result<T, E> {
-    fn step(self, step: impl Into<String>) -> Result<T, LoadError> {
-        self.map_err(|e| LoadError::Step { step: step.into(), source: e.into() })
-    }
-}
 
 /// What to load for.
 pub struct Options<'a> {
@@ -115,14 +40,14 @@ pub struct ProgramCost {
 
 /// The programs of one run, loaded and attached.
 pub struct Kernel {
-    ebpf: Ebpf,
-    capabilities: Capabilities,
+    pub(super) ebpf: Ebpf,
+    pub(super) capabilities: Capabilities,
     labels: HashMap<MapData, u32, Label>,
     cgroups: HashMap<MapData, u64, u32>,
     counters: Option<PerCpuArray<MapData, Counters>>,
     live: PerCpuArray<MapData, i64>,
-    guard: Option<Guard>,
-    links: Vec<FdLink>,
+    pub(super) guard: Option<Guard>,
+    pub(super) links: Vec<FdLink>,
     /// Processes that user space labelled: they ran before the hooks did.
     adopted: i64,
 }
@@ -258,247 +183,6 @@ impl Kernel {
         let programs: Result<Vec<_>, _> = fds.map(|fd| fd.try_clone()).collect();
         Ok(Meters { counters, programs: programs.step("hold the programs")? })
     }
-
-    /// Attaches everything, the socket hooks to `cgroup`, pinned under the run's name where
-    /// `pinned`, so that the rules outlive this process.
-    pub fn attach(
-        &mut self,
-        run: RunId,
-        cgroup: BorrowedFd<'_>,
-        cgroup_id: u64,
-        pinned: bool,
-    ) -> Result<(), LoadError> {
-        if pinned {
-            let guard =
-                Guard::create(run, cgroup_id).step("make a place for pins under /sys/fs/bpf")?;
-            self.guard = Some(guard);
-        }
-        let attached = self.attach_all(cgroup);
-        if attached.is_err() {
-            self.detach();
-        }
-        attached
-    }
-
-    fn attach_all(&mut self, cgroup: BorrowedFd<'_>) -> Result<(), LoadError> {
-        for (name, function) in TRACEPOINTS {
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
-            let id = program.attach().step(format!("attach to {function}"))?;
-            let link = program.take_link(id).step(format!("hold the link of {name}"))?;
-            self.hold(name, link.into())?;
-        }
-        self.attach_exits()?;
-        self.attach_sockets(cgroup, "")
-    }
-
-    fn attach_exits(&mut self) -> Result<(), LoadError> {
-        if self.capabilities.exec_denial == ExecDenial::Lsm {
-            let program: &mut Lsm = program(&mut self.ebpf, "bprm_check")?;
-            let id = program.attach().step("attach to lsm/bprm_check_security")?;
-            let link = program.take_link(id).step("hold the link of bprm_check")?;
-            self.hold("bprm_check", link.into())?;
-        }
-        if self.capabilities.exec_exit == ExecExit::Fexit {
-            for (name, function) in FEXITS {
-                let program: &mut FExit = program(&mut self.ebpf, name)?;
-                let id = program.attach().step(format!("attach to the end of {function}"))?;
-                let link = program.take_link(id).step(format!("hold the link of {name}"))?;
-                self.hold(name, link.into())?;
-            }
-            return Ok(());
-        }
-        mount_tracefs().step("mount tracefs at /sys/kernel/tracing")?;
-        for name in SYSCALL_EXITS {
-            let program: &mut TracePoint = program(&mut self.ebpf, name)?;
-            let id = program
-                .attach("syscalls", name)
-                .step(format!("attach to tracepoint syscalls/{name}"))?;
-            let link = program.take_link(id).step(format!("hold the link of {name}"))?;
-            let link = FdLink::try_from(link).step(format!("hold the link of {name}"))?;
-            self.hold(name, link)?;
-        }
-        Ok(())
-    }
-
-    /// Attaches the socket hooks to a cgroup: the run's own, or one that a process escaped to,
-    /// where they act on labelled processes alone.
-    pub fn attach_sockets(
-        &mut self,
-        cgroup: BorrowedFd<'_>,
-        suffix: &str,
-    ) -> Result<(), LoadError> {
-        let mode = CgroupAttachMode::Single;
-        for name in ADDRESS_HOOKS {
-            let program: &mut CgroupSockAddr = program(&mut self.ebpf, name)?;
-            let id = program.attach(cgroup, mode).step(format!("attach cgroup/{name}"))?;
-            let link = program.take_link(id).step(format!("hold the link of {name}"))?;
-            let link = FdLink::try_from(link).step(format!("hold the link of {name}"))?;
-            self.hold(&format!("{name}{suffix}"), link)?;
-        }
-        let program: &mut CgroupSock = program(&mut self.ebpf, "sock_create")?;
-        let id = program.attach(cgroup, mode).step("attach cgroup/sock_create")?;
-        let link = program.take_link(id).step("hold the link of sock_create")?;
-        let link = FdLink::try_from(link).step("hold the link of sock_create")?;
-        self.hold(&format!("sock_create{suffix}"), link)
-    }
-
-    /// Keeps a link: pinned where this run has a place for pins, and in any case in this process.
-    fn hold(&mut self, name: &str, link: FdLink) -> Result<(), LoadError> {
-        match &self.guard {
-            Some(guard) => {
-                let path = guard.path.join(name);
-                let pinned = link.pin(&path).step(format!("pin {}", path.display()))?;
-                self.links.push(FdLink::from(pinned));
-            }
-            None => self.links.push(link),
-        }
-        Ok(())
-    }
-
-    /// Leaves the pins, and with them the rules in force, when this process ends.
-    pub fn leave_guard(&mut self) -> Option<Guard> {
-        self.links.clear();
-        self.guard.take()
-    }
-
-    /// Detaches everything and removes the pins.
-    pub fn detach(&mut self) {
-        if let Some(guard) = self.guard.take()
-            && let Err(error) = guard.remove()
-        {
-            eprintln!("observer: cannot remove the pins at {}: {error}", guard.path.display());
-        }
-        self.links.clear();
-    }
-}
-
-/// What was told, and what was lost, as the kernel side counts it.
-pub struct Meters {
-    counters: PerCpuArray<MapData, Counters>,
-    programs: Vec<ProgramFd>,
-}
-
-impl Meters {
-    /// The sums over all CPUs.
-    pub fn counters(&self) -> Result<Counters, LoadError> {
-        let slots = self.counters.get(&0, 0).step("read the counts of events")?;
-        Ok(slots.iter().fold(Counters::default(), |sum, one| Counters {
-            events: sum.events + one.events,
-            control: sum.control + one.control,
-            events_lost: sum.events_lost + one.events_lost,
-            control_lost: sum.control_lost + one.control_lost,
-            labels_lost: sum.labels_lost + one.labels_lost,
-            scratch_busy: sum.scratch_busy + one.scratch_busy,
-            flows_lost: sum.flows_lost + one.flows_lost,
-            ids: sum.ids + one.ids,
-        }))
-    }
-
-    /// Runs that the kernel left out since the program was running on that CPU already.
-    pub fn missed(&self) -> u64 {
-        super::probe::missed(self.programs.iter())
-    }
-}
-
-fn offsets(types: &Types) -> Result<Offsets, LoadError> {
-    let mut offsets = Offsets::missing();
-    let mut missing = None;
-    offsets.each(|structure, member, slot| match types.offset(structure, member) {
-        Some(offset) => *slot = offset,
-        None => {
-            let name = format!("{structure}.{member}");
-            if !OPTIONAL.contains(&name.as_str()) {
-                missing = missing.take().or(Some(name));
-            }
-        }
-    });
-    missing.map_or(Ok(offsets), |name| Err(LoadError::Member(name)))
-}
-
-/// Loads each program, first choices first.
-fn load_programs(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    types: &Types,
-    no_trampolines: bool,
-) -> Result<Capabilities, LoadError> {
-    for (name, function) in TRACEPOINTS {
-        let program: &mut BtfTracePoint = program(ebpf, name)?;
-        program.load(function, btf).step(format!("load {name} (tp_btf/{function})"))?;
-    }
-    for name in ADDRESS_HOOKS {
-        let program: &mut CgroupSockAddr = program(ebpf, name)?;
-        program.load().step(format!("load cgroup/{name}"))?;
-    }
-    let sock_create: &mut CgroupSock = program(ebpf, "sock_create")?;
-    sock_create.load().step("load cgroup/sock_create")?;
-
-    let no_lsm = if no_trampolines {
-        Some("left out on request".to_owned())
-    } else {
-        super::probe::lsm_missing().or_else(|| {
-            let lsm: &mut Lsm = program(ebpf, "bprm_check").ok()?;
-            // Attached once for a trial: some kernels load what they can't attach.
-            let tried = lsm.load("bprm_check_security", btf).and_then(|()| lsm.attach());
-            tried.and_then(|id| lsm.detach(id)).err().map(|e| chain(&e))
-        })
-    };
-    let no_fexit = if no_trampolines {
-        Some("left out on request".to_owned())
-    } else {
-        try_fexits(ebpf, btf, types).err().map(|e| chain(&e))
-    };
-    if no_fexit.is_some() {
-        for name in SYSCALL_EXITS {
-            let program: &mut TracePoint = program(ebpf, name)?;
-            program.load().step(format!("load tracepoint/{name}"))?;
-        }
-    }
-    Ok(Capabilities {
-        exec_denial: if no_lsm.is_none() { ExecDenial::Lsm } else { ExecDenial::Kill },
-        uring_results: no_fexit.is_none(),
-        exec_exit: if no_fexit.is_none() { ExecExit::Fexit } else { ExecExit::Tracepoint },
-        no_lsm,
-        no_fexit,
-    })
-}
-
-fn try_fexits(ebpf: &mut Ebpf, btf: &Btf, types: &Types) -> Result<(), LoadError> {
-    for (name, function) in FEXITS {
-        if !types.has_function(function) {
-            return Err(LoadError::Member(format!("function {function}")));
-        }
-        let program: &mut FExit = program(ebpf, name)?;
-        program.load(function, btf).step(format!("load fexit/{function}"))?;
-        let id = program.attach().step(format!("attach fexit/{function}"))?;
-        program.detach(id).step(format!("detach fexit/{function}"))?;
-    }
-    Ok(())
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !out.contains(&text) {
-            out.push_str(": ");
-            out.push_str(&text);
-        }
-        next = error.source();
-    }
-    let first = out.lines().next().unwrap_or_default();
-    first.trim_end().trim_end_matches("Verifier output:").trim_end_matches(['.', ' ']).to_owned()
-}
-
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-{
-    let missing = || std::io::Error::other("the object lacks it");
-    let program = ebpf.program_mut(name).ok_or_else(missing).step(format!("find {name}"))?;
-    program.try_into().step(format!("use program {name}"))
 }
 
 fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, LoadError>
@@ -508,23 +192,4 @@ where
     let missing = || std::io::Error::other("the object lacks it, or it was taken");
     let map = ebpf.take_map(name).ok_or_else(missing).step(format!("find map {name}"))?;
     map.try_into().step(format!("use map {name}"))
-}
-
-/// Mounts tracefs where it is missing: the syscall tracepoints' ids are read there.
-fn mount_tracefs() -> std::io::Result<()> {
-    const TRACING: &str = "/sys/kernel/tracing";
-    if std::path::Path::new(TRACING).join("events").is_dir() {
-        return Ok(());
-    }
-    let flags = rustix::mount::MountFlags::NOSUID
-        | rustix::mount::MountFlags::NODEV
-        | rustix::mount::MountFlags::NOEXEC;
-    Ok(rustix::mount::mount("tracefs", TRACING, "tracefs", flags, None)?)
-}
-
-impl Drop for Kernel {
-    /// An orderly end takes the pins away; a kill leaves them.
-    fn drop(&mut self) {
-        self.detach();
-    }
 }

@@ -2,14 +2,20 @@
 //!
 //! No other room may import aya.
 
+mod attach;
 mod btf;
+mod error;
 mod load;
+mod meters;
 mod pin;
 mod probe;
+mod programs;
 mod ring;
 mod tables;
 
-pub use load::{Kernel, LoadError, Meters, Options, ProgramCost};
+pub use error::LoadError;
+pub use load::{Kernel, Options, ProgramCost};
+pub use meters::Meters;
 pub use pin::{Guard, guards, remove_stale};
 pub use probe::{Capabilities, ExecDenial, ExecExit};
 pub use ring::{Batch, Rings};

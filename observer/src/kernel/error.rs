@@ -1,0 +1,72 @@
+//! Why the kernel side could not be put in place.
+
+use thiserror::Error;
+
+use super::btf::BtfError;
+use super::programs::VMLINUX;
+
+/// Why the kernel side could not be put in place.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No BTF.
+    #[error(
+        "no BTF at {VMLINUX} ({0}): observer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, \
+         as the stock kernels of Debian, Ubuntu, Fedora and Arch are"
+    )]
+    NoBtf(#[source] std::io::Error),
+    /// BTF that can't be read.
+    #[error("{VMLINUX}: {0}")]
+    Btf(#[from] BtfError),
+    /// A member that is needed and not there.
+    #[error("this kernel has no {0}, which observer needs: please report the kernel's version")]
+    Member(String),
+    /// A step that failed.
+    #[error("cannot {step}{}", hint(source.as_ref()))]
+    Step {
+        /// What was tried.
+        step: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn hint(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.raw_os_error() == Some(libc::EPERM)
+        {
+            return " (root is needed, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN)";
+        }
+        next = error.source();
+    }
+    ""
+}
+
+pub(super) trait Step<T> {
+    /// Names the step that failed.
+    fn step(self, step: impl Into<String>) -> Result<T, LoadError>;
+}
+
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Step<T> for Result<T, E> {
+    fn step(self, step: impl Into<String>) -> Result<T, LoadError> {
+        self.map_err(|e| LoadError::Step { step: step.into(), source: e.into() })
+    }
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        next = error.source();
+    }
+    let first = out.lines().next().unwrap_or_default();
+    first.trim_end().trim_end_matches("Verifier output:").trim_end_matches(['.', ' ']).to_owned()
+}

@@ -1,0 +1,35 @@
+//! What was told, and what was lost, as the kernel side counts it.
+
+use aya::maps::{MapData, PerCpuArray};
+use aya::programs::ProgramFd;
+use observer_common::Counters;
+
+use super::error::{LoadError, Step};
+
+/// What was told, and what was lost, as the kernel side counts it.
+pub struct Meters {
+    pub(super) counters: PerCpuArray<MapData, Counters>,
+    pub(super) programs: Vec<ProgramFd>,
+}
+
+impl Meters {
+    /// The sums over all CPUs.
+    pub fn counters(&self) -> Result<Counters, LoadError> {
+        let slots = self.counters.get(&0, 0).step("read the counts of events")?;
+        Ok(slots.iter().fold(Counters::default(), |sum, one| Counters {
+            events: sum.events + one.events,
+            control: sum.control + one.control,
+            events_lost: sum.events_lost + one.events_lost,
+            control_lost: sum.control_lost + one.control_lost,
+            labels_lost: sum.labels_lost + one.labels_lost,
+            scratch_busy: sum.scratch_busy + one.scratch_busy,
+            flows_lost: sum.flows_lost + one.flows_lost,
+            ids: sum.ids + one.ids,
+        }))
+    }
+
+    /// Runs that the kernel left out since the program was running on that CPU already.
+    pub fn missed(&self) -> u64 {
+        super::probe::missed(self.programs.iter())
+    }
+}
