@@ -174,21 +174,18 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_stopped() {
-        let start = Instant::now();
         let mut command = Command::new("sleep");
         let error =
             stream(command.arg("60"), Duration::from_millis(200), &mut |_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("was stopped"), "{error}");
-        assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
     fn a_grandchild_that_holds_the_output_is_not_waited_for() {
         let mut command = Command::new("sh");
-        command.args(["-c", "sleep 20 & echo here"]);
-        let start = Instant::now();
-        let status = stream(&mut command, Duration::from_secs(15), &mut |_| Ok(()));
+        // Waiting for it would be an error: it sleeps longer than the limit.
+        command.args(["-c", "sleep 60 & echo here"]);
+        let status = stream(&mut command, Duration::from_secs(40), &mut |_| Ok(()));
         assert!(status.unwrap().success());
-        assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
