@@ -4,6 +4,7 @@
 //! environment.
 
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -21,6 +22,8 @@ usage: cargo xtask <command>
   test [--fast] [--vm-only] [--kernel 6.1|6.12] [FILTER…]
                                           everything that CI runs; --fast leaves out the VMs,
                                           FILTER goes to the end-to-end tests
+  fuzz [TARGET] [--seconds N]             fuzz what reads bytes it did not write: a minute each,
+                                          or one target, as long as said
   demo                                    record an agent, show its ledger, and break it
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
@@ -45,6 +48,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "setup" => setup::command(rest),
         "build-ebpf" => build_ebpf(),
         "test" => test::command(rest),
+        "fuzz" => fuzz::command(rest),
         "demo" => demo::command(),
         "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {
