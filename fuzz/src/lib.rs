@@ -8,9 +8,11 @@ use observer::ledger::Verifier;
 use observer::model::{Raw, RunId};
 use observer::policy::Policy;
 
+/// What is done with bytes at a door.
+pub type Door = fn(&[u8]);
+
 /// The targets: each a function of this crate, a binary, and a directory of seeds.
-pub const TARGETS: [(&str, fn(&[u8])); 3] =
-    [("decode", decode), ("verify", verify), ("policy", policy)];
+pub const TARGETS: [(&str, Door); 3] = [("decode", decode), ("verify", verify), ("policy", policy)];
 
 /// Events, each with its length before it in two bytes, little-endian: decoded, then assembled.
 /// What one event leaves behind is there when the next comes.
