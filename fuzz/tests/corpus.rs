@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 fn files(target: &str) -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let entries = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.expect("a directory's entry").path()).collect();
     files.sort();
     files
 }
