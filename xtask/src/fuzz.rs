@@ -88,7 +88,13 @@ pub(crate) fn one(target: &str, seconds: u32) -> Result<()> {
         .arg(&kept)
         .arg(seeds(target))
         .args(["--", &format!("-max_total_time={seconds}"), &format!("-max_len={LONGEST}")])
-        .args(["-rss_limit_mb=2048", "-timeout=10", "-verbosity=0", "-print_final_stats=1"]);
+        .args([
+            "-rss_limit_mb=2048",
+            "-timeout=10",
+            "-verbosity=0",
+            "-print_funcs=0",
+            "-print_final_stats=1",
+        ]);
     run(&mut fuzz).with_context(|| {
         format!(
             "{target} broke: the input is in fuzz/artifacts/{target}/, and belongs into {}, \
