@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -24,6 +25,8 @@ usage: cargo xtask <command>
                                           FILTER goes to the end-to-end tests
   bench kernel [--rounds N] [--scale N] [--json] [exec|connect|udp|outside]…
                                           what observation costs on this kernel, as ratios
+  fuzz [TARGET] [--seconds N]             fuzz what reads bytes it did not write: a minute each,
+                                          or one target, as long as said
   demo                                    record an agent, show its ledger, and break it
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
@@ -49,6 +52,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "build-ebpf" => build_ebpf(),
         "test" => test::command(rest),
         "bench" => bench::command(rest),
+        "fuzz" => fuzz::command(rest),
         "demo" => demo::command(),
         "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {

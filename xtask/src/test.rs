@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use xtask::{ebpf, place};
 
+use crate::fuzz;
 use crate::run::{self, cargo, run, stream};
 use crate::setup::{self, Group, kernels};
 use binaries::Binaries;
@@ -80,12 +81,16 @@ impl Options {
 /// What needs no root and no kernel.
 fn sources(report: &mut Report) {
     report.part("formatting", || {
-        run(cargo().args(["fmt", "--all", "--check"])).context("`cargo fmt` puts it right")?;
+        for crates in [&["--all"][..], &["--manifest-path", "fuzz/Cargo.toml"]] {
+            run(cargo().arg("fmt").args(crates).arg("--check"))
+                .context("`cargo fmt` puts it right")?;
+        }
         Ok(Tally::PASSED)
     });
     report.part("clippy", || {
         let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         run(cargo().args(lint))?;
+        run(fuzz::stable("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
         Ok(Tally::PASSED)
     });
     report.part("unit and property tests", || {
@@ -96,11 +101,26 @@ fn sources(report: &mut Report) {
     report.part("the end-to-end tests' own library", || {
         libtest(cargo().args(["test", "-p", "observer-tests", "--lib"]))
     });
+    report.part("fuzz corpus", || libtest(&mut fuzz::stable("test")));
+    fuzzing(report);
     deny::check(report);
     report.part("eBPF build", || {
         println!("{}", ebpf::build(&place::target())?.display());
         Ok(Tally::PASSED)
     });
+}
+
+/// A short while for each target: what a change broke at a door shows soon.
+fn fuzzing(report: &mut Report) {
+    const SECONDS: u32 = 20;
+    let missing = fuzz::missing();
+    for target in fuzz::TARGETS {
+        let name = format!("fuzzing {target} for {SECONDS} s");
+        match missing {
+            Some(why) => report.skip(&name, why, Expected::No),
+            None => report.part(&name, || fuzz::one(target, SECONDS).map(|()| Tally::PASSED)),
+        }
+    }
 }
 
 /// On this kernel, and on those in virtual machines: the same files each time.

@@ -142,10 +142,10 @@ fn vanishes(ctx: &Ctx) -> Result<()> {
     same("how it ended", &run.ledger.outcome(call)?["exit"], &json!(0))
 }
 
-/// How long a process has been on a CPU, in milliseconds (proc(5): utime and stime, in ticks of
-/// 10 ms).
+/// How long a process's first thread, the one that waits for its run's end, has been on a CPU, in
+/// milliseconds (proc(5): utime and stime, in ticks of 10 ms).
 fn busy(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{pid}/stat"))?;
     let (_, after) = stat.rsplit_once(") ").context("no comm in stat")?;
     let fields = after.split(' ').skip(11).take(2).map(str::parse::<u64>);
     Ok(fields.collect::<Result<Vec<_>, _>>()?.iter().sum::<u64>() * 10)
