@@ -29,7 +29,6 @@ rules! {
     "render" Ahead ["rnd_"] r"rnd_[A-Za-z0-9]{24,}" ["rn", "d_", A36] "rnd_state";
     "heroku" Ahead ["HRKU-"] r"HRKU-[A-Za-z0-9_\-]{36,}" ["HR", "KU-", A36, A24] "HRKU-x";
     "flyio" Ahead ["fo1_", "fm1r_", "fm1a_", "fm2_"] r"(?:fo1_[A-Za-z0-9_\-]{40,}|fm[12][ar]?_[A-Za-z0-9+/=_\-]{80,})" ["fo", "1_", A36, A8] "fo1_";
-    "railway" Ahead ["rw_Fe26.2"] r"(rw_Fe26\.2\*\*[A-Za-z0-9*_\-]{40,})" ["rw", "_Fe26.2**", A36, A24] "rw_Fe26.2";
     "npm" Ahead ["npm_"] r"npm_[A-Za-z0-9]{30,}" ["np", "m_", A36] "npm_config_cache";
     "pypi" Ahead ["pypi-AgE", "pypi-"] r"pypi-[A-Za-z0-9_\-]{50,}" ["py", "pi-AgEIcHlwaS5vcmc", A36, A8] "pypi-server";
     "rubygems" Ahead ["rubygems_"] r"rubygems_[0-9a-f]{48}" ["ruby", "gems_", H32, "3f9a1c7e5b2d8064"] "rubygems_version";
