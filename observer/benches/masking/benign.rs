@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use observer::mask::{MaskKey, Masker};
-use observer::model::Raw;
 
 use crate::corpus::Random;
 
@@ -13,7 +12,7 @@ const FILE: u64 = 1 << 20;
 const TOTAL: usize = 64 << 20;
 
 /// Prints a row a kind of file, or of the corpus that is made here.
-pub fn report(dirs: &[String]) {
+pub(crate) fn report(dirs: &[String]) {
     println!("{:<44} {:>10} {:>8} {:>11}", "benign text", "bytes", "masked", "share");
     let mut kinds: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     if dirs.is_empty() {
@@ -84,7 +83,7 @@ fn collect(path: &Path, room: &mut usize, kinds: &mut BTreeMap<String, Vec<Vec<u
 }
 
 /// A benign corpus that needs no files: what lock files, manifests and logs are full of.
-pub fn made() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn made() -> Vec<(&'static str, Vec<u8>)> {
     let mut random = Random::new(21);
     let hex = "0123456789abcdef";
     let b64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -135,7 +134,7 @@ pub fn made() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Texts whose cost is told.
-pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let prose = "the agent opened src/main.rs, read forty lines of it, and said: the parser keeps its state in \
                  a struct. It then ran `cargo test`, which printed 12 passed; 0 failed; finished in 0.42s.\n";
     let code = "    let mut out = Vec::with_capacity(bytes.len());\n    for cluster in span::merge(spans) {\n        \

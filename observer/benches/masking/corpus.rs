@@ -9,16 +9,16 @@ use std::fmt::Write as _;
 use data_encoding::{BASE32, BASE64, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 
 /// A small generator of numbers (xorshift64*), so that a corpus can be told by its seed.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// From a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -27,7 +27,7 @@ impl Random {
     }
 
     /// So many characters of an alphabet.
-    pub fn text(&mut self, alphabet: &str, len: usize) -> String {
+    pub(crate) fn text(&mut self, alphabet: &str, len: usize) -> String {
         let letters: Vec<char> = alphabet.chars().collect();
         (0..len).map(|_| letters[self.below(letters.len())]).collect()
     }
@@ -46,8 +46,9 @@ const SYMBOLS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 
 /// Kinds by their forms: `{A36}` is thirty-six of base62, `u` of base64url, `b` of base64, `h` hex,
 /// `U` upper case and digits, `l` lower case and digits, `T` base32, `d` digits, `a` lower case.
-/// The fixed part is cut by a bar, so that scanners leave this file alone.
-pub const KINDS: &[&str] = &[
+/// The fixed part is cut by a bar, so that scanners leave this file alone;
+/// what stands before a circumflex is public.
+pub(crate) const KINDS: &[&str] = &[
     "gh|p_{A36}",
     "gh|o_{A36}",
     "gh|s_{A36}",
@@ -77,8 +78,8 @@ pub const KINDS: &[&str] = &[
     "xo|xb-{d12}-{d12}-{A24}",
     "xo|xp-{d12}-{d12}-{d12}-{h32}",
     "xa|pp-1-A{U10}-{d13}-{h64}",
-    "https://hooks.slack|.com/services/T{U8}/B{U10}/{A24}",
-    "https://discord|.com/api/webhooks/{d18}/{u68}",
+    "https://hooks.slack|.com/services/^T{U8}/B{U10}/{A24}",
+    "https://discord|.com/api/webhooks/^{d18}/{u68}",
     "sk|_live_{A24}",
     "sk|_test_{A99}",
     "rk|_live_{A24}",
@@ -168,7 +169,7 @@ pub const KINDS: &[&str] = &[
 ];
 
 /// Generic credentials of no known provider: a word for the service, a separator, randomness.
-pub const UNSEEN: &[&str] = &[
+pub(crate) const UNSEEN: &[&str] = &[
     "acme_{A32}",
     "zephyr-{A40}",
     "qlx.{A36}",
@@ -188,7 +189,7 @@ pub const UNSEEN: &[&str] = &[
 ];
 
 /// Places by structure, where anything is a secret; `@` stands for it.
-pub const STRUCTURED: &[&str] = &[
+pub(crate) const STRUCTURED: &[&str] = &[
     "--password=@",
     "--api-key=@",
     "export DB_PASSWORD='@'",
@@ -215,7 +216,7 @@ pub const STRUCTURED: &[&str] = &[
 ];
 
 /// Places that say nothing.
-pub const PLAIN: &[&str] = &[
+pub(crate) const PLAIN: &[&str] = &[
     "@",
     "see @ for it",
     "echo '@' | tool",
@@ -231,7 +232,7 @@ pub const PLAIN: &[&str] = &[
 ];
 
 /// Draws a credential of a form.
-pub fn draw(form: &str, random: &mut Random) -> String {
+pub(crate) fn draw(form: &str, random: &mut Random) -> String {
     let mut out = String::new();
     let mut rest = form;
     while let Some(open) = rest.find('{') {
@@ -259,7 +260,7 @@ pub fn draw(form: &str, random: &mut Random) -> String {
 }
 
 /// A password: letters, digits and signs.
-pub fn password(random: &mut Random) -> String {
+pub(crate) fn password(random: &mut Random) -> String {
     // Quotes, blanks and separators would end it in some places: there it is not this value.
     let first = random.text(B62, 1);
     let len = 11 + random.below(20);
@@ -271,10 +272,10 @@ pub fn password(random: &mut Random) -> String {
 }
 
 /// An encoding of a text.
-pub type Encode = fn(&str) -> String;
+pub(crate) type Encode = fn(&str) -> String;
 
 /// The encodings that secrets come in.
-pub const ENCODINGS: &[(&str, Encode)] = &[
+pub(crate) const ENCODINGS: &[(&str, Encode)] = &[
     ("raw", |s| s.to_owned()),
     ("json", |s| {
         s.replace('\\', "\\\\").replace('"', "\\\"").replace('/', "\\/").replace('\n', "\\n")
@@ -342,7 +343,7 @@ pub const ENCODINGS: &[(&str, Encode)] = &[
 ];
 
 /// Whether eight bytes of the secret can be read out of the text by decoding, three levels deep.
-pub fn leaks(text: &[u8], secret: &[u8]) -> bool {
+pub(crate) fn leaks(text: &[u8], secret: &[u8]) -> bool {
     leaks_at(text, secret, 3)
 }
 

@@ -239,7 +239,6 @@ impl Rules {
             end,
             covered: start,
             dead: 0,
-            around: vec![],
             rests: vec![],
         };
         let input = Input::new(text).range(start..end).anchored(Anchored::No);
@@ -289,8 +288,6 @@ struct Search<'a> {
     covered: usize,
     /// Up to here no JWT begins.
     dead: usize,
-    /// Rules that have looked around in this word.
-    around: Vec<usize>,
     /// Beginnings of tokens whose rule found no whole one: they count where no other rule does.
     rests: Vec<(usize, &'static str)>,
 }
@@ -312,29 +309,32 @@ impl Search<'_> {
             return self.jwt(at, spans);
         }
         match entry.rule.look {
-            Look::Around => {
-                if self.around.contains(&rule) {
-                    return;
-                }
-                self.around.push(rule);
-                let word = &self.text[self.start..self.end];
-                if word.len() < entry.shortest {
-                    return;
-                }
-                let Some(regex) = entry.regex() else { return };
-                for found in regex.captures_iter(word) {
-                    if let Some(secret) = found.get(1).or_else(|| found.get(0)) {
-                        let (from, to) = (self.start + secret.start(), self.start + secret.end());
-                        spans.push(Span::new(from, to, entry.rule.sort));
-                    }
-                }
-            }
+            Look::Around => self.around(entry, at, len, spans),
             Look::Ahead => {
                 if self.ahead(entry, at, len, spans) {
                     return;
                 }
                 self.rest(entry.rule.sort, at, len);
             }
+        }
+    }
+
+    fn around(&mut self, entry: &Entry, at: usize, len: usize, spans: &mut Vec<Span>) {
+        /// No token reaches further from what names it.
+        const REACH: usize = 120;
+        if self.end - self.start < entry.shortest {
+            return;
+        }
+        // Where the word begins far before, so that a boundary in the middle is not taken for one.
+        let from = self.start.max(at.saturating_sub(REACH));
+        let to = self.end.min(at + len + REACH);
+        let Some(regex) = entry.regex() else { return };
+        let secret = regex.captures(&self.text[from..to]).and_then(|c| c.get(1).or(c.get(0)));
+        if let Some(secret) = secret {
+            let (from, to) = (from + secret.start(), from + secret.end());
+            let more = self.text[to..].iter().take_while(|&&b| is_token(b)).count();
+            spans.push(Span::new(from, to + more, entry.rule.sort));
+            self.covered = to + more;
         }
     }
 

@@ -31,14 +31,14 @@ rules! {
     "flyio" Ahead ["fo1_", "fm1r_", "fm1a_", "fm2_"] r"(?:fo1_[A-Za-z0-9_\-]{40,}|fm[12][ar]?_[A-Za-z0-9+/=_\-]{80,})" ["fo", "1_", A36, A8] "fo1_";
     "npm" Ahead ["npm_"] r"npm_[A-Za-z0-9]{30,}" ["np", "m_", A36] "npm_config_cache";
     "pypi" Ahead ["pypi-AgE", "pypi-"] r"pypi-[A-Za-z0-9_\-]{50,}" ["py", "pi-AgEIcHlwaS5vcmc", A36, A8] "pypi-server";
-    "rubygems" Ahead ["rubygems_"] r"rubygems_[0-9a-f]{48}" ["ruby", "gems_", H32, "3f9a1c7e5b2d8064"] "rubygems_version";
+    "gems" Ahead ["rubygems_"] r"rubygems_[0-9a-f]{48}" ["ruby", "gems_", H32, "3f9a1c7e5b2d8064"] "rubygems_version";
     "crates-io" Ahead ["cio"] r"cio[A-Za-z0-9]{32}\b" ["ci", "o", A24, A8] "cio";
     "nuget" Ahead ["oy2"] r"oy2[a-z0-9]{43}\b" ["oy", "2", H32, "abcdefghijk"] "oy2";
     "docker" Ahead ["dckr_pat_", "dckr_oat_"] r"dckr_[po]at_[A-Za-z0-9_\-]{20,}" ["dck", "r_pat_", A24, "abc"] "dckr_pat_";
     "docker-swarm" Ahead ["SWMTKN-1-", "SWMKEY-1-"] r"SWM(?:TKN|KEY)-1-[A-Za-z0-9\-+/]{40,}" ["SWM", "TKN-1-", H32, H10, "-", A24] "SWMTKN-1-";
     "artifactory" Ahead ["AKCp"] r"AKCp[A-Za-z0-9]{60,}" ["AK", "Cp", A36, A36] "AKCp";
     "artifactory-reference" Ahead ["cmVmdGtuO", "cmVmd"] r"cmVmd[A-Za-z0-9]{59,}" ["cm", "Vmd", A36, A24, "abc"] "cmVmd";
-    "packagist" Ahead ["packagist_"] r"packagist_[ou][ru]t_[0-9a-f]{40,}" ["packa", "gist_uut_", H32, H10] "packagist_x";
+    "composer" Ahead ["packagist_"] r"packagist_[ou][ru]t_[0-9a-f]{40,}" ["packa", "gist_uut_", H32, H10] "packagist_x";
     "clojars" Ahead ["CLOJARS_"] r"CLOJARS_[a-z0-9]{60}" ["CLO", "JARS_", H32, "abcdefghijklmnopqrstuvwxyz01"] "CLOJARS_USERNAME";
     "snyk" Ahead ["snyk_uat.", "snyk_sat."] r"snyk_[us]at\.[A-Za-z0-9._\-]{30,}" ["sn", "yk_uat.", A36, A8] "snyk_uat.";
     "sonar" Ahead ["sqp_", "squ_", "sqa_"] r"sq[pua]_[0-9a-f]{40}" ["sq", "p_", H32, "3f9a1c7e"] "sqp_";
