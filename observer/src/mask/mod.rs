@@ -25,6 +25,7 @@ mod taint;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 pub use explain::Finding;
 pub use key::{MaskKey, RestHash};
@@ -42,7 +43,7 @@ use taint::Taint;
 pub struct Masked<T> {
     value: T,
     counts: BTreeMap<&'static str, u32>,
-    rules: String,
+    rules: Arc<str>,
 }
 
 impl<T> Masked<T> {
@@ -143,7 +144,7 @@ impl Masker {
     }
 
     fn masked<T>(&self, value: T, counts: Counts) -> Masked<T> {
-        Masked { value, counts, rules: self.rules.version().to_owned() }
+        Masked { value, counts, rules: self.rules.shared_version() }
     }
 
     fn who(&mut self, process: Process, counts: &mut Counts) -> Process {
@@ -225,7 +226,7 @@ type Counts = BTreeMap<&'static str, u32>;
 impl<T> Masked<T> {
     /// A value that needs no masking, for the tests of other rooms.
     pub(crate) fn for_tests(value: T) -> Self {
-        Self { value, counts: BTreeMap::new(), rules: RULES_VERSION.to_owned() }
+        Self { value, counts: BTreeMap::new(), rules: RULES_VERSION.into() }
     }
 }
 

@@ -103,6 +103,8 @@ struct Entry {
     regex: OnceLock<Option<Regex>>,
     /// The expression has a group: what is around it stays.
     grouped: bool,
+    /// The expression has a dot of its own in it.
+    dotted: bool,
     /// The fewest bytes that it matches.
     shortest: usize,
 }
@@ -115,6 +117,7 @@ impl Entry {
             rule,
             regex: OnceLock::new(),
             grouped: found.is_some_and(|p| p.explicit_captures_len() > 0),
+            dotted: rule.regex.contains(r"}\."),
             shortest: found.and_then(|p| p.minimum_len()).unwrap_or(0),
         }
     }
@@ -146,7 +149,7 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
 pub struct Rules(Arc<Inner>);
 
 struct Inner {
-    version: String,
+    version: Arc<str>,
     off: Vec<bool>,
     email: bool,
     users: Vec<UserRule>,
@@ -159,7 +162,7 @@ struct Inner {
 impl Default for Rules {
     fn default() -> Self {
         let inner = Inner {
-            version: RULES_VERSION.to_owned(),
+            version: RULES_VERSION.into(),
             off: vec![false; all().count()],
             email: false,
             users: vec![],
@@ -191,6 +194,10 @@ impl Rules {
         let mut inner = Arc::unwrap_or_clone(self.0);
         inner.email = email;
         Self(Arc::new(inner))
+    }
+
+    pub(super) fn shared_version(&self) -> Arc<str> {
+        Arc::clone(&self.0.version)
     }
 
     pub(super) fn email(&self) -> bool {
@@ -328,6 +335,10 @@ impl Search<'_> {
         // Where the word begins far before, so that a boundary in the middle is not taken for one.
         let from = self.start.max(at.saturating_sub(REACH));
         let to = self.end.min(at + len + REACH);
+        // Most of these have a dot, which a word of base64 never has.
+        if entry.dotted && memchr::memchr(b'.', &self.text[from..to]).is_none() {
+            return;
+        }
         let Some(regex) = entry.regex() else { return };
         let secret = regex.captures(&self.text[from..to]).and_then(|c| c.get(1).or(c.get(0)));
         if let Some(secret) = secret {
@@ -355,7 +366,8 @@ impl Search<'_> {
         let (from, to) = (at + secret.start(), at + secret.end());
         // A name may have the form of a token: `sk-learn-contrib-something`.
         let own = self.text.get((at + len).max(from)..to).unwrap_or_default();
-        if !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0 {
+        let name = !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0;
+        if name || own.len() >= 24 && is_monotonous(own) {
             return false;
         }
         // A token that is longer than its documents say loses its tail as well.
@@ -384,7 +396,14 @@ impl Search<'_> {
         let upper =
             value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
         let last = from + tail == self.text.len();
-        let odd = digit && (upper || random::score(value) < 0) || upper && random::is_random(value);
+        // Hex reads like a name by its letters alone.
+        let last_part = value.rsplit(|b| matches!(b, b'_' | b'-')).next().unwrap_or_default();
+        let hex = last_part.len() >= 6
+            && last_part.iter().all(u8::is_ascii_hexdigit)
+            && last_part.iter().filter(|b| b.is_ascii_digit()).count() >= 2;
+        let odd = hex
+            || digit && (upper || random::score(value) < 0)
+            || upper && random::is_random(value);
         let enough = if last { tail + len >= 7 } else { tail >= 6 && digit };
         if enough && odd {
             self.rests.push((at, sort));
@@ -436,6 +455,19 @@ impl Search<'_> {
         self.covered = end;
         self.dead = end;
     }
+}
+
+/// Whether a long value is made of a few different bytes: a table, not a token.
+fn is_monotonous(value: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    let mut different = 0;
+    for &b in value.iter().take(64) {
+        if let Some(seen) = seen.get_mut(usize::from(b)) {
+            different += usize::from(!*seen);
+            *seen = true;
+        }
+    }
+    different < 8
 }
 
 fn is_token(b: u8) -> bool {
