@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the answer is no (a test failed, something isn't set up), 2 usage or
 //! environment.
 
+mod bench;
 mod demo;
 mod run;
 mod setup;
@@ -22,6 +23,7 @@ usage: cargo xtask <command>
                                           everything that CI runs; --fast leaves out the VMs,
                                           FILTER goes to the end-to-end tests
   demo                                    record an agent, show its ledger, and break it
+  bench masking [DIR…]                    what masking misses, takes without need, and costs
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
 
@@ -46,6 +48,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "build-ebpf" => build_ebpf(),
         "test" => test::command(rest),
         "demo" => demo::command(),
+        "bench" => bench::command(rest),
         "vm" => vm::command(rest),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

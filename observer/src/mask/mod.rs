@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use explain::Finding;
 pub use key::{MaskKey, RestHash};
-pub use rules::{RULES_VERSION, Rules, RulesError};
+pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
 use crate::model::{Action, Call, CutField, Process, Raw};
@@ -68,6 +68,7 @@ pub struct Masker {
     tokens: Tokens,
     taint: Taint,
     rules: Rules,
+    followed: Option<SharedRules>,
 }
 
 impl Masker {
@@ -78,7 +79,7 @@ impl Masker {
 
     /// For one run.
     pub fn with_rules(key: MaskKey, rules: Rules) -> Self {
-        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules }
+        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules, followed: None }
     }
 
     /// Takes other rules from the next record on. What the run has shown stays known.
@@ -86,9 +87,14 @@ impl Masker {
         self.rules = rules;
     }
 
+    /// Takes what stands there from each next record on.
+    pub fn follow(&mut self, rules: SharedRules) {
+        self.followed = Some(rules);
+    }
+
     /// Masks a call.
     pub fn call(&mut self, call: Call) -> Masked<Call> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let mut call = call;
         let cuts: Vec<CutField> = call.cuts.iter().map(|cut| cut.field).collect();
         let cut = |field: CutField| cuts.contains(&field);
@@ -105,37 +111,45 @@ impl Masker {
 
     /// Masks what is said of a process.
     pub fn process(&mut self, process: Process) -> Masked<Process> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.who(process, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks one text.
     pub fn text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.value(&raw, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks one text whose end was cut off: its last word goes, whose rest nobody sees.
     pub fn cut_text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.field(&raw, true, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks a command's arguments.
     pub fn command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.argv(argv, false, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks a command's arguments of which the last was cut off.
     pub fn cut_command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.argv(argv, true, &mut counts);
         self.masked(value, counts)
+    }
+
+    /// A new record begins: rules that were exchanged are taken.
+    fn counts(&mut self) -> Counts {
+        if let Some(followed) = &self.followed {
+            self.rules = followed.get();
+        }
+        Counts::new()
     }
 
     /// A hash under the run's key, for what is cut off and never stored.

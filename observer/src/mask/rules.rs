@@ -13,7 +13,7 @@ mod model;
 mod money;
 mod user;
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
 
 use aho_corasick::automaton::{Automaton as _, OverlappingState};
 use aho_corasick::dfa::DFA;
@@ -268,6 +268,42 @@ impl Rules {
         if !search.rests.is_empty() {
             search.settle(before, spans);
         }
+    }
+}
+
+/// Rules that someone may exchange while maskers use them.
+#[derive(Clone)]
+pub struct SharedRules(Arc<RwLock<Rules>>);
+
+/// A way back to shared rules that does not keep them.
+pub struct RulesWatcher(Weak<RwLock<Rules>>);
+
+impl SharedRules {
+    /// Shares rules.
+    pub fn new(rules: Rules) -> Self {
+        Self(Arc::new(RwLock::new(rules)))
+    }
+
+    /// The rules of this moment.
+    pub fn get(&self) -> Rules {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Exchanges them.
+    pub fn set(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// For whoever exchanges them as long as somebody uses them.
+    pub fn watcher(&self) -> RulesWatcher {
+        RulesWatcher(Arc::downgrade(&self.0))
+    }
+}
+
+impl RulesWatcher {
+    /// The rules, while somebody uses them.
+    pub fn upgrade(&self) -> Option<SharedRules> {
+        self.0.upgrade().map(SharedRules)
     }
 }
 
