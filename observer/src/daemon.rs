@@ -18,7 +18,8 @@ use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
 use crate::ledger::{Entry, HostKey, OpenError, RunStart, Writer};
-use crate::mask::{MaskKey, Masker};
+use crate::mask::Masker;
+use crate::masking::Masking;
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Ending, Hooks, Pipeline, Setup, Summary};
 use crate::policy::Policy;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// Where the host's key is.
     pub state: PathBuf,
+    /// How it is masked.
+    pub masking: Masking,
     /// Whether the agent is stopped while the ledger can't be written.
     pub freeze: bool,
     /// Leave out trampolines.
@@ -57,6 +60,7 @@ struct Prepared {
     policy: Option<Policy>,
     kernel: Kernel,
     writer: Writer,
+    masker: Masker,
     log: PathBuf,
     /// Whether the host's key was made for it.
     made: bool,
@@ -85,6 +89,7 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let options = Options { tables, no_trampolines: settings.no_trampolines };
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
+    let masker = settings.masking.masker(&settings.state)?;
     let (host, made) = HostKey::open_or_create(&settings.state)?;
     let print = host.public().fingerprint();
     let opened = open_ledger(settings, host, run);
@@ -96,7 +101,7 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
-    Ok(Prepared { run, mount, policy, kernel, writer, log, made })
+    Ok(Prepared { run, mount, policy, kernel, writer, masker, log, made })
 }
 
 /// Takes away what a start made that came to nothing: an empty ledger, and the key for it.
@@ -229,15 +234,13 @@ fn begin(
     cgroup: Cgroup,
     command: Option<&[OsString]>,
 ) -> Result<Session> {
-    let Prepared { run, mount, policy, mut kernel, mut writer, log, .. } = prepared;
+    let Prepared { run, mount, policy, mut kernel, mut writer, mut masker, log, .. } = prepared;
     let guarded = policy.is_some();
     kernel.add_cgroup(cgroup.id())?;
     kernel.attach(run, cgroup.dir(), cgroup.id(), guarded)?;
     if command.is_none() {
         adopt(&mut kernel, &cgroup)?;
     }
-    let key = MaskKey::generate().context("the system has no randomness for a key")?;
-    let mut masker = Masker::new(key);
     let hash = |policy: &Policy| HEXLOWER.encode(&policy.tables().sha256);
     let sha256 = policy.as_ref().map(hash);
     writer.admit(run, &settings.name, sha256.clone())?;

@@ -12,6 +12,7 @@ pub mod decode;
 pub mod kernel;
 pub mod ledger;
 pub mod mask;
+pub mod masking;
 pub mod model;
 pub mod pipeline;
 pub mod policy;

@@ -1,33 +1,20 @@
-//! `cargo xtask bench PART`: what observer costs, measured.
+//! `cargo xtask bench PART`: figures that the documents quote, measured again.
 
-use std::process::{Command, ExitCode};
+mod kernel;
+mod masking;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::run::{self, run};
-use crate::setup::{self, Group};
-use crate::test::binaries::Binaries;
+const PARTS: &str = "there are `kernel` and `masking`";
 
-const PARTS: &str = "bench: which part? kernel";
-
-/// `bench kernel [--rounds N] [--scale N] [--json] [WORKLOAD…]`.
+/// `bench kernel|masking …`.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
-        Some((part, rest)) if part == "kernel" => kernel(rest),
-        Some((part, _)) => bail!("bench: no part {part:?}\n{PARTS}"),
-        None => bail!("{PARTS}"),
+        Some((part, rest)) if part == "kernel" => kernel::command(rest),
+        Some((part, rest)) if part == "masking" => masking::command(rest),
+        Some((part, _)) => bail!("no benchmark {part:?}: {PARTS}"),
+        None => bail!("which benchmark? {PARTS}"),
     }
-}
-
-/// Workloads unobserved and observed in turn, on this kernel.
-fn kernel(arguments: &[String]) -> Result<ExitCode> {
-    if !run::is_root() {
-        bail!("observing needs root:\n  sudo --preserve-env=PATH,HOME cargo xtask bench kernel");
-    }
-    setup::ensure(&[Group::Build])?;
-    let binaries = Binaries::build()?;
-    let mut bench = Command::new(&binaries.bench);
-    bench.arg("--observer").arg(&binaries.observer).arg("--agent").arg(&binaries.agent);
-    run(bench.args(arguments))?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ usage: cargo xtask <command>
   fuzz [TARGET] [--seconds N]             fuzz what reads bytes it did not write: a minute each,
                                           or one target, as long as said
   demo                                    record an agent, show its ledger, and break it
+  bench masking [DIR…]                    what masking misses, takes without need, and costs
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
 

@@ -3,6 +3,7 @@
 mod attach;
 mod doctor;
 mod key;
+mod mask;
 mod policy;
 mod prove;
 mod run;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use observer::daemon;
+use observer::masking::{KeyChoice, Masking};
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
 /// seen from outside of it, masked, signed, in a file that it can't reach.
@@ -52,6 +54,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Show this host's key
     Key(key::KeyArgs),
+    /// Say what would be masked and why, or whether a secret occurs in a ledger
+    Mask(mask::MaskArgs),
     /// Say what this host can do for observer
     Doctor(doctor::DoctorArgs),
     /// Try everything on a decoy, and read the record of it
@@ -68,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prove(args) => prove::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Key(args) => key::run(args),
+        Command::Mask(args) => mask::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selfcheck(args) => selfcheck::run(args),
     }
@@ -88,6 +93,15 @@ struct Recording {
     /// What becomes of the agent while the ledger can't be written
     #[arg(long, value_enum, default_value_t = OnLedgerError::GoOn)]
     on_ledger_error: OnLedgerError,
+    /// Rules beside the built-in ones, in the TOML form of gitleaks; read again when they change
+    #[arg(long, value_name = "FILE")]
+    mask_rules: Option<PathBuf>,
+    /// Which key values are masked under
+    #[arg(long, value_enum, default_value_t = MaskKey::Run)]
+    mask_key: MaskKey,
+    /// Mask e-mail addresses too
+    #[arg(long)]
+    mask_email: bool,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -101,6 +115,16 @@ enum OnLedgerError {
     Freeze,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum MaskKey {
+    /// A new one, kept on this host for `observer mask --match`
+    Run,
+    /// One for all runs of this host, so that equal values can be told across runs
+    Host,
+    /// A new one that is forgotten with the run
+    Forget,
+}
+
 impl Recording {
     fn settings(self, name: String) -> daemon::Settings {
         daemon::Settings {
@@ -108,6 +132,15 @@ impl Recording {
             policy: self.policy,
             log: self.log,
             state: self.state_dir,
+            masking: Masking {
+                rules: self.mask_rules,
+                key: match self.mask_key {
+                    MaskKey::Run => KeyChoice::Run,
+                    MaskKey::Host => KeyChoice::Host,
+                    MaskKey::Forget => KeyChoice::Forget,
+                },
+                email: self.mask_email,
+            },
             freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
             no_trampolines: self.no_trampolines,
         }

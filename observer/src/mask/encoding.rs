@@ -7,6 +7,10 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 const SHORTEST: usize = 12;
 /// Longer words are looked into up to here; what is beyond is judged by its own beginning.
 const LONGEST: usize = 1 << 20;
+/// Lines of base64 have at least so many digits.
+const LINE: usize = 40;
+/// Between two stretches of text so many digits may be of something else.
+const GAP: usize = 32;
 
 /// A word that is text in another form.
 pub(super) struct Word {
@@ -48,18 +52,26 @@ fn word(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
                 1 | 3 | 6 => digits.len() - 1,
                 _ => digits.len(),
             };
-            let upper = digits[..cut].to_ascii_uppercase();
-            add(lax32(&upper), start, end, out);
+            add(lax32(&digits[..cut]), start, end, out);
         }
     }
-    if !found.base64 {
+    if found.wide {
+        add(Some(base64(whole)), start, end, out);
+    }
+    if found.regions.is_empty() {
         return end;
     }
-    let (digits, end) = joined(text, start, end);
-    for phase in 0..4 {
-        if let Some(digits) = digits.get(phase..) {
-            add(base64(digits), start, end, out);
-        }
+    let after = joined(text, start, end, out);
+    if after > end {
+        return after;
+    }
+    for (from, to) in found.regions {
+        // Its neighbours at both sides may share a byte with it, and so does what pads it.
+        let from = if from >= 4 { from - 4 } else { from };
+        let to = if to + 8 >= whole.len() { whole.len() } else { to + 4 };
+        let padding = usize::from(to == whole.len())
+            * text[end..].iter().take(2).take_while(|&&b| b == b'=').count();
+        add(Some(base64(&whole[from..to])), start + from, start + to + padding, out);
     }
     end
 }
@@ -116,30 +128,37 @@ fn has_text(bytes: &[u8]) -> bool {
     })
 }
 
-/// The digits of a word of base64 and of its continuation over line breaks, and where it ends.
-fn joined(text: &[u8], start: usize, end: usize) -> (Vec<u8>, usize) {
-    let mut digits = text[start..end].to_vec();
-    let mut end = end;
-    while end - start >= 40 && digits.len() < LONGEST {
+/// A word of base64 that goes on over line breaks, as one; where it ends.
+fn joined(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
+    let next_line = |end: usize| {
         let next = match text.get(end..) {
             Some([b'\r', b'\n', ..]) => end + 2,
             Some([b'\n', ..]) => end + 1,
             Some([b'\\', b'n', ..]) => end + 2,
-            _ => break,
+            _ => return None,
         };
         let len = run(text, next, text.len());
-        if len == 0 {
-            break;
-        }
+        (len > 0).then_some((next, len))
+    };
+    if end - start < LINE || next_line(end).is_none() {
+        return end;
+    }
+    let mut digits = text[start..end].to_vec();
+    let mut end = end;
+    while let Some((next, len)) = next_line(end).filter(|_| digits.len() < LONGEST) {
         digits.extend_from_slice(&text[next..next + len]);
         end = next + len;
     }
-    // The padding belongs to it.
     end += text[end..].iter().take(2).take_while(|&&b| b == b'=').count();
-    (digits, end)
+    for phase in 0..4 {
+        if let Some(digits) = digits.get(phase..) {
+            add(Some(base64(digits)), start, end, out);
+        }
+    }
+    end
 }
 
-fn base64(digits: &[u8]) -> Option<Vec<u8>> {
+fn base64(digits: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 3);
     for four in digits.chunks(4) {
         let mut bits = 0u32;
@@ -147,45 +166,54 @@ fn base64(digits: &[u8]) -> Option<Vec<u8>> {
             bits = bits << 6 | u32::from(four.get(i).map_or(0, |&b| digit(b) & 63));
         }
         let bytes = bits.to_be_bytes();
-        let len = match four.len() {
-            4 => 3,
-            3 => 2,
-            2 => 1,
-            _ => 0,
-        };
+        let len = four.len().saturating_sub(1);
         out.extend_from_slice(&bytes[1..=len]);
     }
-    Some(out)
+    out
 }
 
 /// What a word may be.
 struct Look {
-    base64: bool,
+    /// Where base64 would give text: stretches of digits, each from an aligned one.
+    regions: Vec<(usize, usize)>,
+    /// Base64 with so many zeros that it may be UTF-16.
+    wide: bool,
     hex: bool,
     base32: bool,
 }
 
-/// One pass over a word: whether twelve bytes of ASCII in a row would come out of it, at any
+/// One pass over a word: where twelve bytes of ASCII in a row would come out of it, at any
 /// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
 /// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
 fn look(word: &[u8]) -> Look {
     let (mut first, mut second, mut third, mut sixteens) = (0u32, 0u32, 0u32, 0u32);
-    let (mut base64, mut hex, mut base32, mut zeros) = (false, false, true, 0usize);
-    for &b in word {
+    let (mut hex, mut base32, mut zeros) = (false, 16, 0usize);
+    let mut regions: Vec<(usize, usize)> = vec![];
+    for (at, &b) in word.iter().enumerate() {
         let class = u32::from(CLASSES[usize::from(b)]);
         first = first << 1 | class & 1;
         second = second << 1 | class >> 1 & 1;
         third = third << 1 | class >> 2 & 1;
         sixteens = sixteens << 1 | class >> 3 & 1;
-        base64 |= (first >> 2) & (second >> 1) & third & 0x1111 == 0x1111;
-        hex |= sixteens & 0x55_5555 == 0x55_5555;
-        base32 &= class & 16 != 0;
+        base32 &= class;
         zeros += usize::from(b == b'A');
+        hex |= sixteens & 0x55_5555 == 0x55_5555;
+        if (first >> 2) & (second >> 1) & third & 0x1111 == 0x1111 {
+            // Four groups, of which the last ends with the next digit.
+            let (from, to) = (at.saturating_sub(14), (at + 2).min(word.len()));
+            // The alignments are apart: a stretch goes on only where it began.
+            let same = |r: &&mut (usize, usize)| r.0 % 4 == from % 4 && from <= r.1 + GAP;
+            match regions.iter_mut().rev().take(4).find(same) {
+                Some(region) => region.1 = to,
+                None => regions.push((from, to)),
+            }
+        }
     }
     Look {
-        base64: base64 || zeros * 6 > word.len() && word.len() >= 24,
+        regions,
+        wide: zeros * 6 > word.len() && word.len() >= 24,
         hex,
-        base32: base32 && word.len() >= 20,
+        base32: base32 & 16 != 0 && word.len() >= 20,
     }
 }
 

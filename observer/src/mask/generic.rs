@@ -97,7 +97,7 @@ fn run(text: &[u8], is: impl Fn(u8) -> bool) -> usize {
 
 fn judge(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let run_ = &text[start..end];
-    if run_.len() > LONGEST || is_explained(text, start) {
+    if run_.len() > LONGEST || is_explained(text, start) || is_wrapped(text, start, end) {
         return;
     }
     let base64 = run_.iter().any(|b| matches!(b, b'+' | b'/'));
@@ -150,6 +150,24 @@ fn is_key64(run: &[u8]) -> bool {
         && has_lower(run)
         && has_digit(run)
         && random::score(run) < random::RANDOM * 2
+}
+
+/// Whether it is a line of an embedded file: as long as such lines are, with another beside it.
+fn is_wrapped(text: &[u8], start: usize, end: usize) -> bool {
+    let digits = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.len() >= 8 && line.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(b))
+    };
+    let (before, after) = (&text[..start], text.get(end..).unwrap_or_default());
+    let above = before.strip_suffix(b"\n").map(|before| {
+        let from = before.iter().rev().take(80).position(|&b| b == b'\n');
+        before.get(before.len() - from.unwrap_or(before.len().min(80))..).unwrap_or_default()
+    });
+    let below = after.strip_prefix(b"\r\n").or(after.strip_prefix(b"\n")).map(|after| {
+        let to = after.iter().take(80).position(|&b| b == b'\n');
+        after.get(..to.unwrap_or(after.len().min(80))).unwrap_or_default()
+    });
+    end - start >= 60 && (above.is_some_and(digits) || below.is_some_and(digits))
 }
 
 /// Whether what stands around a word says that it is public.

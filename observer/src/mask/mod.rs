@@ -25,10 +25,11 @@ mod taint;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 pub use explain::Finding;
 pub use key::{MaskKey, RestHash};
-pub use rules::{RULES_VERSION, Rules, RulesError};
+pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
 use crate::model::{Action, Call, CutField, Process, Raw, UnixAddress};
@@ -42,7 +43,7 @@ use taint::Taint;
 pub struct Masked<T> {
     value: T,
     counts: BTreeMap<&'static str, u32>,
-    rules: String,
+    rules: Arc<str>,
 }
 
 impl<T> Masked<T> {
@@ -67,6 +68,7 @@ pub struct Masker {
     tokens: Tokens,
     taint: Taint,
     rules: Rules,
+    followed: Option<SharedRules>,
 }
 
 impl Masker {
@@ -77,7 +79,7 @@ impl Masker {
 
     /// For one run.
     pub fn with_rules(key: MaskKey, rules: Rules) -> Self {
-        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules }
+        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules, followed: None }
     }
 
     /// Takes other rules from the next record on. What the run has shown stays known.
@@ -85,9 +87,14 @@ impl Masker {
         self.rules = rules;
     }
 
+    /// Takes what stands there from each next record on.
+    pub fn follow(&mut self, rules: SharedRules) {
+        self.followed = Some(rules);
+    }
+
     /// Masks a call.
     pub fn call(&mut self, call: Call) -> Masked<Call> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let mut call = call;
         let cuts: Vec<CutField> = call.cuts.iter().map(|cut| cut.field).collect();
         let cut = |field: CutField| cuts.contains(&field);
@@ -110,37 +117,45 @@ impl Masker {
 
     /// Masks what is said of a process.
     pub fn process(&mut self, process: Process) -> Masked<Process> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.who(process, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks one text.
     pub fn text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.value(&raw, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks one text whose end was cut off: its last word goes, whose rest nobody sees.
     pub fn cut_text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.field(&raw, true, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks a command's arguments.
     pub fn command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.argv(argv, false, &mut counts);
         self.masked(value, counts)
     }
 
     /// Masks a command's arguments of which the last was cut off.
     pub fn cut_command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = BTreeMap::new();
+        let mut counts = self.counts();
         let value = self.argv(argv, true, &mut counts);
         self.masked(value, counts)
+    }
+
+    /// A new record begins: rules that were exchanged are taken.
+    fn counts(&mut self) -> Counts {
+        if let Some(followed) = &self.followed {
+            self.rules = followed.get();
+        }
+        Counts::new()
     }
 
     /// A hash under the run's key, for what is cut off and never stored.
@@ -149,7 +164,7 @@ impl Masker {
     }
 
     fn masked<T>(&self, value: T, counts: Counts) -> Masked<T> {
-        Masked { value, counts, rules: self.rules.version().to_owned() }
+        Masked { value, counts, rules: self.rules.shared_version() }
     }
 
     fn who(&mut self, process: Process, counts: &mut Counts) -> Process {
@@ -231,7 +246,7 @@ type Counts = BTreeMap<&'static str, u32>;
 impl<T> Masked<T> {
     /// A value that needs no masking, for the tests of other rooms.
     pub(crate) fn for_tests(value: T) -> Self {
-        Self { value, counts: BTreeMap::new(), rules: RULES_VERSION.to_owned() }
+        Self { value, counts: BTreeMap::new(), rules: RULES_VERSION.into() }
     }
 }
 

@@ -13,7 +13,7 @@ mod model;
 mod money;
 mod user;
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock, Weak};
 
 use aho_corasick::automaton::{Automaton as _, OverlappingState};
 use aho_corasick::dfa::DFA;
@@ -103,6 +103,8 @@ struct Entry {
     regex: OnceLock<Option<Regex>>,
     /// The expression has a group: what is around it stays.
     grouped: bool,
+    /// The expression has a dot of its own in it.
+    dotted: bool,
     /// The fewest bytes that it matches.
     shortest: usize,
 }
@@ -115,6 +117,7 @@ impl Entry {
             rule,
             regex: OnceLock::new(),
             grouped: found.is_some_and(|p| p.explicit_captures_len() > 0),
+            dotted: rule.regex.contains(r"}\."),
             shortest: found.and_then(|p| p.minimum_len()).unwrap_or(0),
         }
     }
@@ -146,7 +149,7 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
 pub struct Rules(Arc<Inner>);
 
 struct Inner {
-    version: String,
+    version: Arc<str>,
     off: Vec<bool>,
     email: bool,
     users: Vec<UserRule>,
@@ -159,7 +162,7 @@ struct Inner {
 impl Default for Rules {
     fn default() -> Self {
         let inner = Inner {
-            version: RULES_VERSION.to_owned(),
+            version: RULES_VERSION.into(),
             off: vec![false; all().count()],
             email: false,
             users: vec![],
@@ -191,6 +194,10 @@ impl Rules {
         let mut inner = Arc::unwrap_or_clone(self.0);
         inner.email = email;
         Self(Arc::new(inner))
+    }
+
+    pub(super) fn shared_version(&self) -> Arc<str> {
+        Arc::clone(&self.0.version)
     }
 
     pub(super) fn email(&self) -> bool {
@@ -239,7 +246,6 @@ impl Rules {
             end,
             covered: start,
             dead: 0,
-            around: vec![],
             rests: vec![],
         };
         let input = Input::new(text).range(start..end).anchored(Anchored::No);
@@ -262,6 +268,42 @@ impl Rules {
         if !search.rests.is_empty() {
             search.settle(before, spans);
         }
+    }
+}
+
+/// Rules that someone may exchange while maskers use them.
+#[derive(Clone)]
+pub struct SharedRules(Arc<RwLock<Rules>>);
+
+/// A way back to shared rules that does not keep them.
+pub struct RulesWatcher(Weak<RwLock<Rules>>);
+
+impl SharedRules {
+    /// Shares rules.
+    pub fn new(rules: Rules) -> Self {
+        Self(Arc::new(RwLock::new(rules)))
+    }
+
+    /// The rules of this moment.
+    pub fn get(&self) -> Rules {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Exchanges them.
+    pub fn set(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// For whoever exchanges them as long as somebody uses them.
+    pub fn watcher(&self) -> RulesWatcher {
+        RulesWatcher(Arc::downgrade(&self.0))
+    }
+}
+
+impl RulesWatcher {
+    /// The rules, while somebody uses them.
+    pub fn upgrade(&self) -> Option<SharedRules> {
+        self.0.upgrade().map(SharedRules)
     }
 }
 
@@ -289,8 +331,6 @@ struct Search<'a> {
     covered: usize,
     /// Up to here no JWT begins.
     dead: usize,
-    /// Rules that have looked around in this word.
-    around: Vec<usize>,
     /// Beginnings of tokens whose rule found no whole one: they count where no other rule does.
     rests: Vec<(usize, &'static str)>,
 }
@@ -312,29 +352,36 @@ impl Search<'_> {
             return self.jwt(at, spans);
         }
         match entry.rule.look {
-            Look::Around => {
-                if self.around.contains(&rule) {
-                    return;
-                }
-                self.around.push(rule);
-                let word = &self.text[self.start..self.end];
-                if word.len() < entry.shortest {
-                    return;
-                }
-                let Some(regex) = entry.regex() else { return };
-                for found in regex.captures_iter(word) {
-                    if let Some(secret) = found.get(1).or_else(|| found.get(0)) {
-                        let (from, to) = (self.start + secret.start(), self.start + secret.end());
-                        spans.push(Span::new(from, to, entry.rule.sort));
-                    }
-                }
-            }
+            Look::Around => self.around(entry, at, len, spans),
             Look::Ahead => {
                 if self.ahead(entry, at, len, spans) {
                     return;
                 }
                 self.rest(entry.rule.sort, at, len);
             }
+        }
+    }
+
+    fn around(&mut self, entry: &Entry, at: usize, len: usize, spans: &mut Vec<Span>) {
+        /// No token reaches further from what names it.
+        const REACH: usize = 120;
+        if self.end - self.start < entry.shortest {
+            return;
+        }
+        // Where the word begins far before, so that a boundary in the middle is not taken for one.
+        let from = self.start.max(at.saturating_sub(REACH));
+        let to = self.end.min(at + len + REACH);
+        // Most of these have a dot, which a word of base64 never has.
+        if entry.dotted && memchr::memchr(b'.', &self.text[from..to]).is_none() {
+            return;
+        }
+        let Some(regex) = entry.regex() else { return };
+        let secret = regex.captures(&self.text[from..to]).and_then(|c| c.get(1).or(c.get(0)));
+        if let Some(secret) = secret {
+            let (from, to) = (from + secret.start(), from + secret.end());
+            let more = self.text[to..].iter().take_while(|&&b| is_token(b)).count();
+            spans.push(Span::new(from, to + more, entry.rule.sort));
+            self.covered = to + more;
         }
     }
 
@@ -355,7 +402,8 @@ impl Search<'_> {
         let (from, to) = (at + secret.start(), at + secret.end());
         // A name may have the form of a token: `sk-learn-contrib-something`.
         let own = self.text.get((at + len).max(from)..to).unwrap_or_default();
-        if !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0 {
+        let name = !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0;
+        if name || own.len() >= 24 && is_monotonous(own) {
             return false;
         }
         // A token that is longer than its documents say loses its tail as well.
@@ -384,7 +432,14 @@ impl Search<'_> {
         let upper =
             value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
         let last = from + tail == self.text.len();
-        let odd = digit && (upper || random::score(value) < 0) || upper && random::is_random(value);
+        // Hex reads like a name by its letters alone.
+        let last_part = value.rsplit(|b| matches!(b, b'_' | b'-')).next().unwrap_or_default();
+        let hex = last_part.len() >= 6
+            && last_part.iter().all(u8::is_ascii_hexdigit)
+            && last_part.iter().filter(|b| b.is_ascii_digit()).count() >= 2;
+        let odd = hex
+            || digit && (upper || random::score(value) < 0)
+            || upper && random::is_random(value);
         let enough = if last { tail + len >= 7 } else { tail >= 6 && digit };
         if enough && odd {
             self.rests.push((at, sort));
@@ -436,6 +491,19 @@ impl Search<'_> {
         self.covered = end;
         self.dead = end;
     }
+}
+
+/// Whether a long value is made of a few different bytes: a table, not a token.
+fn is_monotonous(value: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    let mut different = 0;
+    for &b in value.iter().take(64) {
+        if let Some(seen) = seen.get_mut(usize::from(b)) {
+            different += usize::from(!*seen);
+            *seen = true;
+        }
+    }
+    different < 8
 }
 
 fn is_token(b: u8) -> bool {

@@ -23,7 +23,7 @@ impl Stream {
         self.held.extend_from_slice(piece);
         self.skip_key();
         let mut out = vec![];
-        let mut counts = Counts::new();
+        let mut counts = masker.counts();
         while self.held.len() >= HELD {
             self.give(masker, &mut out, &mut counts);
         }
@@ -35,7 +35,7 @@ impl Stream {
         if self.in_key {
             self.held.clear();
         }
-        let mut counts = Counts::new();
+        let mut counts = masker.counts();
         let value = masker.field(&Raw::new(self.held), cut, &mut counts);
         masker.masked(value, counts)
     }

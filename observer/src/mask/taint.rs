@@ -147,7 +147,7 @@ fn window(text: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes))
 }
 
-/// A set that may say yes without need, and never no: eight bits and more for each member.
+/// A set that may say yes without need, and never no: thirty bits and more for each member.
 struct Filter {
     bits: Vec<u64>,
     shift: u32,
@@ -156,7 +156,7 @@ struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { bits: vec![0; 256], shift: 64 - 14, members: 0 }
+        Self { bits: vec![0; 2048], shift: 64 - 17, members: 0 }
     }
 }
 
@@ -179,9 +179,9 @@ impl Filter {
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// Makes room when it is an eighth full: amortised, as a vector does it.
+    /// Makes room when a thirtieth of it is full: amortised, as a vector does it.
     fn grow<'a>(&mut self, all: impl Iterator<Item = &'a u64>) {
-        if self.members * 8 <= self.bits.len() * 64 || self.shift <= 64 - 24 {
+        if self.members * 32 <= self.bits.len() * 64 || self.shift <= 64 - 24 {
             return;
         }
         *self = Self { bits: vec![0; self.bits.len() * 4], shift: self.shift - 2, members: 0 };
@@ -219,10 +219,14 @@ fn is_ordinary(value: &[u8]) -> bool {
     WORDS.iter().any(|word| value.eq_ignore_ascii_case(word))
         || value.iter().all(|b| matches!(b, b'*' | b'x' | b'X' | b'.' | b' ' | b'-' | b'_' | b'='))
         || value.iter().all(|b| b.is_ascii_digit()) && value.len() < 8
+        || value.iter().filter(|b| b.is_ascii_whitespace()).count() * 3 > value.len()
 }
 
 /// Whether six bytes of a value would be met in no ordinary text.
 fn is_telling(piece: &[u8], around: &[u8]) -> bool {
+    if piece.iter().filter(|b| b.is_ascii_whitespace()).count() > 1 {
+        return false;
+    }
     let letters = piece.iter().filter(|b| b.is_ascii_alphabetic()).count();
     let digits = piece.iter().filter(|b| b.is_ascii_digit()).count();
     let odd = piece.len() - letters - digits;

@@ -31,7 +31,7 @@ rules! {
     "twitch" Ahead ["oauth:"] r"oauth:([a-z0-9]{30})\b" ["oau", "th:k3j9xq0ftz8lmw2avb7yprs4hd6gnc"] "oauth:x";
     "nylas" Ahead ["nyk_v0_", "nylk_"] r"(?:nyk_v0_[A-Za-z0-9]{40,}|nylk_[A-Za-z0-9]{30,})" ["ny", "k_v0_", A36, A24] "nyk_v0_";
     "beamer" Ahead ["b_"] r"b_[A-Za-z0-9=_\-]{44}\b" ["b", "_", A36, "abcdefgh"] "b_tree";
-    "sendbird" Ahead ["sendbird_"] r"sendbird_[0-9a-f]{40}" ["send", "bird_", H32, "3f9a1c7e"] "sendbird_x";
+    "send-bird" Ahead ["sendbird_"] r"sendbird_[0-9a-f]{40}" ["send", "bird_", H32, "3f9a1c7e"] "sendbird_x";
     "knock" Ahead ["sk_prod_", "sk_dev_"] r"sk_(?:prod|dev)_[A-Za-z0-9_\-]{24,}" ["sk", "_prod_", A36] "sk_prod_";
     "klaviyo" Ahead ["pk_"] r"pk_[0-9a-f]{34}\b" ["p", "k_", H32, "3f"] "pk_id";
     "clickup" Ahead ["pk_"] r"pk_[0-9]{6,9}_[A-Z0-9]{32}\b" ["p", "k_1234567_", U26, "ABC123"] "pk_1";

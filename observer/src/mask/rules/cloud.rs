@@ -8,14 +8,14 @@ rules! {
     "aws-key-id" Ahead ["AKIA", "ASIA", "ABIA", "ACCA"] r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}" ["AK", "IAIOSFODNN7EXAMPLE"] "AKIAlowercase0000000";
     "aws-session" Ahead ["IQoJb3JpZ2lu", "FwoGZXIvYXdz", "FQoGZXIvYXdz"] r"(?:IQoJb3JpZ2lu|F[wQ]oGZXIvYXdz)[A-Za-z0-9+/=%]{60,}" ["IQoJb3", "JpZ2lu", A36, A36] "IQoJb3JpZ2lu";
     "aws-bedrock" Ahead ["ABSKQmVkcm9ja0FQSUtleS", "bedrock-api-key-"] r"(?:ABSKQmVkcm9ja0FQSUtleS[A-Za-z0-9+/=]{40,}|bedrock-api-key-[A-Za-z0-9+/=]{40,})" ["bedrock-", "api-key-", A36, A24] "bedrock-api-key-x";
-    "aws-signature" Ahead ["X-Amz-Signature=", "x-amz-signature="] r"(?i)x-amz-signature=([0-9a-f]{40,})" ["X-Amz-Signature=", H32, H32] "X-Amz-Signature=x";
+    "aws-signed-url" Ahead ["X-Amz-Signature=", "x-amz-signature="] r"(?i)x-amz-signature=([0-9a-f]{40,})" ["X-Amz-Signature=", H32, H32] "X-Amz-Signature=x";
     "aws-mws" Ahead ["amzn.mws."] r"amzn\.mws\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}" ["amzn", ".mws.3f9a1c7e-5b2d-4064-a1f3-c9e7d5b08264"] "amzn.mws.x";
     "amazon-oauth" Ahead ["amzn1.oa2-cs.v1."] r"amzn1\.oa2-cs\.v1\.[0-9a-f]{64}" ["amzn1", ".oa2-cs.v1.", H32, H32] "amzn1.oa2-cs.v1.";
     "google-api" Ahead ["AIza"] r"AIza[A-Za-z0-9_\-]{35}" ["AI", "zaSy", A24, "abcdefghi"] "AIza";
     "google-oauth" Ahead ["ya29."] r"ya29\.[A-Za-z0-9_\-.]{20,}" ["ya", "29.a0AfH6SMB", A36] "ya29.";
     "google-client-secret" Ahead ["GOCSPX-"] r"GOCSPX-[A-Za-z0-9_\-]{20,}" ["GOC", "SPX-", A24, "abcd"] "GOCSPX-";
     "google-refresh" Ahead ["1//0"] r"1//0[A-Za-z0-9_\-]{40,}" ["1/", "/0", A36, A24] "1//0";
-    "google-signature" Ahead ["X-Goog-Signature="] r"X-Goog-Signature=([0-9a-f]{64,})" ["X-Goog-Signature=", H32, H32] "X-Goog-Signature=x";
+    "google-signed-url" Ahead ["X-Goog-Signature="] r"X-Goog-Signature=([0-9a-f]{64,})" ["X-Goog-Signature=", H32, H32] "X-Goog-Signature=x";
     "azure-storage" Ahead ["AccountKey=", "SharedAccessKey=", "accountkey="] r"(?i)(?:AccountKey|SharedAccessKey)=([A-Za-z0-9+/=]{40,})" ["AccountKey=", A36, "klmnopqrst=="] "AccountKey=x";
     "azure-signed" Around ["ASt", "ACDb", "ASb", "AEh", "AIoT", "ARm", "ACR", "AzFu", "AzSe", "AzCa", "APIM"] r"\b([A-Za-z0-9+/]{33}(?:APIM|ACDb|AIoT|ACR)[A-Za-z0-9+/=]{4,10}|[A-Za-z0-9+/]{33}\+A(?:Sb|Eh|Rm)[A-Za-z0-9+/=]{5,12}|[A-Za-z0-9_\-]{44}AzFu[A-Za-z0-9_\-=]{5,10}|[A-Za-z0-9]{42}AzSe[A-Z][A-Za-z0-9]{5}|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb)[A-Za-z0-9+/=]{8,12})" [A36, "abcdef", "AzSe", "Dabc12"] "AzSearchService";
     "azure-sas" Around ["sig="] r"[?&]?\bsig=([A-Za-z0-9%+/=]{30,})" ["sig=", A36, "klmn%3D"] "?sig=a";
@@ -34,7 +34,7 @@ rules! {
     "oracle" Ahead ["ocid1."] r"ocid1\.(?:credential|apikey|customersecretkey)\.[A-Za-z0-9._\-]{30,}" ["ocid1", ".credential.oc1..", A36] "ocid1.tenancy.oc1..x";
     "ovh" Ahead ["ovh_at_"] r"ovh_at_[A-Za-z0-9_\-]{24,}" ["ov", "h_at_", A36] "ovh_at_x";
     "aiven" Ahead ["AVNS_", "aivenv1"] r"(?:AVNS_[A-Za-z0-9_\-]{16,}|aivenv1[A-Za-z0-9+/=]{100,})" ["AV", "NS_", A24] "AVNS_x";
-    "dnsimple" Ahead ["dnsimple_a_", "dnsimple_u_"] r"dnsimple_[au]_[A-Za-z0-9]{24,}" ["dns", "imple_a_", A36] "dnsimple_a_x";
+    "dns-simple" Ahead ["dnsimple_a_", "dnsimple_u_"] r"dnsimple_[au]_[A-Za-z0-9]{24,}" ["dns", "imple_a_", A36] "dnsimple_a_x";
     "porkbun" Ahead ["sk1_", "pk1_"] r"[sp]k1_[0-9a-f]{60,}" ["sk", "1_", H32, H32] "sk1_x";
     "linode" Ahead ["linode_"] r"linode_[0-9a-f]{40,}" ["lin", "ode_", H32, H32] "linode_instance";
     "ngrok" Ahead ["ngrok_", "cr_"] r"(?:ngrok_[A-Za-z0-9]{20,}_[A-Za-z0-9]{20,}|cr_[A-Za-z0-9]{27}\b)" ["cr", "_k3J9xQ0fTz8LmW2aVb7YpRs4Hd6"] "cr_x";

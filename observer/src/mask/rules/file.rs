@@ -138,7 +138,7 @@ impl Rules {
             .map_err(|error| RulesError::Form(format!("keywords: {error}")))?;
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         let hash = data_encoding::HEXLOWER.encode(hash.as_ref().get(..6).unwrap_or_default());
-        let version = format!("{RULES_VERSION}+{hash}");
+        let version = format!("{RULES_VERSION}+{hash}").into();
         Ok(Self(Arc::new(Inner { version, off, email: false, users, keywords, owners, allowed })))
     }
 }

@@ -35,7 +35,7 @@ rules! {
     "cursor" Ahead ["crsr_", "key_"] r"(?:crsr_|key_)[0-9a-f]{64}" ["cr", "sr_", H32, H32] "key_name";
     "apify" Ahead ["apify_api_"] r"apify_api_[A-Za-z0-9]{30,}" ["api", "fy_api_", A36] "apify_api_token";
     "browserbase" Ahead ["bb_live_"] r"bb_live_[A-Za-z0-9_\-]{20,}" ["bb", "_live_", A24] "bb_live_x";
-    "helicone" Ahead ["sk-helicone-", "pk-helicone-"] r"[sp]k-helicone-[a-z0-9\-]{20,}" ["sk-", "helicone-abcd123-", "efgh456-ijkl789-mnop012"] "sk-helicone-x";
+    "llm-proxy" Ahead ["sk-helicone-", "pk-helicone-"] r"[sp]k-helicone-[a-z0-9\-]{20,}" ["sk-", "helicone-abcd123-", "efgh456-ijkl789-mnop012"] "sk-helicone-x";
     "llama-cloud" Ahead ["llx-"] r"llx-[A-Za-z0-9]{40,}" ["ll", "x-", A36, A24] "llx-index";
     "brave" Ahead ["BSA"] r"BSA[A-Za-z0-9_\-]{28}\b" ["BS", "A", A24, "abcd"] "BSA-1";
     "mem0" Ahead ["m0-"] r"m0-[A-Za-z0-9]{40}" ["m", "0-", A36, "abcd"] "m0-x";

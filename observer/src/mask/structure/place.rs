@@ -6,6 +6,8 @@ use crate::mask::span::Span;
 
 /// The furthest that is read backwards for a name or an element.
 const BACK: usize = 160;
+/// The longest value of an element.
+const ELEMENT: usize = 8192;
 
 /// The key that ends before `end`, and where it begins.
 pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
@@ -120,8 +122,12 @@ pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
         return;
     }
     let start = at + 1;
-    let end = start + text[start..].iter().take_while(|&&b| b != b'<').count();
-    if is_a_value(text[start..end].trim_ascii()) {
+    let len = text[start..].iter().take(ELEMENT).take_while(|&&b| b != b'<').count();
+    let end = start + len;
+    // A type's parameter in angle brackets has no end tag.
+    let closed =
+        text[end..].starts_with(b"</") || end == text.len() && !text[start..].contains(&b' ');
+    if closed && is_a_value(text[start..end].trim_ascii()) {
         out.push(Span::new(start, end, "secret").by("element"));
     }
 }

@@ -61,6 +61,12 @@ impl Form {
         (self.start, self.start + kept)
     }
 
+    /// Whether a few digits are a secret under this key.
+    fn counts_as_code(&self) -> bool {
+        let says = |word: &[u8]| self.key.windows(word.len()).any(|w| w == word);
+        says(b"pin") || says(b"otp") || says(b"cvv") || says(b"cvc") || self.key == b"pw"
+    }
+
     /// Whether the dictionary should know it: not what may be a word of a program.
     pub(super) fn is_learnt(&self, value: &[u8]) -> bool {
         let plain = value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.'));
@@ -90,7 +96,23 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
             || !hex && word && digits && glance.len() >= 16 && random::is_random(glance);
     }
     let letters = glance.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'.' | b'-'));
+    let number = glance.iter().all(u8::is_ascii_digit) && glance.len() <= 10;
+    if number && !form.sure && !form.counts_as_code() {
+        return false; // `input_tokens: 42`
+    }
+    let next = text.get(form.start + glance.len()).copied().unwrap_or(0);
+    if form.quoted
+        && matches!(glance.first(), Some(b' ' | b')' | b'+' | b',' | b'\n'))
+        && glance.get(1).is_none_or(|b| b.is_ascii_whitespace() || *b == b'+')
+    {
+        return false; // the quote before it closed something
+    }
     if letters && !(glance.len() >= 16 && random::is_random(glance)) {
+        let named = glance.contains(&b'.')
+            || !glance.iter().any(u8::is_ascii_lowercase) && glance.contains(&b'_');
+        if !form.quoted && (named || matches!(next, b',' | b';' | b'(' | b')' | b':')) {
+            return false; // a name of the program's
+        }
         // A plain word: a password may be one, a token isn't.
         return form.sure && (form.quoted || form.line || !form.spaced);
     }
