@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{Entry, HostKey, OpenError, RunStart, Writer};
+use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, RunStart, Writer};
 use crate::mask::{MaskKey, Masker};
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Hooks, Pipeline, Setup, Summary};
@@ -44,6 +44,8 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// Where the host's key is.
     pub state: PathBuf,
+    /// Where checkpoints are taken.
+    pub elsewhere: Vec<Elsewhere>,
     /// Whether the agent is stopped while the ledger can't be written.
     pub freeze: bool,
     /// Leave out trampolines.
@@ -247,7 +249,12 @@ fn begin(
     }));
     coverage(run, kernel.capabilities(), &mut writer);
     // Nothing of the agent runs before its run stands in the ledger.
-    writer.commit().with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    let begun = writer.commit();
+    let begun = begun.with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    let elsewhere = Carriers::start(&log, &settings.elsewhere)?;
+    if let Some(note) = &begun.checkpoint {
+        elsewhere.post(note);
+    }
     let rings = kernel.rings()?;
     let meters = kernel.meters()?;
     let kernel = Arc::new(Mutex::new(kernel));
@@ -263,6 +270,7 @@ fn begin(
         rings,
         meters,
         writer,
+        elsewhere,
         masker,
         mount,
         rules: rules.collect(),

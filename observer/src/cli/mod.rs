@@ -9,6 +9,7 @@ mod run;
 mod selfcheck;
 mod tail;
 mod verify;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use observer::daemon;
+use observer::ledger::Elsewhere;
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
 /// seen from outside of it, masked, signed, in a file that it can't reach.
@@ -50,8 +52,10 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Check policies
     Policy(policy::PolicyArgs),
-    /// Show this host's key
+    /// Show this host's keys
     Key(key::KeyArgs),
+    /// Keep other hosts' checkpoints, and cosign them
+    Witness(witness::WitnessArgs),
     /// Say what this host can do for observer
     Doctor(doctor::DoctorArgs),
     /// Try everything on a decoy, and read the record of it
@@ -68,6 +72,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prove(args) => prove::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Key(args) => key::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selfcheck(args) => selfcheck::run(args),
     }
@@ -88,6 +93,12 @@ struct Recording {
     /// What becomes of the agent while the ledger can't be written
     #[arg(long, value_enum, default_value_t = OnLedgerError::GoOn)]
     on_ledger_error: OnLedgerError,
+    /// Append checkpoints to this file too: best where the host can only append
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+    /// Have checkpoints cosigned by a witness: "http://HOST:PORT KEY", as it says them
+    #[arg(long, value_name = "WITNESS", value_parser = Elsewhere::witness)]
+    witness: Vec<Elsewhere>,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -108,6 +119,7 @@ impl Recording {
             policy: self.policy,
             log: self.log,
             state: self.state_dir,
+            elsewhere: self.anchor.into_iter().map(Elsewhere::File).chain(self.witness).collect(),
             freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
             no_trampolines: self.no_trampolines,
         }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use observer::daemon;
 use observer::ledger::{
-    Check, Lenience, PROOF, Proof, PublicKey, Report, Verifier, checkpoints_of,
+    Check, Kind, Lenience, PROOF, Proof, PublicKey, Report, Verifier, VerifierKey, checkpoints_of,
+    cosigned_of,
 };
 
 use show::Progress;
@@ -44,11 +45,14 @@ pub(crate) struct VerifyArgs {
     /// Hold it against checkpoints that were kept elsewhere
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Hold it against what this witness cosigned: its key; read from FILE.cosigned
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<String>,
     /// A record that no checkpoint from elsewhere vouches for is a failure
     #[arg(long)]
     anchored: bool,
     /// Check what is written as it is written, until a line does not hold
-    #[arg(long, conflicts_with_all = ["anchored", "checkpoint", "json"])]
+    #[arg(long, conflicts_with_all = ["anchored", "checkpoint", "witness", "json"])]
     follow: bool,
     /// Verify the proof of one record, which `observer prove` made
     #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "checkpoint", "anchored", "follow"])]
@@ -139,6 +143,17 @@ fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Repor
     if !stdin {
         beside(&mut check, path)?;
     }
+    for text in &args.witness {
+        let key = VerifierKey::parse(text).filter(|key| key.kind == Kind::Witness);
+        let key = key.with_context(|| format!("not a witness's key: {text:?}"))?;
+        let cosigned = cosigned_of(path);
+        let name = format!("{} ({})", cosigned.display(), key.name);
+        let file = File::open(&cosigned).with_context(|| name.clone())?;
+        // As it is now: what comes while the ledger is read may vouch for more than is read.
+        let now = file.metadata()?.len();
+        let notes = Box::new(BufReader::new(file.take(now)));
+        check.hold_against_witness(notes, &name, key).with_context(|| name.clone())?;
+    }
     let source: Box<dyn BufRead> = if stdin {
         Box::new(io::stdin().lock())
     } else {
@@ -148,7 +163,7 @@ fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Repor
     check.read(None, source, |bytes| progress.step(bytes))?;
     progress.clear();
     let mut report = check.finish();
-    if args.anchored && args.checkpoint.is_empty() {
+    if args.anchored && args.checkpoint.is_empty() && args.witness.is_empty() {
         report.anchor(None);
     }
     Ok(report)

@@ -1,5 +1,6 @@
 //! What can be recorded. Text that came from an agent is here only as `Masked`.
 
+use super::elsewhere::Kept;
 use crate::mask::Masked;
 use crate::model::{Call, CallResult, Process, Raw, RunId, Stamp};
 
@@ -75,6 +76,13 @@ pub enum Entry {
         /// The run that lost its recorder.
         lost: Option<LostRun>,
     },
+    /// A place for checkpoints began to keep them, or ceased to.
+    Witness {
+        /// When it was noticed.
+        at: Stamp,
+        /// What became of a checkpoint there.
+        kept: Kept,
+    },
     /// A file of the ledger begins here; the earlier ones end with the record before.
     Segment {
         /// When.
@@ -146,6 +154,7 @@ impl Entry {
             Self::ObserverStart { .. }
             | Self::Recover { .. }
             | Self::Segment { .. }
+            | Self::Witness { .. }
             | Self::ObserverStop { .. } => None,
         }
     }
@@ -162,6 +171,7 @@ impl Entry {
             Self::Escape { .. } => "escape",
             Self::Recover { .. } => "recover",
             Self::Segment { .. } => "segment",
+            Self::Witness { .. } => "witness",
             Self::RunEnd { .. } => "run.end",
             Self::ObserverStop { .. } => "observer.stop",
         }
@@ -178,6 +188,7 @@ impl Entry {
             | Self::Escape { at, .. }
             | Self::Recover { at, .. }
             | Self::Segment { at }
+            | Self::Witness { at, .. }
             | Self::RunEnd { at, .. }
             | Self::ObserverStop { at } => *at,
         }

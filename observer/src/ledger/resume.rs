@@ -117,6 +117,21 @@ pub(super) fn resume(
     Ok((found, Some(torn)))
 }
 
+/// The tree over the records before a file's first one.
+pub(super) fn tree_before(first: &[u8]) -> Option<Tree> {
+    serde_json::from_slice::<Head>(first).ok()?.tree_before()
+}
+
+impl Head {
+    fn tree_before(&self) -> Option<Tree> {
+        if self.idx == 0 {
+            return Some(Tree::default());
+        }
+        let peaks = self.segment.as_ref()?.peaks.iter().map(|peak| hash(peak));
+        Tree::from_peaks(self.idx, peaks.collect::<Option<_>>()?)
+    }
+}
+
 /// The runs that have no end, as `recover` records name them.
 pub(super) fn lost(found: &Found) -> impl Iterator<Item = LostRun> + '_ {
     found.open.iter().map(|(run, &seq)| LostRun { run: run.clone(), seq })
@@ -174,9 +189,8 @@ impl<'a> Walk<'a> {
         let leaf = merkle::leaf(record);
         let found = &mut self.found;
         if found.len == 0 && head.idx > 0 {
+            found.tree = head.tree_before()?;
             let segment = head.segment?;
-            let peaks: Option<Vec<Hash>> = segment.peaks.iter().map(|peak| hash(peak)).collect();
-            found.tree = Tree::from_peaks(head.idx, peaks?)?;
             found.origin = Some(segment.origin);
             found.prev = hash(&head.prev)?;
             found.open = segment.runs.into_iter().map(|run| (run.run, run.seq)).collect();
