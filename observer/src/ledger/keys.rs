@@ -115,7 +115,10 @@ impl HostKey {
     /// Removes keys that were just made and never used.
     pub fn forget(dir: &Path) -> io::Result<()> {
         for name in HOST.into_iter().chain(LOG) {
-            fs::remove_file(dir.join(name))?;
+            match fs::remove_file(dir.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
         }
         fs::remove_dir(dir)
     }

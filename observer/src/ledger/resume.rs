@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -110,7 +110,7 @@ pub(super) fn resume(
     if found.len == len {
         return Ok((found, None));
     }
-    if found.len == 0 && !is_torn_beginning(file).map_err(failed)? {
+    if found.len == 0 && !is_torn_beginning(file, len).map_err(failed)? {
         return Err(foreign("its first line is not a record".to_owned()));
     }
     let torn = move_aside(file, path, found.len, len).map_err(failed)?;
@@ -137,13 +137,37 @@ pub(super) fn lost(found: &Found) -> impl Iterator<Item = LostRun> + '_ {
     found.open.iter().map(|(run, &seq)| LostRun { run: run.clone(), seq })
 }
 
-/// Whether a file without one whole record may be what a crash left of a ledger's first group.
-fn is_torn_beginning(file: &File) -> io::Result<bool> {
+/// Whether a file without one whole record may be what a crash left of a ledger's first group:
+/// half a line, a line with pages in it that were never written, a record that nothing covers, or
+/// nothing but zeros. What somebody else may want to keep is none of that.
+fn is_torn_beginning(file: &File, len: u64) -> io::Result<bool> {
     const BEGIN: &[u8] = b"{\"rec\":{";
-    let mut head = [0; BEGIN.len()];
-    let n = file.read_at(&mut head, 0)?;
-    let head = head.get(..n).unwrap_or_default();
-    Ok(BEGIN.starts_with(head) || head.iter().all(|&b| b == 0))
+    const MOST: u64 = 64 << 20;
+    if len > MOST {
+        return Ok(false);
+    }
+    let mut source = file.try_clone()?;
+    source.seek(SeekFrom::Start(0))?;
+    let mut source = BufReader::new(source);
+    let mut line = vec![];
+    (&mut source).take(LINE as u64 + 1).read_until(b'\n', &mut line)?;
+    if let Some(body) = line.strip_suffix(b"\n") {
+        let first = chain::parts(body).map(|(record, _)| serde_json::from_slice::<Head>(record));
+        let is_record = first.is_some_and(|head| head.is_ok_and(|head| head.idx == 0));
+        return Ok(is_record || body.starts_with(BEGIN) && body.contains(&0));
+    }
+    if BEGIN.starts_with(&line) || line.starts_with(BEGIN) && line.len() <= LINE {
+        return Ok(true);
+    }
+    let mut zeros = line.iter().all(|&b| b == 0);
+    while zeros {
+        line.clear();
+        if (&mut source).take(LINE as u64).read_to_end(&mut line)? == 0 {
+            break;
+        }
+        zeros = line.iter().all(|&b| b == 0);
+    }
+    Ok(zeros)
 }
 
 /// A way through a file, as far as it holds.
