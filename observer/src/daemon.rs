@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, RunStart, Writer};
+use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, Rotation, RunStart, Writer};
 use crate::mask::{MaskKey, Masker};
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Hooks, Pipeline, Setup, Summary};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Where checkpoints are taken.
     pub elsewhere: Vec<Elsewhere>,
+    /// When the ledger's file is closed and another begun.
+    pub rotation: Rotation,
     /// Whether the agent is stopped while the ledger can't be written.
     pub freeze: bool,
     /// Leave out trampolines.
@@ -89,7 +91,8 @@ fn prepare(settings: &Settings) -> Result<Prepared> {
         // Nothing is left of a start that came to nothing.
         let _ = HostKey::forget(&settings.state);
     }
-    let (writer, log) = opened?;
+    let (mut writer, log) = opened?;
+    writer.rotate_at(settings.rotation);
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }

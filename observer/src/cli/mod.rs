@@ -13,11 +13,12 @@ mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use observer::daemon;
-use observer::ledger::Elsewhere;
+use observer::ledger::{Elsewhere, Rotation};
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
 /// seen from outside of it, masked, signed, in a file that it can't reach.
@@ -99,6 +100,12 @@ struct Recording {
     /// Have checkpoints cosigned by a witness: "http://HOST:PORT KEY", as it says them
     #[arg(long, value_name = "WITNESS", value_parser = Elsewhere::witness)]
     witness: Vec<Elsewhere>,
+    /// Close the ledger's file at this size, in MiB, compress it, and begin another
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    segment_size: u64,
+    /// And at this age, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..36_500))]
+    segment_age: u64,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -120,6 +127,10 @@ impl Recording {
             log: self.log,
             state: self.state_dir,
             elsewhere: self.anchor.into_iter().map(Elsewhere::File).chain(self.witness).collect(),
+            rotation: Rotation {
+                size: self.segment_size << 20,
+                age: Duration::from_secs(self.segment_age * 24 * 3600),
+            },
             freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
             no_trampolines: self.no_trampolines,
         }

@@ -4,7 +4,7 @@ mod live;
 mod show;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use observer::daemon;
 use observer::ledger::{
     Check, Kind, Lenience, PROOF, Proof, PublicKey, Report, Verifier, VerifierKey, checkpoints_of,
-    cosigned_of,
+    cosigned_of, segment, segments_of,
 };
 
 use show::Progress;
@@ -30,7 +30,8 @@ Exit 0: every record holds, every run is closed, and the recorder has stopped. 1
 2: it could not be read. That the end was cut off after a stop, or the whole replaced, can only be
 seen from outside of the file: with a checkpoint that was kept elsewhere.")]
 pub(crate) struct VerifyArgs {
-    /// The ledger; - reads standard input; of a directory, every ledger in it
+    /// The ledger, with its closed files; - reads standard input; of a directory, every ledger
+    /// in it
     #[arg(default_value = daemon::LOG)]
     file: PathBuf,
     /// The host's public key [default: this host's, and failing that the ledger's own word]
@@ -101,14 +102,18 @@ fn ledgers(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
     for entry in std::fs::read_dir(dir).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
-        if path.extension().is_some_and(|end| end == "jsonl") {
-            found.push(path);
+        // Closed files are verified with the ledger that they are of.
+        match segment(&path) {
+            Some((of, _)) => found.push(dir.join(of)),
+            None if path.extension().is_some_and(|end| end == "jsonl") => found.push(path),
+            None => {}
         }
     }
     if found.is_empty() {
         bail!("there is no ledger (*.jsonl) in {}", dir.display());
     }
     found.sort();
+    found.dedup();
     Ok(found)
 }
 
@@ -154,13 +159,24 @@ fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Repor
         let notes = Box::new(BufReader::new(file.take(now)));
         check.hold_against_witness(notes, &name, key).with_context(|| name.clone())?;
     }
-    let source: Box<dyn BufRead> = if stdin {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::with_capacity(1 << 20, File::open(path)?))
-    };
     let mut progress = Progress::new();
-    check.read(None, source, |bytes| progress.step(bytes))?;
+    if stdin {
+        let source = observer::ledger::decompressed(io::stdin().lock())?;
+        check.read(None, source, |bytes| progress.step(bytes))?;
+    } else {
+        let closed = segments_of(path)?;
+        for file in &closed {
+            let name = file.path.display().to_string();
+            let source = observer::ledger::open(&file.path).with_context(|| name.clone())?;
+            check.read(Some(name), source, |bytes| progress.step(bytes))?;
+        }
+        // A crash may have come before the next file was begun.
+        if path.exists() || closed.is_empty() {
+            let name = (!closed.is_empty()).then(|| path.display().to_string());
+            let source = observer::ledger::open(path)?;
+            check.read(name, source, |bytes| progress.step(bytes))?;
+        }
+    }
     progress.clear();
     let mut report = check.finish();
     if args.anchored && args.checkpoint.is_empty() && args.witness.is_empty() {

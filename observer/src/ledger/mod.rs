@@ -10,6 +10,7 @@ mod elsewhere;
 mod entry;
 mod files;
 mod keys;
+mod leaves;
 mod merkle;
 mod note;
 mod post;
@@ -17,6 +18,7 @@ mod proof;
 mod record;
 mod report;
 mod resume;
+mod segments;
 mod value;
 mod verify;
 mod witness;
@@ -33,9 +35,10 @@ pub use note::{Checkpoint, Kind, Note, VerifierKey, is_name};
 pub use post::cosigned_of;
 pub use proof::{PROOF, Proof, Proved};
 pub use report::{Break, Lenience, Report, RunReport, RunState};
+pub use segments::{Segment, decompressed, open, segment, segments_of};
 pub use verify::{Job, Snapshot, Verifier};
 pub use witness::{Cosigner, REQUEST, Refusal, Submission};
-pub use writer::{CommitError, Committed, Opened, Writer};
+pub use writer::{CommitError, Committed, Opened, Rotation, Writer};
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,15 @@
 //! One checkpoint to one witness, with the proof that it continues the last one (C2SP
-//! tlog-witness). The proof is made from the ledger's file, of which only what is new is read.
+//! tlog-witness). The proof is made from the ledger's files, of which only what is new is read.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::chain;
 use super::elsewhere::{KeptStatus, append};
-use super::files::LINE;
-use super::merkle::{self, Hash, Prover, Tree};
+use super::leaves::{Leaves, Place};
+use super::merkle::{Hash, Prover};
 use super::note::{Checkpoint, NOTE, Note, VerifierKey, decimal};
-use super::resume;
 use super::witness::Submission;
 
 /// How long a witness may take.
@@ -40,7 +37,7 @@ pub(super) struct Poster {
     prefix: String,
     key: VerifierKey,
     /// The tree that it cosigned last, and where the records after it begin.
-    known: Option<(Tree, u64)>,
+    known: Option<Place>,
 }
 
 type Refused = (KeptStatus, String);
@@ -56,7 +53,7 @@ impl Poster {
         let size = size(note);
         let refused = |why: String| (KeptStatus::Refused, why);
         for _ in 0..3 {
-            let old = self.known.as_ref().map_or(0, |(tree, _)| tree.size());
+            let old = self.known.as_ref().map_or(0, |known| known.tree.size());
             let made = self.prove(size);
             let (proof, now) =
                 made.map_err(|e| (KeptStatus::Silent, format!("{}: {e}", self.ledger.display())))?;
@@ -90,10 +87,10 @@ impl Poster {
                             "FORK: it has cosigned other {theirs} records of this ledger"
                         )));
                     }
-                    self.known = Some(
-                        self.at(theirs)
-                            .map_err(|e| refused(format!("it knows {theirs} records: {e}")))?,
-                    );
+                    let theirs_here = Leaves::first(&self.ledger, theirs);
+                    let known = theirs_here
+                        .map_err(|e| refused(format!("it knows {theirs} records: {e}")))?;
+                    self.known = Some(known);
                 }
                 422 => return Err(refused("FORK: what it cosigned does not go on to this".into())),
                 other => return Err(refused(format!("it answers {other}"))),
@@ -102,26 +99,20 @@ impl Poster {
         Err(refused("it changes its mind".to_owned()))
     }
 
-    /// The tree of the first `size` records, and where the next begins.
-    fn at(&self, size: u64) -> io::Result<(Tree, u64)> {
-        let mut reader = Reader::open(&self.ledger)?;
-        reader.advance(size, |_| {})?;
-        Ok((reader.tree, reader.offset))
-    }
-
     /// The proof from what is known to the first `size` records, and what is known then.
-    fn prove(&self, size: u64) -> io::Result<(Vec<Hash>, (Tree, u64))> {
-        let Some((tree, offset)) = &self.known else {
+    fn prove(&self, size: u64) -> io::Result<(Vec<Hash>, Place)> {
+        let Some(known) = &self.known else {
             // Nothing is to be proved of a ledger that is new to it.
-            return Ok((vec![], self.at(size)?));
+            return Ok((vec![], Leaves::first(&self.ledger, size)?));
         };
-        let mut reader = Reader::open(&self.ledger)?;
-        reader.seek(tree.clone(), *offset)?;
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "it has fewer records than it had");
-        let mut prover = Prover::consistency_from(tree, size).ok_or_else(bad)?;
-        reader.advance(size, |leaf| prover.push(leaf))?;
-        let proof = if tree.size() == 0 { vec![] } else { prover.finish().ok_or_else(bad)? };
-        Ok((proof, (reader.tree, reader.offset)))
+        let mut prover = Prover::consistency_from(&known.tree, size).ok_or_else(bad)?;
+        let mut leaves = Leaves::after(&self.ledger, known)?;
+        leaves.advance(size, |leaf| prover.push(leaf))?;
+        // RFC 6962 has no proof from nothing, and tlog-witness an empty one.
+        let proof =
+            if known.tree.size() == 0 { vec![] } else { prover.finish().ok_or_else(bad)? };
+        Ok((proof, leaves.place()))
     }
 
     fn ask(&self, body: &str) -> io::Result<(u16, String)> {
@@ -177,52 +168,4 @@ fn answer(bytes: &[u8]) -> Option<(u16, String)> {
         None => body,
     };
     Some((status, String::from_utf8(body.to_vec()).ok()?))
-}
-
-/// A ledger's leaves, one after another.
-struct Reader {
-    source: BufReader<File>,
-    tree: Tree,
-    offset: u64,
-}
-
-impl Reader {
-    fn open(path: &Path) -> io::Result<Self> {
-        let mut source = BufReader::with_capacity(256 * 1024, File::open(path)?);
-        let first = line(&mut source)?.unwrap_or_default();
-        let tree = chain::parts(first.strip_suffix(b"\n").unwrap_or_default())
-            .and_then(|(record, _)| resume::tree_before(record));
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "its first line is no record");
-        source.seek(SeekFrom::Start(0))?;
-        Ok(Self { source, tree: tree.ok_or_else(bad)?, offset: 0 })
-    }
-
-    fn seek(&mut self, tree: Tree, offset: u64) -> io::Result<()> {
-        (self.tree, self.offset) = (tree, offset);
-        self.source.seek(SeekFrom::Start(offset)).map(drop)
-    }
-
-    /// Goes on until there are `size` records.
-    fn advance(&mut self, size: u64, mut each: impl FnMut(Hash)) -> io::Result<()> {
-        let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
-        if size < self.tree.size() {
-            return Err(bad("they are in an earlier file"));
-        }
-        while self.tree.size() < size {
-            let line = line(&mut self.source)?.ok_or_else(|| bad("it was cut"))?;
-            let parts = line.strip_suffix(b"\n").and_then(chain::parts);
-            let (record, _) = parts.ok_or_else(|| bad("a line is no record"))?;
-            let leaf = merkle::leaf(record);
-            each(leaf);
-            self.tree.push(leaf);
-            self.offset += line.len() as u64;
-        }
-        Ok(())
-    }
-}
-
-fn line(source: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = vec![];
-    let n = source.by_ref().take(LINE as u64 + 1).read_until(b'\n', &mut line)?;
-    Ok((n > 0).then_some(line))
 }

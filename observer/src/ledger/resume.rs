@@ -20,6 +20,7 @@ use super::entry::LostRun;
 use super::files::{LINE, OpenError};
 use super::merkle::{self, Hash, Tree};
 use super::note::Checkpoint;
+use super::segments::{self, Segment};
 
 /// What a ledger holds.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub(super) struct Found {
     pub(super) prev: Hash,
     /// How long it is: records alone.
     pub(super) len: u64,
+    /// The first record in the file, or of the file to come.
+    pub(super) from: u64,
     /// Its name; none where it has no record.
     pub(super) origin: Option<String>,
     /// Runs that have no end, with how many records they have.
@@ -54,7 +57,7 @@ struct Head {
     run: Option<String>,
     seq: Option<u64>,
     recover: Option<Recover>,
-    segment: Option<Segment>,
+    segment: Option<Before>,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +66,7 @@ struct Recover {
 }
 
 #[derive(Deserialize)]
-struct Segment {
+struct Before {
     origin: String,
     peaks: Vec<String>,
     runs: Vec<SegmentRun>,
@@ -75,11 +78,12 @@ struct SegmentRun {
     seq: u64,
 }
 
-/// Reads a ledger, and moves aside what a crash left at its end. `vouched` is the last checkpoint
-/// that this host signed for it.
+/// Reads a ledger, and moves aside what a crash left at its end. `before` is its last closed file,
+/// and `vouched` the last checkpoint that this host signed for it.
 pub(super) fn resume(
     file: &File,
     path: &Path,
+    before: Option<&Segment>,
     vouched: Option<&Checkpoint>,
 ) -> Result<(Found, Option<Torn>), OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
@@ -93,7 +97,12 @@ pub(super) fn resume(
         walk = Walk::new(vouched);
         walk.through(file, from).map_err(failed)?;
     }
-    let Walk { found, contradicted, .. } = walk;
+    let Walk { mut found, contradicted, .. } = walk;
+    if found.len == 0
+        && let Some(last) = before
+    {
+        found = closed(path, last, vouched)?;
+    }
     let due = vouched.map_or(0, |checkpoint| checkpoint.size);
     if contradicted {
         return Err(foreign(format!("its first {due} records are not those of its checkpoint")));
@@ -115,6 +124,25 @@ pub(super) fn resume(
     }
     let torn = move_aside(file, path, found.len, len).map_err(failed)?;
     Ok((found, Some(torn)))
+}
+
+/// What a ledger holds whose last file is closed: a crash came before the next had a record.
+pub(super) fn closed(
+    path: &Path,
+    last: &Segment,
+    vouched: Option<&Checkpoint>,
+) -> Result<Found, OpenError> {
+    let failed = |source| OpenError::Io { path: last.path.clone(), source };
+    let mut walk = Walk::new(vouched);
+    walk.lines(segments::open(&last.path).map_err(failed)?).map_err(failed)?;
+    let Walk { mut found, unsigned, contradicted, .. } = walk;
+    let due = vouched.map_or(0, |checkpoint| checkpoint.size);
+    if contradicted || found.tree.size() < due || found.len == 0 || !unsigned.is_empty() {
+        let why = format!("{} before it is not as its checkpoint says", last.path.display());
+        return Err(OpenError::Foreign { path: path.to_owned(), why });
+    }
+    (found.len, found.from) = (0, found.tree.size());
+    Ok(found)
 }
 
 /// The tree over the records before a file's first one.
@@ -185,6 +213,7 @@ impl<'a> Walk<'a> {
             tree: Tree::default(),
             prev: chain::GENESIS,
             len: 0,
+            from: 0,
             origin: None,
             open: BTreeMap::new(),
         };
@@ -194,7 +223,10 @@ impl<'a> Walk<'a> {
     fn through(&mut self, file: &File, end: u64) -> io::Result<()> {
         let mut source = file.try_clone()?;
         source.seek(SeekFrom::Start(0))?;
-        let mut source = BufReader::with_capacity(1 << 20, source.take(end));
+        self.lines(BufReader::with_capacity(1 << 20, source.take(end)))
+    }
+
+    fn lines(&mut self, mut source: impl BufRead) -> io::Result<()> {
         let mut line = vec![];
         loop {
             line.clear();
@@ -214,6 +246,7 @@ impl<'a> Walk<'a> {
         let found = &mut self.found;
         if found.len == 0 && head.idx > 0 {
             found.tree = head.tree_before()?;
+            found.from = head.idx;
             let segment = head.segment?;
             found.origin = Some(segment.origin);
             found.prev = hash(&head.prev)?;

@@ -12,6 +12,7 @@ mod crash;
 mod forgery;
 mod independent;
 mod killed;
+mod segment;
 mod speed;
 
 use super::*;
