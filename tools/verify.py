@@ -27,7 +27,9 @@ DEPTH = 127
 WAITING = 65_536  # records that may wait for the signed one that covers them
 NOTE = 64 * 1024
 GENESIS = bytes(32)
-HOSTS = {"observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment"}
+HOSTS = {
+    "observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness",
+}
 TAIL = re.compile(rb',"sig":"([A-Za-z0-9+/=]{88})"\Z')
 DASH = "\u2014 ".encode()
 

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{Entry, HostKey, OpenError, RunStart, Writer};
+use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, Rotation, RunStart, Writer};
 use crate::mask::Masker;
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
@@ -47,6 +47,10 @@ pub struct Settings {
     pub state: PathBuf,
     /// How it is masked.
     pub masking: Masking,
+    /// Where checkpoints are taken.
+    pub elsewhere: Vec<Elsewhere>,
+    /// When the ledger's file is closed and another begun.
+    pub rotation: Rotation,
     /// Whether the agent is stopped while the ledger can't be written.
     pub freeze: bool,
     /// Leave out trampolines.
@@ -97,7 +101,8 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
         // Nothing is left of a start that came to nothing.
         let _ = HostKey::forget(&settings.state);
     }
-    let (writer, log) = opened?;
+    let (mut writer, log) = opened?;
+    writer.rotate_at(settings.rotation);
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
@@ -265,7 +270,12 @@ fn begin(
     }));
     coverage(run, kernel.capabilities(), &mut writer);
     // Nothing of the agent runs before its run stands in the ledger.
-    writer.commit().with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    let begun = writer.commit();
+    let begun = begun.with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    let elsewhere = Carriers::start(&log, &settings.elsewhere)?;
+    if let Some(note) = &begun.checkpoint {
+        elsewhere.post(note);
+    }
     let rings = kernel.rings()?;
     let meters = kernel.meters()?;
     let kernel = Arc::new(Mutex::new(kernel));
@@ -281,6 +291,7 @@ fn begin(
         rings,
         meters,
         writer,
+        elsewhere,
         masker,
         mount,
         rules: rules.collect(),

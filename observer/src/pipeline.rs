@@ -20,7 +20,7 @@ use crate::cgroup::Mount;
 use crate::clock;
 use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
-use crate::ledger::{CommitError, Entry, Events, Writer};
+use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
 use crate::mask::{Masker, RestHash};
 use crate::model::{Raw, RunId, Stamp};
 use crate::rescue;
@@ -38,6 +38,8 @@ const GROUP_AGE: Duration = Duration::from_millis(50);
 const GROUP_SIZE: usize = 64;
 /// A ledger that can't be written is tried again after this long.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long the last checkpoint may be on its way at the end.
+const LAST_WORD: Duration = Duration::from_secs(3);
 /// A ledger that can't be written is said again after this long.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -51,6 +53,8 @@ pub struct Setup {
     pub meters: Meters,
     /// The open ledger, with this run's `run.start` in it.
     pub writer: Writer,
+    /// Where its checkpoints are taken.
+    pub elsewhere: Carriers,
     /// The run's masker.
     pub masker: Masker,
     /// The cgroup v2 mount.
@@ -120,6 +124,7 @@ impl Pipeline {
             run: setup.run,
             masker: setup.masker,
             writer: setup.writer,
+            elsewhere: setup.elsewhere,
             meters: setup.meters,
             hooks: setup.hooks,
             told: Counters::default(),
@@ -203,6 +208,7 @@ struct Worker {
     run: RunId,
     masker: Masker,
     writer: Writer,
+    elsewhere: Carriers,
     meters: Meters,
     hooks: Box<dyn Hooks>,
     told: Counters,
@@ -299,6 +305,12 @@ impl Worker {
     fn idle(&mut self) {
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
+        for kept in self.elsewhere.news() {
+            if kept.status != KeptStatus::Kept {
+                eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);
+            }
+            self.append(Entry::Witness { at: clock::now(), kept });
+        }
         if self.pending == 0 && self.failing.is_none() && self.writer.is_checkpoint_due() {
             self.commit();
         }
@@ -346,6 +358,9 @@ impl Worker {
             Ok(committed) => {
                 self.pending = 0;
                 self.oldest = None;
+                if let Some(note) = &committed.checkpoint {
+                    self.elsewhere.post(note);
+                }
                 if let Some(error) = committed.trouble
                     && !std::mem::replace(&mut self.unvouched, true)
                 {
@@ -395,6 +410,14 @@ impl Worker {
         self.commit();
         if self.failing.is_some() {
             self.commit();
+        }
+        // The agent is gone, so this holds nobody up but whoever waits for the recorder.
+        let (news, silent) = self.elsewhere.finish(LAST_WORD);
+        for kept in news.iter().filter(|kept| kept.status != KeptStatus::Kept) {
+            eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);
+        }
+        for place in silent {
+            eprintln!("observer: {place}: the last checkpoint has not arrived");
         }
         Summary { events, written: self.failing.is_none() }
     }

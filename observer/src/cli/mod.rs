@@ -10,13 +10,16 @@ mod run;
 mod selfcheck;
 mod tail;
 mod verify;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use observer::daemon;
+use observer::ledger::{Elsewhere, Rotation};
 use observer::masking::{KeyChoice, Masking};
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
@@ -52,10 +55,12 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Check policies
     Policy(policy::PolicyArgs),
-    /// Show this host's key
+    /// Show this host's keys
     Key(key::KeyArgs),
     /// Say what would be masked and why, or whether a secret occurs in a ledger
     Mask(mask::MaskArgs),
+    /// Keep other hosts' checkpoints, and cosign them
+    Witness(witness::WitnessArgs),
     /// Say what this host can do for observer
     Doctor(doctor::DoctorArgs),
     /// Try everything on a decoy, and read the record of it
@@ -73,6 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Policy(args) => policy::run(args),
         Command::Key(args) => key::run(args),
         Command::Mask(args) => mask::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selfcheck(args) => selfcheck::run(args),
     }
@@ -102,6 +108,18 @@ struct Recording {
     /// Mask e-mail addresses too
     #[arg(long)]
     mask_email: bool,
+    /// Append checkpoints to this file too: best where the host can only append
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+    /// Have checkpoints cosigned by a witness: "http://HOST:PORT KEY", as it says them
+    #[arg(long, value_name = "WITNESS", value_parser = Elsewhere::witness)]
+    witness: Vec<Elsewhere>,
+    /// Close the ledger's file at this size, in MiB, compress it, and begin another
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    segment_size: u64,
+    /// And at this age, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..36_500))]
+    segment_age: u64,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -140,6 +158,11 @@ impl Recording {
                     MaskKey::Forget => KeyChoice::Forget,
                 },
                 email: self.mask_email,
+            },
+            elsewhere: self.anchor.into_iter().map(Elsewhere::File).chain(self.witness).collect(),
+            rotation: Rotation {
+                size: self.segment_size << 20,
+                age: Duration::from_secs(self.segment_age * 24 * 3600),
             },
             freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
             no_trampolines: self.no_trampolines,

@@ -1,13 +1,13 @@
 //! `observer prove`: one record, proved to be in the ledger, by a file that stands alone.
 
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use observer::daemon;
-use observer::ledger::{Notes, Proof, checkpoints_of};
+use observer::ledger::{Notes, Proof, checkpoints_of, open, segments_of};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -40,7 +40,13 @@ pub(crate) fn run(args: ProveArgs) -> Result<ExitCode> {
         last = Some(note);
     }
     let Some(note) = last else { bail!("{}: there is no checkpoint in it", beside.display()) };
-    let ledger = BufReader::with_capacity(1 << 20, read(&args.file)?);
+    // All of its files, one after another.
+    let mut ledger: Box<dyn BufRead> = Box::new(io::empty());
+    let closed = segments_of(&args.file)?.into_iter().map(|file| file.path);
+    for path in closed.chain([args.file.clone()]) {
+        let next = open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ledger = Box::new(ledger.chain(next));
+    }
     let proof = Proof::make(ledger, args.record, &note);
     let proof = proof.with_context(|| format!("cannot prove {}", args.file.display()))?;
     io::stdout().write_all(proof.text().as_bytes())?;

@@ -4,14 +4,15 @@ mod live;
 mod show;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use observer::daemon;
 use observer::ledger::{
-    Check, Lenience, PROOF, Proof, PublicKey, Report, Verifier, checkpoints_of,
+    Check, Kind, Lenience, PROOF, Proof, PublicKey, Report, Verifier, VerifierKey, checkpoints_of,
+    cosigned_of, segment, segments_of,
 };
 
 use show::Progress;
@@ -29,7 +30,8 @@ Exit 0: every record holds, every run is closed, and the recorder has stopped. 1
 2: it could not be read. That the end was cut off after a stop, or the whole replaced, can only be
 seen from outside of the file: with a checkpoint that was kept elsewhere.")]
 pub(crate) struct VerifyArgs {
-    /// The ledger; - reads standard input; of a directory, every ledger in it
+    /// The ledger, with its closed files; - reads standard input; of a directory, every ledger
+    /// in it
     #[arg(default_value = daemon::LOG)]
     file: PathBuf,
     /// The host's public key [default: this host's, and failing that the ledger's own word]
@@ -44,11 +46,14 @@ pub(crate) struct VerifyArgs {
     /// Hold it against checkpoints that were kept elsewhere
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Hold it against what this witness cosigned: its key; read from FILE.cosigned
+    #[arg(long, value_name = "KEY")]
+    witness: Vec<String>,
     /// A record that no checkpoint from elsewhere vouches for is a failure
     #[arg(long)]
     anchored: bool,
     /// Check what is written as it is written, until a line does not hold
-    #[arg(long, conflicts_with_all = ["anchored", "checkpoint", "json"])]
+    #[arg(long, conflicts_with_all = ["anchored", "checkpoint", "witness", "json"])]
     follow: bool,
     /// Verify the proof of one record, which `observer prove` made
     #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "checkpoint", "anchored", "follow"])]
@@ -97,14 +102,18 @@ fn ledgers(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
     for entry in std::fs::read_dir(dir).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
-        if path.extension().is_some_and(|end| end == "jsonl") {
-            found.push(path);
+        // Closed files are verified with the ledger that they are of.
+        match segment(&path) {
+            Some((of, _)) => found.push(dir.join(of)),
+            None if path.extension().is_some_and(|end| end == "jsonl") => found.push(path),
+            None => {}
         }
     }
     if found.is_empty() {
         bail!("there is no ledger (*.jsonl) in {}", dir.display());
     }
     found.sort();
+    found.dedup();
     Ok(found)
 }
 
@@ -139,16 +148,38 @@ fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Repor
     if !stdin {
         beside(&mut check, path)?;
     }
-    let source: Box<dyn BufRead> = if stdin {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::with_capacity(1 << 20, File::open(path)?))
-    };
+    for text in &args.witness {
+        let key = VerifierKey::parse(text).filter(|key| key.kind == Kind::Witness);
+        let key = key.with_context(|| format!("not a witness's key: {text:?}"))?;
+        let cosigned = cosigned_of(path);
+        let name = format!("{} ({})", cosigned.display(), key.name);
+        let file = File::open(&cosigned).with_context(|| name.clone())?;
+        // As it is now: what comes while the ledger is read may vouch for more than is read.
+        let now = file.metadata()?.len();
+        let notes = Box::new(BufReader::new(file.take(now)));
+        check.hold_against_witness(notes, &name, key).with_context(|| name.clone())?;
+    }
     let mut progress = Progress::new();
-    check.read(None, source, |bytes| progress.step(bytes))?;
+    if stdin {
+        let source = observer::ledger::decompressed(io::stdin().lock())?;
+        check.read(None, source, |bytes| progress.step(bytes))?;
+    } else {
+        let closed = segments_of(path)?;
+        for file in &closed {
+            let name = file.path.display().to_string();
+            let source = observer::ledger::open(&file.path).with_context(|| name.clone())?;
+            check.read(Some(name), source, |bytes| progress.step(bytes))?;
+        }
+        // A crash may have come before the next file was begun.
+        if path.exists() || closed.is_empty() {
+            let name = (!closed.is_empty()).then(|| path.display().to_string());
+            let source = observer::ledger::open(path)?;
+            check.read(name, source, |bytes| progress.step(bytes))?;
+        }
+    }
     progress.clear();
     let mut report = check.finish();
-    if args.anchored && args.checkpoint.is_empty() {
+    if args.anchored && args.checkpoint.is_empty() && args.witness.is_empty() {
         report.anchor(None);
     }
     Ok(report)

@@ -118,6 +118,24 @@ struct Claims {
     reached: Option<u64>,
     /// Whether they come from elsewhere: those that stand beside the ledger anchor nothing.
     anchor: bool,
+    /// Where it is not none: only what this witness cosigned counts.
+    witness: Option<VerifierKey>,
+}
+
+impl Claims {
+    fn advance(&mut self) -> io::Result<()> {
+        loop {
+            self.next = match self.notes.next_checkpoint() {
+                // Half a note is what a crash leaves of the file beside the ledger.
+                Err(_) if !self.anchor => None,
+                next => next?,
+            };
+            match (&self.next, &self.witness) {
+                (Some((note, _)), Some(witness)) if !note.verifies(witness) => {}
+                _ => return Ok(()),
+            }
+        }
+    }
 }
 
 /// A verification under way.
@@ -146,15 +164,34 @@ impl Check {
         name: &str,
         anchor: bool,
     ) -> io::Result<()> {
-        let mut notes = Notes::new(notes);
-        let next = match notes.next_checkpoint() {
-            Err(_) if !anchor => None,
-            next => next?,
-        };
-        if anchor && next.is_none() {
+        self.claim(notes, name, anchor, None)
+    }
+
+    /// The same of what a witness cosigned: that anchors wherever it stands. What others cosigned
+    /// or nobody is left out.
+    pub fn hold_against_witness(
+        &mut self,
+        notes: Box<dyn BufRead>,
+        name: &str,
+        witness: VerifierKey,
+    ) -> io::Result<()> {
+        self.claim(notes, name, true, Some(witness))
+    }
+
+    fn claim(
+        &mut self,
+        notes: Box<dyn BufRead>,
+        name: &str,
+        anchor: bool,
+        witness: Option<VerifierKey>,
+    ) -> io::Result<()> {
+        let (notes, name) = (Notes::new(notes), name.to_owned());
+        let mut claims = Claims { notes, name, next: None, reached: None, anchor, witness };
+        claims.advance()?;
+        if anchor && claims.next.is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no checkpoint in it"));
         }
-        self.claims.push(Claims { notes, name: name.to_owned(), next, reached: None, anchor });
+        self.claims.push(claims);
         Ok(())
     }
 
@@ -301,14 +338,9 @@ impl Check {
                         return;
                     }
                 }
-                match claims.notes.next_checkpoint() {
-                    Ok(next) => claims.next = next,
-                    // Half a note is what a crash leaves of the file beside the ledger.
-                    Err(_) if !claims.anchor => {}
-                    Err(e) => {
-                        let why = format!("{} can't be read: {e}", claims.name);
-                        self.verifier.refuse(why);
-                    }
+                if let Err(e) = claims.advance() {
+                    let why = format!("{} can't be read: {e}", claims.name);
+                    self.verifier.refuse(why);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What can be recorded. Text that came from an agent is here only as `Masked`.
 
+use super::elsewhere::Kept;
 use crate::mask::Masked;
 use crate::model::{Call, CallResult, Process, Raw, RunId, Stamp};
 
@@ -74,6 +75,13 @@ pub enum Entry {
         sha256: Option<String>,
         /// The run that lost its recorder.
         lost: Option<LostRun>,
+    },
+    /// A place for checkpoints began to keep them, or ceased to.
+    Witness {
+        /// When it was noticed.
+        at: Stamp,
+        /// What became of a checkpoint there.
+        kept: Kept,
     },
     /// A file of the ledger begins here; the earlier ones end with the record before.
     Segment {
@@ -159,6 +167,7 @@ impl Entry {
             Self::ObserverStart { .. }
             | Self::Recover { .. }
             | Self::Segment { .. }
+            | Self::Witness { .. }
             | Self::ObserverStop { .. } => None,
         }
     }
@@ -175,6 +184,7 @@ impl Entry {
             Self::Escape { .. } => "escape",
             Self::Recover { .. } => "recover",
             Self::Segment { .. } => "segment",
+            Self::Witness { .. } => "witness",
             Self::RunEnd { .. } => "run.end",
             Self::ObserverStop { .. } => "observer.stop",
         }
@@ -191,6 +201,7 @@ impl Entry {
             | Self::Escape { at, .. }
             | Self::Recover { at, .. }
             | Self::Segment { at }
+            | Self::Witness { at, .. }
             | Self::RunEnd { at, .. }
             | Self::ObserverStop { at } => *at,
         }

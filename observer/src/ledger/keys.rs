@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 
 /// The names of the files of the key that signs records: private, public.
 const HOST: [&str; 2] = ["host.key", "host.pub"];
+/// Of a witness's.
+const WITNESS: [&str; 2] = ["witness.key", "witness.pub"];
 /// Of the key that signs checkpoints.
 const LOG: [&str; 2] = ["log.key", "log.pub"];
 
@@ -113,7 +115,10 @@ impl HostKey {
     /// Removes keys that were just made and never used.
     pub fn forget(dir: &Path) -> io::Result<()> {
         for name in HOST.into_iter().chain(LOG) {
-            fs::remove_file(dir.join(name))?;
+            match fs::remove_file(dir.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
         }
         fs::remove_dir(dir)
     }
@@ -142,6 +147,12 @@ impl HostKey {
 pub(super) struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
+    /// A witness's, in a directory of its own.
+    pub(super) fn of_witness(dir: &Path) -> Result<Self, KeyError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
+        Self::open_or_create(dir, WITNESS).map(|(key, _)| key)
+    }
+
     fn open_or_create(dir: &Path, names: [&str; 2]) -> Result<(Self, bool), KeyError> {
         match Self::open(&dir.join(names[0])) {
             Ok(key) => Ok((key, false)),

@@ -129,6 +129,26 @@ impl Prover {
         Some(Self::new(ranges))
     }
 
+    /// The same, from the old tree and the leaves after it: those before are not needed again.
+    pub fn consistency_from(old: &Tree, size: u64) -> Option<Self> {
+        let mut prover = Self::consistency(old.size, size)?;
+        let mut start = 0;
+        for &peak in &old.peaks {
+            let rest = old.size - start;
+            let length = 1 << (63 - rest.leading_zeros());
+            let range = start..start + length;
+            // What of the proof lies in the old tree is one of its perfect subtrees.
+            if let Some(at) = prover.ranges.iter().position(|r| *r == range)
+                && let Some(tree) = prover.hashes.get_mut(at)
+            {
+                *tree = Tree { size: length, peaks: vec![peak] };
+            }
+            start += length;
+        }
+        prover.seen = old.size;
+        Some(prover)
+    }
+
     fn new(ranges: Vec<Range<u64>>) -> Self {
         let hashes = vec![Tree::default(); ranges.len()];
         Self { ranges, hashes, seen: 0 }
@@ -360,7 +380,11 @@ mod tests {
             }
             for old in 0..=n {
                 let proof = prove(Prover::consistency(old, n).unwrap(), &all);
-                let was = tree(&all[..old as usize]).root();
+                let half = tree(&all[..old as usize]);
+                let mut shorter = Prover::consistency_from(&half, n).unwrap();
+                all[old as usize..].iter().for_each(|&leaf| shorter.push(leaf));
+                assert_eq!(shorter.finish().unwrap(), proof, "{old} of {n}, from the old tree");
+                let was = half.root();
                 assert!(consistent((old, &was), (n, &root), &proof), "{old} of {n}");
                 if old > 0 {
                     let other = leaf(b"other");

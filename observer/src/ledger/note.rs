@@ -78,7 +78,7 @@ impl std::fmt::Display for VerifierKey {
 }
 
 /// Whether signed-note allows a key this name.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
 }
 
@@ -183,6 +183,16 @@ fn cosigned(text: &str, time: u64) -> Vec<u8> {
 /// A note of this text, signed.
 pub(super) fn signed(text: &str, by: &VerifierKey, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
     format!("{text}\n{}", by.line(&sign(text.as_bytes())))
+}
+
+/// A witness's signature line for a checkpoint's text.
+pub(super) fn cosignature(
+    text: &str,
+    time: u64,
+    by: &VerifierKey,
+    sign: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> String {
+    by.line(&[&time.to_be_bytes()[..], &sign(&cosigned(text, time))].concat())
 }
 
 /// Where the first note ends in notes that stand one after another: each is a text, an empty

@@ -109,6 +109,16 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             }
             put("end", end.into());
         }
+        Entry::Witness { kept, .. } => {
+            let mut out = Map::new();
+            out.insert("place".into(), kept.place.as_str().into());
+            out.insert("size".into(), int(kept.size));
+            out.insert("status".into(), kept.status.word().into());
+            if !kept.why.is_empty() {
+                out.insert("why".into(), kept.why.as_str().into());
+            }
+            put("witness", out.into());
+        }
         Entry::ObserverStop { .. } | Entry::Segment { .. } => {}
     }
     out

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -20,6 +20,7 @@ use super::entry::LostRun;
 use super::files::{LINE, OpenError};
 use super::merkle::{self, Hash, Tree};
 use super::note::Checkpoint;
+use super::segments::{self, Segment};
 
 /// What a ledger holds.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub(super) struct Found {
     pub(super) prev: Hash,
     /// How long it is: records alone.
     pub(super) len: u64,
+    /// The first record in the file, or of the file to come.
+    pub(super) from: u64,
     /// Its name; none where it has no record.
     pub(super) origin: Option<String>,
     /// Runs that have no end, with how many records they have.
@@ -54,7 +57,7 @@ struct Head {
     run: Option<String>,
     seq: Option<u64>,
     recover: Option<Recover>,
-    segment: Option<Segment>,
+    segment: Option<Before>,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +66,7 @@ struct Recover {
 }
 
 #[derive(Deserialize)]
-struct Segment {
+struct Before {
     origin: String,
     peaks: Vec<String>,
     runs: Vec<SegmentRun>,
@@ -75,11 +78,12 @@ struct SegmentRun {
     seq: u64,
 }
 
-/// Reads a ledger, and moves aside what a crash left at its end. `vouched` is the last checkpoint
-/// that this host signed for it.
+/// Reads a ledger, and moves aside what a crash left at its end. `before` is its last closed file,
+/// and `vouched` the last checkpoint that this host signed for it.
 pub(super) fn resume(
     file: &File,
     path: &Path,
+    before: Option<&Segment>,
     vouched: Option<&Checkpoint>,
 ) -> Result<(Found, Option<Torn>), OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
@@ -93,7 +97,12 @@ pub(super) fn resume(
         walk = Walk::new(vouched);
         walk.through(file, from).map_err(failed)?;
     }
-    let Walk { found, contradicted, .. } = walk;
+    let Walk { mut found, contradicted, .. } = walk;
+    if found.len == 0
+        && let Some(last) = before
+    {
+        found = closed(path, last, vouched)?;
+    }
     let due = vouched.map_or(0, |checkpoint| checkpoint.size);
     if contradicted {
         return Err(foreign(format!("its first {due} records are not those of its checkpoint")));
@@ -110,11 +119,45 @@ pub(super) fn resume(
     if found.len == len {
         return Ok((found, None));
     }
-    if found.len == 0 && !is_torn_beginning(file).map_err(failed)? {
+    if found.len == 0 && !is_torn_beginning(file, len).map_err(failed)? {
         return Err(foreign("its first line is not a record".to_owned()));
     }
     let torn = move_aside(file, path, found.len, len).map_err(failed)?;
     Ok((found, Some(torn)))
+}
+
+/// What a ledger holds whose last file is closed: a crash came before the next had a record.
+pub(super) fn closed(
+    path: &Path,
+    last: &Segment,
+    vouched: Option<&Checkpoint>,
+) -> Result<Found, OpenError> {
+    let failed = |source| OpenError::Io { path: last.path.clone(), source };
+    let mut walk = Walk::new(vouched);
+    walk.lines(segments::open(&last.path).map_err(failed)?).map_err(failed)?;
+    let Walk { mut found, unsigned, contradicted, .. } = walk;
+    let due = vouched.map_or(0, |checkpoint| checkpoint.size);
+    if contradicted || found.tree.size() < due || found.len == 0 || !unsigned.is_empty() {
+        let why = format!("{} before it is not as its checkpoint says", last.path.display());
+        return Err(OpenError::Foreign { path: path.to_owned(), why });
+    }
+    (found.len, found.from) = (0, found.tree.size());
+    Ok(found)
+}
+
+/// The tree over the records before a file's first one.
+pub(super) fn tree_before(first: &[u8]) -> Option<Tree> {
+    serde_json::from_slice::<Head>(first).ok()?.tree_before()
+}
+
+impl Head {
+    fn tree_before(&self) -> Option<Tree> {
+        if self.idx == 0 {
+            return Some(Tree::default());
+        }
+        let peaks = self.segment.as_ref()?.peaks.iter().map(|peak| hash(peak));
+        Tree::from_peaks(self.idx, peaks.collect::<Option<_>>()?)
+    }
 }
 
 /// The runs that have no end, as `recover` records name them.
@@ -122,13 +165,37 @@ pub(super) fn lost(found: &Found) -> impl Iterator<Item = LostRun> + '_ {
     found.open.iter().map(|(run, &seq)| LostRun { run: run.clone(), seq })
 }
 
-/// Whether a file without one whole record may be what a crash left of a ledger's first group.
-fn is_torn_beginning(file: &File) -> io::Result<bool> {
+/// Whether a file without one whole record may be what a crash left of a ledger's first group:
+/// half a line, a line with pages in it that were never written, a record that nothing covers, or
+/// nothing but zeros. What somebody else may want to keep is none of that.
+fn is_torn_beginning(file: &File, len: u64) -> io::Result<bool> {
     const BEGIN: &[u8] = b"{\"rec\":{";
-    let mut head = [0; BEGIN.len()];
-    let n = file.read_at(&mut head, 0)?;
-    let head = head.get(..n).unwrap_or_default();
-    Ok(BEGIN.starts_with(head) || head.iter().all(|&b| b == 0))
+    const MOST: u64 = 64 << 20;
+    if len > MOST {
+        return Ok(false);
+    }
+    let mut source = file.try_clone()?;
+    source.seek(SeekFrom::Start(0))?;
+    let mut source = BufReader::new(source);
+    let mut line = vec![];
+    (&mut source).take(LINE as u64 + 1).read_until(b'\n', &mut line)?;
+    if let Some(body) = line.strip_suffix(b"\n") {
+        let first = chain::parts(body).map(|(record, _)| serde_json::from_slice::<Head>(record));
+        let is_record = first.is_some_and(|head| head.is_ok_and(|head| head.idx == 0));
+        return Ok(is_record || body.starts_with(BEGIN) && body.contains(&0));
+    }
+    if BEGIN.starts_with(&line) || line.starts_with(BEGIN) && line.len() <= LINE {
+        return Ok(true);
+    }
+    let mut zeros = line.iter().all(|&b| b == 0);
+    while zeros {
+        line.clear();
+        if (&mut source).take(LINE as u64).read_to_end(&mut line)? == 0 {
+            break;
+        }
+        zeros = line.iter().all(|&b| b == 0);
+    }
+    Ok(zeros)
 }
 
 /// A way through a file, as far as it holds.
@@ -146,6 +213,7 @@ impl<'a> Walk<'a> {
             tree: Tree::default(),
             prev: chain::GENESIS,
             len: 0,
+            from: 0,
             origin: None,
             open: BTreeMap::new(),
         };
@@ -155,7 +223,10 @@ impl<'a> Walk<'a> {
     fn through(&mut self, file: &File, end: u64) -> io::Result<()> {
         let mut source = file.try_clone()?;
         source.seek(SeekFrom::Start(0))?;
-        let mut source = BufReader::with_capacity(1 << 20, source.take(end));
+        self.lines(BufReader::with_capacity(1 << 20, source.take(end)))
+    }
+
+    fn lines(&mut self, mut source: impl BufRead) -> io::Result<()> {
         let mut line = vec![];
         loop {
             line.clear();
@@ -174,9 +245,9 @@ impl<'a> Walk<'a> {
         let leaf = merkle::leaf(record);
         let found = &mut self.found;
         if found.len == 0 && head.idx > 0 {
+            found.tree = head.tree_before()?;
+            found.from = head.idx;
             let segment = head.segment?;
-            let peaks: Option<Vec<Hash>> = segment.peaks.iter().map(|peak| hash(peak)).collect();
-            found.tree = Tree::from_peaks(head.idx, peaks?)?;
             found.origin = Some(segment.origin);
             found.prev = hash(&head.prev)?;
             found.open = segment.runs.into_iter().map(|run| (run.run, run.seq)).collect();

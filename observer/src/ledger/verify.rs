@@ -18,7 +18,7 @@ use super::value::{Checked, hash, is_canonical, lost, named_keys, number, text};
 
 /// Types that the host's key signs.
 const HOSTS: &[&str] =
-    &["observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment"];
+    &["observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness"];
 /// Lines without a signature that may wait for the signed one that covers them.
 const UNSIGNED: u64 = 65_536;
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use super::files::{self, OpenError};
 use super::keys::{HostKey, KeyError, SigningKey};
 use super::merkle::{self, Hash, Tree};
 use super::note::{self, Checkpoint, Kind, Note, VerifierKey};
-use super::{chain, record, resume};
+use super::{chain, record, resume, segments};
 use crate::clock;
 use crate::model::RunId;
 
@@ -34,6 +34,25 @@ const EACH_SIGNED: usize = 64;
 /// Records after which a checkpoint is due, and the time after which it is.
 const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
+
+/// Runs that the first record of a file can tell of.
+const RUNS_TOLD: usize = 100;
+
+/// When the file of a ledger is closed and another begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation {
+    /// At this size, in bytes.
+    pub size: u64,
+    /// At this age.
+    pub age: Duration,
+}
+
+impl Default for Rotation {
+    /// 256 MiB, or 30 days.
+    fn default() -> Self {
+        Self { size: 256 << 20, age: Duration::from_secs(30 * 24 * 3600) }
+    }
+}
 
 /// A group that could not be written. What was in it waits.
 #[derive(Debug, Error)]
@@ -81,7 +100,8 @@ pub struct Committed {
     pub records: usize,
     /// The checkpoint that was made after it: a signed note.
     pub checkpoint: Option<String>,
-    /// Why one that was due could not be kept; it is tried again with the next group.
+    /// Why one that was due could not be kept, or a file could not be closed; it is tried again
+    /// with the next group.
     pub trouble: Option<io::Error>,
 }
 
@@ -112,6 +132,8 @@ struct Place {
     prev: Hash,
     len: u64,
     origin: Option<String>,
+    /// The first record in the file.
+    from: u64,
 }
 
 /// Writes one ledger. A lock on the file keeps every other writer out.
@@ -127,6 +149,11 @@ pub struct Writer {
     queue: Vec<Entry>,
     dropped: HashMap<Option<RunId>, u64>,
     removed: bool,
+    rotation: Rotation,
+    /// The checkpoint of a file that was closed, to be told with the next group.
+    rotated: Option<String>,
+    /// Since when the file is written, as far as that is known.
+    since: SystemTime,
 }
 
 impl Writer {
@@ -137,7 +164,13 @@ impl Writer {
         let opened = Checkpoints::open(path, |note| own(note, &host));
         let (checkpoints, vouched) =
             opened.map_err(|source| OpenError::Io { path: checkpoints_of(path), source })?;
-        let (found, torn) = resume::resume(&file, path, vouched.as_ref())?;
+        let closed = segments::segments_of(path)
+            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        let (found, torn) = resume::resume(&file, path, closed.last(), vouched.as_ref())?;
+        if !closed.is_empty() {
+            segments::compress(path);
+        }
+        let created = file.metadata().and_then(|meta| meta.created());
         let lost: Vec<_> = resume::lost(&found).collect();
         let opened = Opened {
             records: found.tree.size(),
@@ -145,19 +178,25 @@ impl Writer {
             lost: lost.iter().map(|lost| lost.run.clone()).collect(),
         };
         let vouched = vouched.map_or(0, |checkpoint| checkpoint.size);
-        let resume::Found { tree, prev, len, origin, .. } = found;
+        let resume::Found { tree, prev, len, origin, from, .. } = found;
         let mut writer = Self {
             path: path.to_owned(),
             file,
             host,
-            place: Place { tree, prev, len, origin },
+            place: Place { tree, prev, len, origin, from },
             checkpoints,
             vouched: (vouched, Instant::now()),
             runs: HashMap::new(),
             queue: vec![],
             dropped: HashMap::new(),
             removed: false,
+            rotation: Rotation::default(),
+            rotated: None,
+            since: created.unwrap_or_else(|_| SystemTime::now()),
         };
+        if writer.place.len == 0 && writer.place.tree.size() > 0 {
+            writer.append(Entry::Segment { at: clock::now() });
+        }
         if let Some(torn) = torn {
             writer.append(Entry::Recover {
                 at: clock::now(),
@@ -177,6 +216,11 @@ impl Writer {
             });
         }
         Ok((writer, opened))
+    }
+
+    /// Says when the file is to be closed and another begun.
+    pub fn rotate_at(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
     }
 
     /// Makes a run's key: from now on its entries can be appended, `run.start` first.
@@ -212,8 +256,15 @@ impl Writer {
             self.removed = true;
             return Err(CommitError::Removed { path: self.path.clone() });
         }
+        let mut trouble = None;
         if self.removed {
             self.begin_anew()?;
+        } else if self.is_rotation_due() {
+            match self.rotate() {
+                Ok(()) => {}
+                Err(Rotating::Before(error)) => trouble = Some(error),
+                Err(Rotating::After(error)) => return Err(error),
+            }
         }
         let milestone = self.queue.iter().any(is_milestone);
         let mut written = self.write_queue()?;
@@ -229,12 +280,14 @@ impl Writer {
             }
             written += self.write_queue()?;
         }
-        let mut committed = Committed { records: written, ..Committed::default() };
+        let mut committed = Committed { records: written, checkpoint: None, trouble };
         if self.is_checkpoint_due() || (milestone && self.vouched.0 < self.place.tree.size()) {
             match self.checkpoint() {
                 Ok(note) => committed.checkpoint = note,
                 Err(error) => committed.trouble = Some(error),
             }
+        } else if let Some(note) = self.rotated.take() {
+            committed.checkpoint = Some(note);
         }
         Ok(committed)
     }
@@ -259,8 +312,51 @@ impl Writer {
         Ok(Some(note))
     }
 
+    fn is_rotation_due(&self) -> bool {
+        let Rotation { size, age } = self.rotation;
+        let old = || self.since.elapsed().is_ok_and(|since| since >= age);
+        let due = self.place.len >= size || (self.place.len > 0 && old());
+        due && !self.queue.is_empty() && self.runs.len() <= RUNS_TOLD
+    }
+
+    /// Closes the file, and begins another with the next group. A checkpoint vouches for all of
+    /// what is closed.
+    fn rotate(&mut self) -> Result<(), Rotating> {
+        if self.vouched.0 < self.place.tree.size() {
+            self.rotated = self.checkpoint().map_err(Rotating::Before)?;
+        }
+        let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, "its name has no ending");
+        let closed = segments::closed(&self.path, self.place.from);
+        let closed = closed.ok_or_else(unnamed).map_err(Rotating::Before)?;
+        if closed.exists() {
+            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "its closed name is taken");
+            return Err(Rotating::Before(taken));
+        }
+        std::fs::rename(&self.path, &closed).map_err(Rotating::Before)?;
+        // From here on a failure leaves no file at the path: as where somebody removed it.
+        self.begin_file().inspect_err(|_| self.removed = true).map_err(Rotating::After)?;
+        let _ = segments::sync_dir(&self.path);
+        self.queue.insert(0, Entry::Segment { at: clock::now() });
+        segments::compress(&self.path);
+        Ok(())
+    }
+
     /// A new file in the place of one that is gone; the chain goes on in it.
     fn begin_anew(&mut self) -> Result<(), CommitError> {
+        self.begin_file()?;
+        let note = Entry::Recover {
+            at: clock::now(),
+            what: "the ledger's file was removed: earlier records are not in this one".to_owned(),
+            bytes: 0,
+            sha256: None,
+            lost: None,
+        };
+        let begin = (self.place.tree.size() > 0).then(|| Entry::Segment { at: clock::now() });
+        self.queue.splice(0..0, begin.into_iter().chain([note]));
+        Ok(())
+    }
+
+    fn begin_file(&mut self) -> Result<(), CommitError> {
         let file = files::open(&self.path)?;
         let meta = file.metadata().map_err(|source| self.failed(source))?;
         if meta.len() > 0 {
@@ -271,16 +367,9 @@ impl Writer {
         }
         self.file = file;
         self.place.len = 0;
+        self.place.from = self.place.tree.size();
+        self.since = SystemTime::now();
         self.removed = false;
-        let note = Entry::Recover {
-            at: clock::now(),
-            what: "the ledger's file was removed: earlier records are not in this one".to_owned(),
-            bytes: 0,
-            sha256: None,
-            lost: None,
-        };
-        let begin = (self.place.tree.size() > 0).then(|| Entry::Segment { at: clock::now() });
-        self.queue.splice(0..0, begin.into_iter().chain([note]));
         Ok(())
     }
 
@@ -420,6 +509,14 @@ impl Writer {
             "runs": runs.collect::<Vec<_>>(),
         })
     }
+}
+
+/// Why a file was not closed.
+enum Rotating {
+    /// Everything is as it was.
+    Before(io::Error),
+    /// It is closed, and no other could be begun.
+    After(CommitError),
 }
 
 /// What no record may be missing after: a checkpoint follows it at once.

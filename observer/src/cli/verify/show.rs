@@ -19,6 +19,7 @@ pub(super) fn report(
         Some(broken) => {
             let (line, offset) = (broken.line, broken.offset);
             let why = broken.why.escape_debug();
+            let name = broken.file.as_deref().unwrap_or(name);
             writeln!(out, "BROKEN {name}: line {line}, byte {offset}: {why}")?;
             writeln!(
                 out,

@@ -80,6 +80,13 @@ fn a_cut_in_the_first_group_leaves_a_ledger_that_can_begin() {
         let (_, report) = recovered(&first[..cut], b"", &place).unwrap();
         assert!(report.broken.is_none(), "cut at {cut}: {:?}", report.broken);
     }
+    // And with pages that were never written.
+    for page in (0..first.len()).step_by(512) {
+        let mut bytes = first.clone();
+        bytes[page..].fill(0);
+        let (_, report) = recovered(&bytes, b"", &place).unwrap();
+        assert!(report.broken.is_none(), "page {page}: {:?}", report.broken);
+    }
 }
 
 #[test]
