@@ -66,8 +66,7 @@ struct Prepared {
     writer: Writer,
     masker: Masker,
     log: PathBuf,
-    /// Whether the host's key was made for it.
-    made: bool,
+    made: Made,
 }
 
 /// What an observed command came to.
@@ -93,27 +92,42 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let options = Options { tables, no_trampolines: settings.no_trampolines };
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
-    let masker = settings.masking.masker(&settings.state)?;
-    let (host, made) = HostKey::open_or_create(&settings.state)?;
+    let (host, host_key) = HostKey::open_or_create(&settings.state)?;
+    let mut made = Made { host_key, mask_key: None };
     let print = host.public().fingerprint();
     let opened = open_ledger(settings, host, run);
-    if made && opened.is_err() {
-        // Nothing is left of a start that came to nothing.
-        let _ = HostKey::forget(&settings.state);
-    }
-    let (mut writer, log) = opened?;
+    let (mut writer, log) = opened.inspect_err(|_| made.forget(settings))?;
     writer.rotate_at(settings.rotation);
-    if made {
+    let masker = settings.masking.masker(&settings.state);
+    let masker = masker.inspect_err(|_| made.undo(settings, &log))?;
+    made.mask_key = Some(masker.key_id().to_owned());
+    if made.host_key {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
     Ok(Prepared { run, mount, policy, kernel, writer, masker, log, made })
 }
 
-/// Takes away what a start made that came to nothing: an empty ledger, and the key for it.
-fn undo(settings: &Settings, log: &Path, made: bool) {
-    if std::fs::metadata(log).is_ok_and(|meta| meta.len() == 0) {
-        let _ = std::fs::remove_file(log);
-        if made {
+/// What a start made, to be taken away again where it comes to nothing.
+#[derive(Clone, Debug)]
+struct Made {
+    /// Whether the host's key was made for it.
+    host_key: bool,
+    /// The key that its values would have been masked under.
+    mask_key: Option<String>,
+}
+
+impl Made {
+    /// Takes an empty ledger away, and the keys for it.
+    fn undo(&self, settings: &Settings, log: &Path) {
+        if std::fs::metadata(log).is_ok_and(|meta| meta.len() == 0) {
+            let _ = std::fs::remove_file(log);
+            self.forget(settings);
+        }
+    }
+
+    fn forget(&self, settings: &Settings) {
+        settings.masking.forget(&settings.state, self.mask_key.as_deref(), self.host_key);
+        if self.host_key {
             let _ = HostKey::forget(&settings.state);
         }
     }
@@ -417,14 +431,14 @@ pub fn run(
     let signals = Signals::take()?;
     as_root()?;
     let prepared = prepare(settings, Mount::find()?)?;
-    let (log, made) = (prepared.log.clone(), prepared.made);
+    let (log, made) = (prepared.log.clone(), prepared.made.clone());
     let cgroup = Cgroup::create(&prepared.mount, prepared.run);
-    let cgroup = cgroup.inspect_err(|_| undo(settings, &log, made))?;
+    let cgroup = cgroup.inspect_err(|_| made.undo(settings, &log))?;
     let path = cgroup.path().to_owned();
     let begun = begin(prepared, settings, cgroup, Some(argv));
     let session = begun.inspect_err(|_| {
         let _ = std::fs::remove_dir(&path);
-        undo(settings, &log, made);
+        made.undo(settings, &log);
     })?;
     let user = user.or_else(User::behind_sudo);
     let mut child = match spawn::spawn(argv, user, &session.cgroup) {
@@ -485,12 +499,12 @@ pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
         Target::Pid(pid) => Cgroup::of_pid(&mount, pid)?,
     };
     let prepared = prepare(settings, mount)?;
-    let (file, made) = (prepared.log.clone(), prepared.made);
+    let (file, made) = (prepared.log.clone(), prepared.made.clone());
     let place = cgroup.path().display().to_string();
     let tasks = cgroup.tasks().len();
     let log = file.display();
     let begun = begin(prepared, settings, cgroup, None);
-    let session = begun.inspect_err(|_| undo(settings, &file, made))?;
+    let session = begun.inspect_err(|_| made.undo(settings, &file))?;
     eprintln!(
         "observer: attached to {place}: {tasks} processes, covered from now on; writing {log}"
     );

@@ -62,6 +62,20 @@ impl Masking {
         Ok(masker)
     }
 
+    /// Forgets a run's key again, where its run came to nothing; `all` says that this host had no
+    /// state before it.
+    pub fn forget(&self, state: &Path, run: Option<&str>, all: bool) {
+        let dir = state.join(KEYS);
+        if all {
+            let _ = fs::remove_file(dir.join(HOST));
+        }
+        if let (Some(run), KeyChoice::Run) = (run, self.key) {
+            let _ = fs::remove_file(dir.join(run));
+        }
+        // One that keeps another key stays.
+        let _ = fs::remove_dir(dir);
+    }
+
     fn read(&self, path: &Path) -> Result<Rules> {
         let name = path.display();
         let mut text = String::new();

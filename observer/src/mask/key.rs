@@ -79,6 +79,10 @@ impl Tokens {
         format!("<mask:{sort}:{}:{}>", self.id, tag(key, decoded))
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn rest(&self) -> RestHash {
         RestHash(hmac::Context::with_key(&self.rest))
     }

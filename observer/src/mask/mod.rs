@@ -82,6 +82,11 @@ impl Masker {
         Self { tokens: Tokens::new(&key), taint: Taint::default(), rules, followed: None }
     }
 
+    /// The key's name in its tokens.
+    pub fn key_id(&self) -> &str {
+        self.tokens.id()
+    }
+
     /// Takes other rules from the next record on. What the run has shown stays known.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
