@@ -36,6 +36,8 @@ const SLEEP: Duration = Duration::from_secs(1);
 /// A commit group is written when it is this old, or this large.
 const GROUP_AGE: Duration = Duration::from_millis(50);
 const GROUP_SIZE: usize = 64;
+/// What is looked after now and then is looked after this often.
+const TICK: Duration = Duration::from_secs(1);
 /// A ledger that can't be written is tried again after this long.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long the last checkpoint may be on its way at the end.
@@ -133,6 +135,7 @@ impl Pipeline {
             lost: 0,
             pending: 0,
             oldest: None,
+            ticked: Instant::now(),
             failing: None,
             unvouched: false,
         };
@@ -217,6 +220,7 @@ struct Worker {
     lost: u64,
     pending: usize,
     oldest: Option<Instant>,
+    ticked: Instant,
     failing: Option<Failing>,
     /// That a checkpoint could not be kept was said.
     unvouched: bool,
@@ -232,11 +236,15 @@ impl Worker {
     fn work(mut self, messages: &Receiver<Message>) -> Summary {
         let mut last = None;
         loop {
-            match messages.recv_timeout(GROUP_AGE) {
+            let wait = if self.pending > 0 { GROUP_AGE } else { TICK };
+            match messages.recv_timeout(wait) {
                 Ok(Message::Batch(batch)) => self.batch(&batch),
                 Ok(Message::End(ending)) => last = Some(ending),
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Timeout) => self.settle(),
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.ticked.elapsed() >= TICK {
+                self.tick();
             }
             // While it fails, what waits is written out again for each try: not for each batch.
             let failing = self.failing.is_some();
@@ -261,11 +269,17 @@ impl Worker {
                 self.item(item);
             }
         }
+        self.settle();
+        self.count();
+    }
+
+    /// Goes on with what waited for more.
+    fn settle(&mut self) {
+        let mut items = vec![];
         self.assembler.settle(&mut items);
         for item in items {
             self.item(item);
         }
-        self.count();
     }
 
     fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
@@ -302,9 +316,12 @@ impl Worker {
         self.oldest.get_or_insert_with(Instant::now);
     }
 
-    fn idle(&mut self) {
+    /// What is looked after now and then, however much or little there is to do.
+    fn tick(&mut self) {
+        self.ticked = Instant::now();
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
+        self.count_missed();
         for kept in self.elsewhere.news() {
             if kept.status != KeptStatus::Kept {
                 eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);
@@ -335,6 +352,10 @@ impl Worker {
                 self.lose(place, now - then, why);
             }
         }
+    }
+
+    /// The same of the programs: the kernel tells it in a file for each.
+    fn count_missed(&mut self) {
         let missed = self.meters.missed();
         if missed > self.told_missed {
             let rise = missed - self.told_missed;
@@ -396,6 +417,7 @@ impl Worker {
             self.item(item);
         }
         self.count();
+        self.count_missed();
         let produced = self.told.events + self.told.control;
         let unaccounted = produced.saturating_sub(self.kept + self.lost);
         if unaccounted > 0 {
