@@ -58,6 +58,9 @@ fn main() {
     if std::env::var_os("ONLY_BENIGN").is_some() {
         return benign::report(&dirs);
     }
+    if std::env::var_os("ONLY_COST").is_some() {
+        return cost();
+    }
     structured();
     known();
     unseen();

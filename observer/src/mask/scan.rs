@@ -51,24 +51,38 @@ impl Scanner<'_> {
         let mut spans = known;
         let layers = self.dig(text, &mut spans);
         spans.retain(|span| !self.rules.allows(span.value(text)));
-        for span in &spans {
-            if span.learn {
-                self.taint.learn(span.value(text), span.sort);
+        // What is known already first: a value around a known one is not learnt beside it.
+        let known = spans.len();
+        self.recall(text, &layers, &mut spans);
+        let (new, old) = spans.split_at(known);
+        let mut hits: Vec<_> =
+            old.iter().filter(|hit| !hit.piece).map(|h| (h.start, h.end)).collect();
+        hits.sort_unstable();
+        let mut learnt = false;
+        for span in new.iter().filter(|span| span.learn) {
+            let next = hits.partition_point(|&(start, _)| start < span.start);
+            // The first few that begin within it: a bounded look, so that many stay linear.
+            if !hits.iter().skip(next).take(4).any(|&(_, end)| end <= span.end) {
+                learnt |= self.taint.learn(span.value(text), span.sort);
             }
         }
-        if self.taint.is_empty() {
-            return spans;
-        }
-        self.taint.find(text, &mut spans);
-        let mut found = vec![];
-        for index in 0..layers.len() {
-            let Some(layer) = layers.get(index) else { continue };
-            self.taint.find(&layer.text, &mut found);
-            for span in found.drain(..) {
-                spans.push(project(&layers, index, span));
-            }
+        if learnt {
+            self.recall(text, &layers, &mut spans);
         }
         spans
+    }
+
+    /// Adds what the text and its layers show of the run's dictionary.
+    fn recall(&self, text: &[u8], layers: &[Layer], spans: &mut Vec<Span>) {
+        if self.taint.is_empty() {
+            return;
+        }
+        self.taint.find(text, spans);
+        let mut found = vec![];
+        for (index, layer) in layers.iter().enumerate() {
+            self.taint.find(&layer.text, &mut found);
+            spans.extend(found.drain(..).map(|span| project(layers, index, span)));
+        }
     }
 
     /// Judges the text and what it encodes; the decoded layers, for another look.

@@ -140,7 +140,15 @@ fn is_code(glance: &[u8], spaced: bool) -> bool {
     let sign =
         matches!(glance.first(), Some(b'&' | b'*' | b'(' | b'[' | b'{' | b'|' | b'!' | b'@'));
     if spaced && sign {
-        return true;
+        let code = |b: &u8| b.is_ascii_alphanumeric() || b"_&*'\"[](){}|!@;:,<>./- ".contains(b);
+        let digits = glance.iter().filter(|b| b.is_ascii_digit()).count();
+        let run = glance
+            .split(|b| !b.is_ascii_alphanumeric())
+            .any(|run| run.len() >= 8 && random::is_random(run));
+        return glance.iter().all(code)
+            && digits <= 3
+            && !run
+            && glance.iter().filter(|b| b.is_ascii_alphabetic()).count() * 2 >= glance.len();
     }
     let ends =
         rest.is_empty() || matches!(rest, [b';' | b',' | b')' | b'}' | b']' | b'?' | b':', ..]);
