@@ -28,8 +28,11 @@ const DASH_P_NEXT: &[&str] =
 const DASH_A: &[&str] = &["redis-cli"];
 /// Programs whose `-w` or `-W` takes one.
 const DASH_W: &[&str] = &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"];
+type Words = &'static [&'static str];
+type Flags = &'static [&'static [u8]];
+
 /// Flags of single programs whose next argument is a secret.
-const NEXT: &[(&[&str], &[&[u8]])] = &[
+const NEXT: &[(Words, Flags)] = &[
     (&["openssl"], &[b"-k", b"-K", b"-passin", b"-passout", b"-pass"]),
     (&["mosquitto_pub", "mosquitto_sub", "ipmitool", "sqlcmd", "bcp", "zip", "unzip"], &[b"-P"]),
     (&["cqlsh", "useradd", "usermod", "ansible-vault"], &[b"-p"]),
@@ -38,7 +41,7 @@ const NEXT: &[(&[&str], &[&[u8]])] = &[
     (&["keytool", "jarsigner"], &[b"-storepass", b"-keypass", b"-srcstorepass", b"-deststorepass"]),
 ];
 /// Programs whose `-U`, `-u` or the like takes a user, this sign, and a password.
-const USER_SIGN: &[(&[&str], &[&[u8]], u8)] = &[
+const USER_SIGN: &[(Words, Flags, u8)] = &[
     (&["smbclient", "rpcclient", "smbmap", "mount.cifs"], &[b"-U", b"--user"], b'%'),
     (&["lftp", "ftp"], &[b"-u"], b','),
 ];

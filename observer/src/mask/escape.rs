@@ -35,15 +35,26 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
     }
     let mut view =
         View { text: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len() + 1) };
+    let nul = memchr::memchr(0, text).is_some();
     let mut at = 0;
-    while let Some(&b) = text.get(at) {
+    while at < text.len() {
+        // What bears no sign of an escape is copied in one piece.
+        let rest = text.get(at..).unwrap_or_default();
+        let plain = if nul {
+            rest.iter().take_while(|b| !matches!(b, 0 | b'%' | b'\\' | b'&')).count()
+        } else {
+            memchr::memchr3(b'%', b'\\', b'&', rest).unwrap_or(rest.len())
+        };
+        view.text.extend_from_slice(&rest[..plain]);
+        view.places.extend((at..at + plain).map(|at| at as u32));
+        at += plain;
+        let Some(&b) = text.get(at) else { break };
         let place = at as u32;
         if b == 0 {
             at += 1;
             continue;
         }
-        let found = if matches!(b, b'%' | b'\\' | b'&') { one(text, at) } else { None };
-        match found {
+        match one(text, at) {
             Some((c, len)) => {
                 let mut bytes = [0; 4];
                 let written: &[u8] = match c {
@@ -53,10 +64,8 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
                     }
                     Unit::Char(c) => c.encode_utf8(&mut bytes).as_bytes(),
                 };
-                for &byte in written {
-                    view.text.push(byte);
-                    view.places.push(place);
-                }
+                view.text.extend_from_slice(written);
+                view.places.extend(written.iter().map(|_| place));
                 at += len;
             }
             None => {

@@ -103,7 +103,7 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
     let next = text.get(form.start + glance.len()).copied().unwrap_or(0);
     if form.quoted
         && matches!(glance.first(), Some(b' ' | b')' | b'+' | b',' | b'\n'))
-        && glance.get(1).is_none_or(|b| b.is_ascii_whitespace() || *b == b'+')
+        && glance.get(1).is_none_or(|b| b.is_ascii_whitespace())
     {
         return false; // the quote before it closed something
     }
