@@ -154,7 +154,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("source code, 4 MiB", long(code)),
         ("JSON, 4 MiB", long(json)),
         ("JSON in a JSON string, 4 MiB", long(&json.replace('"', "\\\""))),
-        ("package-lock.json", lock),
+        ("package-lock.json, 4 MiB", lock.repeat((4 << 20) / lock.len().max(1))),
         ("base64 of random bytes, 1 MiB", random.text(b64, 1 << 20).into_bytes()),
         ("one letter, 4 MiB", vec![b'a'; 4 << 20]),
         ("a token's beginning again and again, 4 MiB", long("ghp_")),

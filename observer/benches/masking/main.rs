@@ -58,6 +58,9 @@ fn main() {
     if std::env::var_os("ONLY_BENIGN").is_some() {
         return benign::report(&dirs);
     }
+    if std::env::var_os("ONLY_COST").is_some() {
+        return cost();
+    }
     structured();
     known();
     unseen();
@@ -162,7 +165,11 @@ fn cuts() {
 
 fn cost() {
     println!("{:<44} {:>12} {:>12}", "cost", "ns / 256 B", "MB/s");
+    let only = std::env::var("ONLY_COST").unwrap_or_default();
     for (name, text) in benign::samples() {
+        if !name.contains(&only) {
+            continue;
+        }
         let mut masker = masker();
         // A run that has shown some secrets already.
         let mut random = Random::new(15);

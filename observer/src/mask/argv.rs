@@ -28,6 +28,27 @@ const DASH_P_NEXT: &[&str] =
 const DASH_A: &[&str] = &["redis-cli"];
 /// Programs whose `-w` or `-W` takes one.
 const DASH_W: &[&str] = &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"];
+type Words = &'static [&'static str];
+type Flags = &'static [&'static [u8]];
+
+/// Flags of single programs whose next argument is a secret.
+const NEXT: &[(Words, Flags)] = &[
+    (&["openssl"], &[b"-k", b"-K", b"-passin", b"-passout", b"-pass"]),
+    (&["mosquitto_pub", "mosquitto_sub", "ipmitool", "sqlcmd", "bcp", "zip", "unzip"], &[b"-P"]),
+    (&["cqlsh", "useradd", "usermod", "ansible-vault"], &[b"-p"]),
+    (&["snmpget", "snmpwalk", "snmpset"], &[b"-A", b"-X", b"-c"]),
+    (&["curl"], &[b"-b", b"--cookie"]),
+    (&["keytool", "jarsigner"], &[b"-storepass", b"-keypass", b"-srcstorepass", b"-deststorepass"]),
+];
+/// Programs whose `-U`, `-u` or the like takes a user, this sign, and a password.
+const USER_SIGN: &[(Words, Flags, u8)] = &[
+    (&["smbclient", "rpcclient", "smbmap", "mount.cifs"], &[b"-U", b"--user"], b'%'),
+    (&["lftp", "ftp"], &[b"-u"], b','),
+];
+/// Words after which a key and its value stand as two arguments: `aws configure set KEY VALUE`.
+const SETTERS: &[&[u8]] = &[b"set", b"config", b"configure", b"setenv", b"put"];
+/// Flags whose argument is a command's text and not a value.
+const TEXT: &[&[u8]] = &[b"-c", b"-lc", b"-ec", b"-e", b"-xc", b"-ic", b"--command", b"--eval"];
 /// The shortest piece of a cut argument that may be the beginning of a token.
 const FRAGMENT: usize = 4;
 /// Longer commands are not looked at as one text.
@@ -63,6 +84,18 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
             [b'-', name @ ..] if !arg.contains(&b'=') => keys::is_secret(name) && name.len() > 1,
             _ => false,
         };
+        let takes_next = takes_next
+            || NEXT.iter().any(|(programs, flags)| known(programs) && flags.contains(&arg))
+            || sets(argv.get(..i).unwrap_or_default(), arg);
+        for (programs, flags, sign) in USER_SIGN {
+            if known(programs)
+                && flags.contains(&arg)
+                && let Some(at) = next.iter().position(|b| b == sign)
+                && let Some(spans) = out.get_mut(i + 1)
+            {
+                spans.push(Span::new(at + 1, next.len(), "password"));
+            }
+        }
         let flag = next.starts_with(b"--") || next.is_empty() || next.starts_with(b"$");
         if takes_next
             && !flag
@@ -72,7 +105,7 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
         }
         // `--password=X`: the argument's end is the value's, whatever stands in it.
         if let Some(at) = arg.iter().position(|&b| b == b'=')
-            && arg.starts_with(b"-")
+            && (arg.starts_with(b"-") || is_variable(&arg[..at]) && !is_text(argv, i))
             && keys::is_secret(&arg[..at])
             && structure::is_a_value(&arg[at + 1..])
         {
@@ -98,6 +131,28 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
         spans.extend(last_word(last.bytes()));
     }
     out
+}
+
+/// Whether this argument is a key whose value is the next: `config set db.password X`.
+fn sets(before: &[Raw], arg: &[u8]) -> bool {
+    let compound = arg.iter().any(|b| matches!(b, b'_' | b'-' | b'.' | b'/' | b':'));
+    !arg.starts_with(b"-")
+        && compound
+        && before.iter().rev().take(3).any(|raw| SETTERS.contains(&raw.bytes()))
+        && !arg.contains(&b'=')
+        && keys::is_secret(arg.rsplit(|b| matches!(b, b'/' | b':')).next().unwrap_or(arg))
+}
+
+/// Whether a shell takes it for a variable's name.
+fn is_variable(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Whether the argument is a program's text, in which an assignment ends before the argument does.
+fn is_text(argv: &[Raw], i: usize) -> bool {
+    let before = i.checked_sub(1).and_then(|i| argv.get(i)).map(Raw::bytes);
+    before.is_some_and(|flag| TEXT.contains(&flag))
 }
 
 /// The last word of a text that goes on beyond a cut: it may be a token whose rest nobody sees.
@@ -169,5 +224,8 @@ fn basename(arg: &[u8]) -> String {
 }
 
 fn is_known(name: &str) -> bool {
-    [USER_PASSWORD, DASH_P, DASH_P_NEXT, DASH_A, DASH_W].iter().any(|list| list.contains(&name))
+    let lists = [USER_PASSWORD, DASH_P, DASH_P_NEXT, DASH_A, DASH_W];
+    lists.iter().any(|list| list.contains(&name))
+        || NEXT.iter().any(|(programs, _)| programs.contains(&name))
+        || USER_SIGN.iter().any(|(programs, ..)| programs.contains(&name))
 }

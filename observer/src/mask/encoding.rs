@@ -35,7 +35,9 @@ pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) ->
 }
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {
-    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| digit(b) < 64).count())
+    text.get(at..to).map_or(0, |rest| {
+        rest.iter().take_while(|&&b| CLASSES[usize::from(b)] & DIGIT != 0).count()
+    })
 }
 
 fn word(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
@@ -217,6 +219,9 @@ fn look(word: &[u8]) -> Look {
     }
 }
 
+/// Of either alphabet of base64.
+const DIGIT: u8 = 32;
+
 const CLASSES: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {
@@ -229,6 +234,7 @@ const fn classes() -> [u8; 256] {
             out[b] |= (d >= 8 && d < 32) as u8;
             out[b] |= ((d & 8 == 0) as u8) << 1;
             out[b] |= ((d & 2 == 0) as u8) << 2;
+            out[b] |= DIGIT;
         }
         out[b] |= (matches!(c, b'2'..=b'7') as u8) << 3;
         out[b] |= (matches!(c, b'A'..=b'Z' | b'2'..=b'7') as u8) << 4;

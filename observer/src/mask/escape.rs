@@ -9,16 +9,37 @@ const LONGEST: usize = u32::MAX as usize;
 /// A text without its escapes.
 pub(super) struct View {
     pub(super) text: Vec<u8>,
-    /// Where each byte began in the source, and at the end the source's length.
-    places: Vec<u32>,
+    /// Where something was undone: from that place of the view on, what stands there stands so much
+    /// further on in the source.
+    places: Vec<(u32, u32)>,
+    /// How long the source is.
+    source: usize,
 }
 
 impl View {
     /// The stretch of the source that a stretch of the view came from.
     pub(super) fn source(&self, start: usize, end: usize) -> (usize, usize) {
-        let place =
-            |at: usize| self.places.get(at).or(self.places.last()).map_or(0, |&p| p as usize);
-        (place(start), place(end))
+        (self.place(start), self.place(end))
+    }
+
+    fn place(&self, at: usize) -> usize {
+        let after = self.places.partition_point(|&(view, _)| view as usize <= at);
+        let moved = after.checked_sub(1).and_then(|i| self.places.get(i));
+        (at + moved.map_or(0, |&(_, by)| by as usize)).min(self.source)
+    }
+
+    /// Adds what an escape at `place` of the source stands for, and what follows it from `after` on.
+    fn put(&mut self, written: &[u8], place: usize, after: usize) {
+        for (n, &b) in written.iter().enumerate() {
+            // Each byte of a character stands where its escape begins.
+            let at = self.text.len();
+            if n > 0 {
+                self.places.push((at as u32, place.saturating_sub(at) as u32));
+            }
+            self.text.push(b);
+        }
+        let at = self.text.len();
+        self.places.push((at as u32, after.saturating_sub(at) as u32));
     }
 }
 
@@ -34,39 +55,34 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
         return None;
     }
     let mut view =
-        View { text: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len() + 1) };
+        View { text: Vec::with_capacity(text.len()), places: vec![], source: text.len() };
     let mut at = 0;
+    // What bears no sign of an escape is copied in one piece.
+    let mut copied = 0;
     while let Some(&b) = text.get(at) {
-        let place = at as u32;
-        if b == 0 {
+        if !matches!(b, 0 | b'%' | b'\\' | b'&') {
             at += 1;
             continue;
         }
-        let found = if matches!(b, b'%' | b'\\' | b'&') { one(text, at) } else { None };
-        match found {
-            Some((c, len)) => {
-                let mut bytes = [0; 4];
-                let written: &[u8] = match c {
-                    Unit::Byte(byte) => {
-                        bytes[0] = byte;
-                        &bytes[..1]
-                    }
-                    Unit::Char(c) => c.encode_utf8(&mut bytes).as_bytes(),
-                };
-                for &byte in written {
-                    view.text.push(byte);
-                    view.places.push(place);
-                }
-                at += len;
+        let mut bytes = [0; 4];
+        let (written, len): (&[u8], usize) = match one(text, at) {
+            _ if b == 0 => (&[], 1),
+            Some((Unit::Byte(byte), len)) => {
+                bytes[0] = byte;
+                (&bytes[..1], len)
             }
+            Some((Unit::Char(c), len)) => (c.encode_utf8(&mut bytes).as_bytes(), len),
             None => {
-                view.text.push(b);
-                view.places.push(place);
                 at += 1;
+                continue;
             }
-        }
+        };
+        view.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
+        view.put(written, at, at + len);
+        at += len;
+        copied = at;
     }
-    view.places.push(text.len() as u32);
+    view.text.extend_from_slice(text.get(copied..).unwrap_or_default());
     Some(view)
 }
 

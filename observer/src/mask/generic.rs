@@ -81,9 +81,7 @@ const IDS: &[&[u8]] = &[
 pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let mut at = start;
     while at < end {
-        let len = run(&text[at..end], |b| {
-            b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/')
-        });
+        let len = text[at..end].iter().take_while(|&&b| RUN[usize::from(b)]).count();
         if len >= SHORTEST {
             judge(text, at, at + len, spans);
         }
@@ -91,9 +89,16 @@ pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>)
     }
 }
 
-fn run(text: &[u8], is: impl Fn(u8) -> bool) -> usize {
-    text.iter().take_while(|&&b| is(b)).count()
-}
+/// What a token is made of, in any alphabet.
+const RUN: [bool; 256] = {
+    let mut out = [false; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'_' | b'-' | b'+' | b'/');
+        b += 1;
+    }
+    out
+};
 
 fn judge(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let run_ = &text[start..end];

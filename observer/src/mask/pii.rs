@@ -10,14 +10,17 @@ pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>)
     let mut at = start;
     while at < end {
         let b = text[at];
-        let begins = at == 0 || !is_joined(text[at - 1]);
+        let begins = at == 0 || !JOINED[usize::from(text[at - 1])];
         let next = match b {
-            _ if !begins => at + 1,
-            b'0'..=b'9' => card::at(text, at, spans),
-            b'A'..=b'Z' => iban::at(text, at, spans),
+            b'0'..=b'9' if begins => card::at(text, at, spans),
+            b'A'..=b'Z' if begins => iban::at(text, at, spans),
             _ => at + 1,
         };
-        at = next.max(at + 1);
+        // What is joined to it begins nothing.
+        let rest = text.get(next..end).unwrap_or_default();
+        let joined = rest.iter().take_while(|&&b| JOINED[usize::from(b)]).count();
+        at = next
+            + if text.get(next - 1).is_some_and(|&b| JOINED[usize::from(b)]) { joined } else { 0 };
     }
 }
 
@@ -55,8 +58,18 @@ pub(super) fn email(text: &[u8], at: usize, spans: &mut Vec<Span>) {
 }
 
 fn is_joined(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')
+    JOINED[usize::from(b)]
 }
+
+const JOINED: [bool; 256] = {
+    let mut out = [false; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'_' | b'.');
+        b += 1;
+    }
+    out
+};
 
 #[cfg(test)]
 mod tests {

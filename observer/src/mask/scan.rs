@@ -51,24 +51,38 @@ impl Scanner<'_> {
         let mut spans = known;
         let layers = self.dig(text, &mut spans);
         spans.retain(|span| !self.rules.allows(span.value(text)));
-        for span in &spans {
-            if span.learn {
-                self.taint.learn(span.value(text), span.sort);
+        // What is known already first: a value around a known one is not learnt beside it.
+        let known = spans.len();
+        self.recall(text, &layers, &mut spans);
+        let (new, old) = spans.split_at(known);
+        let mut hits: Vec<_> =
+            old.iter().filter(|hit| !hit.piece).map(|h| (h.start, h.end)).collect();
+        hits.sort_unstable();
+        let mut learnt = false;
+        for span in new.iter().filter(|span| span.learn) {
+            let next = hits.partition_point(|&(start, _)| start < span.start);
+            // The first few that begin within it: a bounded look, so that many stay linear.
+            if !hits.iter().skip(next).take(4).any(|&(_, end)| end <= span.end) {
+                learnt |= self.taint.learn(span.value(text), span.sort);
             }
         }
-        if self.taint.is_empty() {
-            return spans;
-        }
-        self.taint.find(text, &mut spans);
-        let mut found = vec![];
-        for index in 0..layers.len() {
-            let Some(layer) = layers.get(index) else { continue };
-            self.taint.find(&layer.text, &mut found);
-            for span in found.drain(..) {
-                spans.push(project(&layers, index, span));
-            }
+        if learnt {
+            self.recall(text, &layers, &mut spans);
         }
         spans
+    }
+
+    /// Adds what the text and its layers show of the run's dictionary.
+    fn recall(&self, text: &[u8], layers: &[Layer], spans: &mut Vec<Span>) {
+        if self.taint.is_empty() {
+            return;
+        }
+        self.taint.find(text, spans);
+        let mut found = vec![];
+        for (index, layer) in layers.iter().enumerate() {
+            self.taint.find(&layer.text, &mut found);
+            spans.extend(found.drain(..).map(|span| project(layers, index, span)));
+        }
     }
 
     /// Judges the text and what it encodes; the decoded layers, for another look.
@@ -76,14 +90,16 @@ impl Scanner<'_> {
         let mut layers: Vec<Layer> = vec![];
         let mut room = text.len().saturating_mul(GROWTH).saturating_add(GROWTH_FLOOR);
         let mut words = vec![];
-        plain(self.rules, text, spans, &mut words);
-        branch(text, None, 0, &mut words, &mut layers, &mut room, spans);
+        let view = escape::undo(text);
+        plain(self.rules, text, view.is_some(), spans, &mut words);
+        branch(view, None, 0, &mut words, &mut layers, &mut room, spans);
         let mut next = 0;
         let mut found = vec![];
         while next < layers.len() {
             let Some(layer) = layers.get_mut(next) else { break };
             let (inner, depth) = (std::mem::take(&mut layer.text), layer.depth);
-            plain(self.rules, &inner, &mut found, &mut words);
+            let view = if depth < DEPTH { escape::undo(&inner) } else { None };
+            plain(self.rules, &inner, view.is_some(), &mut found, &mut words);
             for mut span in found.drain(..) {
                 span.decoded.get_or_insert_with(|| {
                     inner.get(span.start..span.end).unwrap_or_default().to_vec()
@@ -91,7 +107,7 @@ impl Scanner<'_> {
                 spans.push(project(&layers, next, span));
             }
             if depth < DEPTH {
-                branch(&inner, Some(next), depth, &mut words, &mut layers, &mut room, spans);
+                branch(view, Some(next), depth, &mut words, &mut layers, &mut room, spans);
             } else {
                 words.clear();
             }
@@ -106,7 +122,7 @@ impl Scanner<'_> {
 
 /// Adds the layers that a text gives: its words decoded, its escapes undone.
 fn branch(
-    text: &[u8],
+    view: Option<View>,
     parent: Option<usize>,
     depth: usize,
     words: &mut Vec<Word>,
@@ -135,7 +151,7 @@ fn branch(
     for word in words.drain(..) {
         add(word.text, Place::Word(word.start, word.end), layers, spans);
     }
-    if let Some(mut view) = escape::undo(text) {
+    if let Some(mut view) = view {
         let inner = std::mem::take(&mut view.text);
         add(inner, Place::View(view), layers, spans);
     }
@@ -184,11 +200,12 @@ const fn classes() -> [u8; 256] {
     out
 }
 
-/// Judges a text as it stands, and collects its words that decode to text.
-fn plain(rules: &Rules, text: &[u8], spans: &mut Vec<Span>, words: &mut Vec<Word>) {
+/// Judges a text as it stands, and collects its words that decode to text. Where it is looked at
+/// through its escapes as well (`viewed`), its words are left to that: there they stand whole.
+fn plain(rules: &Rules, text: &[u8], viewed: bool, spans: &mut Vec<Span>, words: &mut Vec<Word>) {
     let public = phrases::find(text, spans);
     rules.custom(text, spans);
-    let mut judge = Judge { rules, text, public, decoded_to: 0, spans, words };
+    let mut judge = Judge { rules, text, viewed, public, decoded_to: 0, spans, words };
     let mut structure = Structure::default();
     let (mut start, mut seen) = (0, 0u8);
     for (at, &b) in text.iter().enumerate() {
@@ -215,6 +232,7 @@ fn plain(rules: &Rules, text: &[u8], spans: &mut Vec<Span>, words: &mut Vec<Word
 struct Judge<'a> {
     rules: &'a Rules,
     text: &'a [u8],
+    viewed: bool,
     /// Stretches that are public though they look random: certificates, public keys.
     public: Vec<(usize, usize)>,
     decoded_to: usize,
@@ -226,6 +244,10 @@ impl Judge<'_> {
     #[inline]
     fn word(&mut self, start: usize, end: usize, seen: u8) {
         let len = end - start;
+        // A percent sign may be a token's own.
+        if self.viewed && memchr::memchr(b'%', &self.text[start..end]).is_none() {
+            return;
+        }
         if len >= WORD || len >= REST && end == self.text.len() {
             self.long(start, end, seen);
         } else if len == 4 && seen & DIGIT != 0 && seen & !(DIGIT | UPPER) == 0 {

@@ -23,6 +23,8 @@ const INNER: u32 = 16;
 pub(super) struct Structure {
     covered: usize,
     inner: u32,
+    /// What was said of short keys: the same few come again and again.
+    known: [Option<(u128, Kind)>; 16],
 }
 
 impl Structure {
@@ -38,7 +40,7 @@ impl Structure {
         match text.get(at) {
             Some(b'@') => place::userinfo(text, at, out),
             Some(b'>') => place::element(text, at, out),
-            Some(_) => assignment(text, at, out),
+            Some(_) => self.assignment(text, at, out),
             None => {}
         }
         let reached = out.iter().skip(before).map(|span| span.end).max().unwrap_or(0);
@@ -47,59 +49,85 @@ impl Structure {
             self.inner = 0;
         }
     }
-}
 
-/// `key=value`, `"key": "value"`, `Header: value`.
-fn assignment(text: &[u8], at: usize, out: &mut Vec<Span>) {
-    let sign = text[at];
-    let next = text.get(at + 1).copied().unwrap_or(0);
-    let last = at.checked_sub(1).and_then(|i| text.get(i)).copied().unwrap_or(0);
-    let operator = match sign {
-        b':' => {
-            next == b':'
-                || last == b':'
-                || next == b'='
-                || next == b'/' && text.get(at + 2) == Some(&b'/')
-        }
-        _ => next == b'=' || b"=!<>+*|^~".contains(&last),
-    };
-    if operator {
-        return;
-    }
-    // `a := b` and `a => b` are assignments too.
-    let key_end = if sign == b'=' && last == b':' { at - 1 } else { at };
-    let after = if sign == b'=' && next == b'>' { at + 2 } else { at + 1 };
-    let (key_start, key) = place::key_before(text, key_end);
-    if key.is_empty() {
-        return;
-    }
-    let kind = keys::kind(key);
-    if kind == Kind::Plain || key.len() <= 6 && key.eq_ignore_ascii_case(b"value") {
-        if place::is_value_key(key)
-            && place::name_before(text, key_start).is_some_and(keys::is_secret)
-        {
-            let (start, end) = value(text, after);
-            if is_a_value(&text[start..end]) {
-                out.push(Span::new(start, end, "secret").by("name-value"));
+    /// `key=value`, `"key": "value"`, `Header: value`.
+    fn assignment(&mut self, text: &[u8], at: usize, out: &mut Vec<Span>) {
+        let sign = text[at];
+        let next = text.get(at + 1).copied().unwrap_or(0);
+        let last = at.checked_sub(1).and_then(|i| text.get(i)).copied().unwrap_or(0);
+        let operator = match sign {
+            b':' => {
+                next == b':'
+                    || last == b':'
+                    || next == b'='
+                    || next == b'/' && text.get(at + 2) == Some(&b'/')
             }
+            _ => next == b'=' || b"=!<>+*|^~".contains(&last),
+        };
+        if operator {
+            return;
         }
-        return;
+        // `a := b` and `a => b` are assignments too.
+        let key_end = if sign == b'=' && last == b':' { at - 1 } else { at };
+        let after = if sign == b'=' && next == b'>' { at + 2 } else { at + 1 };
+        let (key_start, key) = place::key_before(text, key_end);
+        if key.is_empty() {
+            return;
+        }
+        let kind = self.kind(key);
+        if kind == Kind::Plain || key.len() <= 6 && key.eq_ignore_ascii_case(b"value") {
+            if place::is_value_key(key)
+                && place::name_before(text, key_start).is_some_and(keys::is_secret)
+            {
+                let (start, end) = value(text, after);
+                if is_a_value(&text[start..end]) {
+                    out.push(Span::new(start, end, "secret").by("name-value"));
+                }
+            }
+            return;
+        }
+        if sign == b':' && HEADERS.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+            place::header(text, key_start, after, out);
+            return;
+        }
+        let form = Form::new(text, key_start, key, sign, after);
+        if !is_worth(text, &form, kind) {
+            return;
+        }
+        let (start, end) = form.extent(text);
+        if start < end {
+            let mut span = Span::new(start, end, "secret").by(if kind == Kind::Weak {
+                "weak-key"
+            } else {
+                "key"
+            });
+            span.learn = form.is_learnt(&text[start..end]);
+            out.push(span);
+            doubtful(text, start, end, out);
+        }
     }
-    if sign == b':' && HEADERS.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
-        place::header(text, key_start, after, out);
-        return;
-    }
-    let form = Form::new(text, key_start, key, sign, after);
-    if !is_worth(text, &form, kind) {
-        return;
-    }
-    let (start, end) = form.extent(text);
-    if start < end {
-        let mut span =
-            Span::new(start, end, "secret").by(if kind == Kind::Weak { "weak-key" } else { "key" });
-        span.learn = form.is_learnt(&text[start..end]);
-        out.push(span);
-        doubtful(text, start, end, out);
+
+    /// What `keys` says of a key, asked once for each short one.
+    fn kind(&mut self, key: &[u8]) -> Kind {
+        let mut bytes = [0; 16];
+        let Some(place) = bytes.get_mut(..key.len()).filter(|_| key.len() < 16) else {
+            return keys::kind(key);
+        };
+        place.copy_from_slice(key);
+        bytes[15] = key.len() as u8;
+        let name = u128::from_le_bytes(bytes);
+        let folded = (name as u64) ^ (name >> 64) as u64;
+        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize;
+        if let Some(&Some((known, kind))) = self.known.get(slot)
+            && known == name
+        {
+            return kind;
+        }
+        let kind = keys::kind(key);
+        if let Some(slot) = self.known.get_mut(slot) {
+            *slot = Some((name, kind));
+        }
+        kind
     }
 }
 

@@ -43,14 +43,15 @@ impl Taint {
         self.values.is_empty()
     }
 
-    pub(super) fn learn(&mut self, value: &[u8], sort: &'static str) {
+    /// Remembers a value; whether it is new.
+    pub(super) fn learn(&mut self, value: &[u8], sort: &'static str) -> bool {
         let value = &value[..value.len().min(LONGEST)];
         if value.len() < SHORTEST || is_ordinary(value) || self.known.contains_key(value) {
-            return;
+            return false;
         }
         if self.values.len() >= VALUES {
             self.left_out += 1;
-            return;
+            return false;
         }
         let index = self.values.len() as u32;
         self.known.insert(value.to_vec(), index);
@@ -74,6 +75,7 @@ impl Taint {
             }
         }
         self.filter.grow(self.heads.keys().chain(self.pieces.keys()));
+        true
     }
 
     /// Adds what the text shows of known values. Linear in the text: each place is probed once,

@@ -113,6 +113,14 @@ fn structure_hides_what_no_pattern_knows() {
     hides(&["mysql", &format!("-p{s}")], s);
     hides(&["x", &format!("Server=db;Password={s};Database=x")], s);
     hides(&["redis-cli", "-a", s], s);
+    hides(&["openssl", "enc", "-k", s], s);
+    hides(&["openssl", "rsa", "-passin", &format!("pass:{s}")], s);
+    hides(&["smbclient", "//h/share", "-U", &format!("me%{s}")], s);
+    hides(&["aws", "configure", "set", "aws_secret_access_key", s], s);
+    hides(&["npm", "config", "set", "//registry.example/:_authToken", s], s);
+    hides(&["env", &format!("DB_PASSWORD={s} and, a; tail"), "run"], "and, a; tail");
+    hides(&["kubectl", "create", "secret", &format!("--from-literal=password={s}")], s);
+    hides(&["lftp", "-u", &format!("me,{s}"), "h"], s);
     hides(&["x", &format!("clientSecret: {s}")], s);
 }
 
@@ -186,6 +194,9 @@ fn ordinary_arguments_come_through_untouched() {
     leaves(&["npm", "install", "left-pad@1.3.0", "--registry", "https://h/npm/"]);
     leaves(&["ssh", "-p", "22", "me@host", "uptime"]);
     leaves(&["mkdir", "-p", "/usr/share/author/tokens.d"]);
+    leaves(&["grep", "-r", "password", "src/main.rs"]);
+    leaves(&["kubectl", "get", "secret", "db-password", "-o", "yaml"]);
+    leaves(&["git", "config", "user.name", "A Person"]);
     leaves(&[
         "docker",
         "run",

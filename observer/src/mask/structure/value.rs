@@ -103,7 +103,7 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
     let next = text.get(form.start + glance.len()).copied().unwrap_or(0);
     if form.quoted
         && matches!(glance.first(), Some(b' ' | b')' | b'+' | b',' | b'\n'))
-        && glance.get(1).is_none_or(|b| b.is_ascii_whitespace() || *b == b'+')
+        && glance.get(1).is_none_or(|b| b.is_ascii_whitespace())
     {
         return false; // the quote before it closed something
     }
@@ -140,7 +140,15 @@ fn is_code(glance: &[u8], spaced: bool) -> bool {
     let sign =
         matches!(glance.first(), Some(b'&' | b'*' | b'(' | b'[' | b'{' | b'|' | b'!' | b'@'));
     if spaced && sign {
-        return true;
+        let code = |b: &u8| b.is_ascii_alphanumeric() || b"_&*'\"[](){}|!@;:,<>./- ".contains(b);
+        let digits = glance.iter().filter(|b| b.is_ascii_digit()).count();
+        let run = glance
+            .split(|b| !b.is_ascii_alphanumeric())
+            .any(|run| run.len() >= 8 && random::is_random(run));
+        return glance.iter().all(code)
+            && digits <= 3
+            && !run
+            && glance.iter().filter(|b| b.is_ascii_alphabetic()).count() * 2 >= glance.len();
     }
     let ends =
         rest.is_empty() || matches!(rest, [b';' | b',' | b')' | b'}' | b']' | b'?' | b':', ..]);
