@@ -92,7 +92,7 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let options = Options { tables, no_trampolines: settings.no_trampolines };
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
-    let (host, host_key) = HostKey::open_or_create(&settings.state)?;
+    let (host, host_key) = host_key(settings)?;
     let mut made = Made { host_key, mask_key: None };
     let print = host.public().fingerprint();
     let opened = open_ledger(settings, host, run);
@@ -150,6 +150,17 @@ fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
     }
 }
 
+/// The host's keys: those of the service manager where it has them, else the state directory's;
+/// whether they were made now.
+fn host_key(settings: &Settings) -> Result<(HostKey, bool)> {
+    if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY")
+        && let Some(keys) = HostKey::from_credentials(Path::new(&dir), &settings.state)?
+    {
+        return Ok((keys, false));
+    }
+    Ok(HostKey::open_or_create(&settings.state)?)
+}
+
 fn open_ledger(settings: &Settings, host: HostKey, run: RunId) -> Result<(Writer, PathBuf)> {
     let path = settings.log.clone().unwrap_or_else(|| LOG.into());
     let (writer, opened) = match Writer::open(&path, host) {
@@ -157,7 +168,7 @@ fn open_ledger(settings: &Settings, host: HostKey, run: RunId) -> Result<(Writer
             // Another run writes the default ledger: this one gets its own beside it.
             let own = path.with_file_name(format!("ledger-{run}.jsonl"));
             eprintln!("observer: {} is in use: writing {}", path.display(), own.display());
-            let (host, _) = HostKey::open_or_create(&settings.state)?;
+            let (host, _) = host_key(settings)?;
             return Ok((Writer::open(&own, host)?.0, own));
         }
         opened => opened?,

@@ -112,6 +112,28 @@ impl HostKey {
         Ok((Self { records, checkpoints }, made))
     }
 
+    /// The keys in a directory of credentials (systemd's `$CREDENTIALS_DIRECTORY`), where it has
+    /// one of them: then both must be there, and none is ever made. The public ones are put into
+    /// `dir`, for whoever verifies on this host.
+    pub fn from_credentials(credentials: &Path, dir: &Path) -> Result<Option<Self>, KeyError> {
+        if !HOST.iter().chain(&LOG).any(|name| credentials.join(name).exists()) {
+            return Ok(None);
+        }
+        let records = SigningKey::open(&credentials.join(HOST[0]))?;
+        let checkpoints = SigningKey::open(&credentials.join(LOG[0]))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
+        for (key, name) in [(&records, HOST[1]), (&checkpoints, LOG[1])] {
+            let (public, path) = (key.public(), dir.join(name));
+            if PublicKey::read(&path).is_ok_and(|known| known == public) {
+                continue;
+            }
+            let part = dir.join(format!(".{name}.{}", std::process::id()));
+            let written = fs::write(&part, format!("{}\n", public.to_base64()));
+            written.and_then(|()| fs::rename(&part, &path)).map_err(io_error(&path))?;
+        }
+        Ok(Some(Self { records, checkpoints }))
+    }
+
     /// Removes keys that were just made and never used.
     pub fn forget(dir: &Path) -> io::Result<()> {
         for name in HOST.into_iter().chain(LOG) {

@@ -415,3 +415,23 @@ fn a_key_that_others_can_read_is_refused() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(HostKey::open_or_create(&state), Err(KeyError::Exposed(_))));
 }
+
+#[test]
+fn keys_of_a_credentials_directory_are_used_and_never_made() {
+    let place = Place::new();
+    let (credentials, state) = (place.dir.path().join("credentials"), place.dir.path().join("s"));
+    fs::create_dir(&credentials).unwrap();
+    assert!(HostKey::from_credentials(&credentials, &state).unwrap().is_none());
+    assert!(!state.exists(), "nothing is left where there is none");
+    let made = place.key();
+    let from = place.dir.path().join("state");
+    fs::copy(from.join("host.key"), credentials.join("host.key")).unwrap();
+    let half = HostKey::from_credentials(&credentials, &state).err().unwrap();
+    assert!(half.to_string().contains("log.key"), "{half}");
+    fs::copy(from.join("log.key"), credentials.join("log.key")).unwrap();
+    let keys = HostKey::from_credentials(&credentials, &state).unwrap().unwrap();
+    assert_eq!((keys.public(), keys.log_public()), (made.public(), made.log_public()));
+    assert_eq!(PublicKey::read(&state.join("host.pub")).unwrap(), made.public());
+    assert_eq!(PublicKey::read(&state.join("log.pub")).unwrap(), made.log_public());
+    assert!(!state.join("host.key").exists());
+}

@@ -6,14 +6,15 @@
 //! A checkpoint is made when enough was written since the last, and when a run or the recorder
 //! begins or ends. It is made of synced records alone.
 
+mod compose;
+mod rotate;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use data_encoding::{BASE64, HEXLOWER};
-use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::checkpoints::{Checkpoints, checkpoints_of};
@@ -22,9 +23,12 @@ use super::files::{self, OpenError};
 use super::keys::{HostKey, KeyError, SigningKey};
 use super::merkle::{self, Hash, Tree};
 use super::note::{self, Checkpoint, Kind, Note, VerifierKey};
-use super::{chain, record, resume, segments};
+use super::{chain, resume, segments};
 use crate::clock;
 use crate::model::RunId;
+use compose::Counts;
+use rotate::Rotating;
+pub use rotate::Rotation;
 
 /// Entries that wait at the most.
 const WAITING: usize = 65_536;
@@ -34,25 +38,6 @@ const EACH_SIGNED: usize = 64;
 /// Records after which a checkpoint is due, and the time after which it is.
 const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
-
-/// Runs that the first record of a file can tell of.
-const RUNS_TOLD: usize = 100;
-
-/// When the file of a ledger is closed and another begun.
-#[derive(Clone, Copy, Debug)]
-pub struct Rotation {
-    /// At this size, in bytes.
-    pub size: u64,
-    /// At this age.
-    pub age: Duration,
-}
-
-impl Default for Rotation {
-    /// 256 MiB, or 30 days.
-    fn default() -> Self {
-        Self { size: 256 << 20, age: Duration::from_secs(30 * 24 * 3600) }
-    }
-}
 
 /// A group that could not be written. What was in it waits.
 #[derive(Debug, Error)]
@@ -115,14 +100,6 @@ struct Run {
     /// Where it began, and the host's signature that says so.
     began: u64,
     cert: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    calls: u64,
-    denied: u64,
-    failed: u64,
-    lost: u64,
 }
 
 /// Where the chain stands.
@@ -218,11 +195,6 @@ impl Writer {
         Ok((writer, opened))
     }
 
-    /// Says when the file is to be closed and another begun.
-    pub fn rotate_at(&mut self, rotation: Rotation) {
-        self.rotation = rotation;
-    }
-
     /// Makes a run's key: from now on its entries can be appended, `run.start` first.
     pub fn admit(
         &mut self,
@@ -312,67 +284,6 @@ impl Writer {
         Ok(Some(note))
     }
 
-    fn is_rotation_due(&self) -> bool {
-        let Rotation { size, age } = self.rotation;
-        let old = || self.since.elapsed().is_ok_and(|since| since >= age);
-        let due = self.place.len >= size || (self.place.len > 0 && old());
-        due && !self.queue.is_empty() && self.runs.len() <= RUNS_TOLD
-    }
-
-    /// Closes the file, and begins another with the next group. A checkpoint vouches for all of
-    /// what is closed.
-    fn rotate(&mut self) -> Result<(), Rotating> {
-        if self.vouched.0 < self.place.tree.size() {
-            self.rotated = self.checkpoint().map_err(Rotating::Before)?;
-        }
-        let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, "its name has no ending");
-        let closed = segments::closed(&self.path, self.place.from);
-        let closed = closed.ok_or_else(unnamed).map_err(Rotating::Before)?;
-        if closed.exists() {
-            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "its closed name is taken");
-            return Err(Rotating::Before(taken));
-        }
-        std::fs::rename(&self.path, &closed).map_err(Rotating::Before)?;
-        // From here on a failure leaves no file at the path: as where somebody removed it.
-        self.begin_file().inspect_err(|_| self.removed = true).map_err(Rotating::After)?;
-        let _ = segments::sync_dir(&self.path);
-        self.queue.insert(0, Entry::Segment { at: clock::now() });
-        segments::compress(&self.path);
-        Ok(())
-    }
-
-    /// A new file in the place of one that is gone; the chain goes on in it.
-    fn begin_anew(&mut self) -> Result<(), CommitError> {
-        self.begin_file()?;
-        let note = Entry::Recover {
-            at: clock::now(),
-            what: "the ledger's file was removed: earlier records are not in this one".to_owned(),
-            bytes: 0,
-            sha256: None,
-            lost: None,
-        };
-        let begin = (self.place.tree.size() > 0).then(|| Entry::Segment { at: clock::now() });
-        self.queue.splice(0..0, begin.into_iter().chain([note]));
-        Ok(())
-    }
-
-    fn begin_file(&mut self) -> Result<(), CommitError> {
-        let file = files::open(&self.path)?;
-        let meta = file.metadata().map_err(|source| self.failed(source))?;
-        if meta.len() > 0 {
-            return Err(CommitError::Open(OpenError::Foreign {
-                path: self.path.clone(),
-                why: "somebody put another file in the ledger's place".to_owned(),
-            }));
-        }
-        self.file = file;
-        self.place.len = 0;
-        self.place.from = self.place.tree.size();
-        self.since = SystemTime::now();
-        self.removed = false;
-        Ok(())
-    }
-
     fn failed(&self, source: io::Error) -> CommitError {
         CommitError::Io { path: self.path.clone(), source, waiting: self.queue.len() }
     }
@@ -448,75 +359,6 @@ impl Writer {
     fn signer(&self, entry: &Entry) -> Option<RunId> {
         entry.run().filter(|run| self.runs.contains_key(run))
     }
-
-    fn record(&mut self, entry: &Entry) -> Vec<u8> {
-        let mut fields = record::fields(entry);
-        let idx = self.place.tree.size();
-        let mut put = |key: &str, value: Value| {
-            fields.insert(key.to_owned(), value);
-        };
-        put("idx", idx.into());
-        put("prev", HEXLOWER.encode(&self.place.prev).into());
-        if let Entry::ObserverStart { .. } | Entry::Segment { .. } = entry {
-            put("host_key", self.host.public().to_base64().into());
-            put("log_key", self.host.log_public().to_base64().into());
-        }
-        if let Entry::Segment { .. } = entry {
-            put("segment", self.segment());
-        }
-        let run = entry.run().and_then(|run| self.runs.get_mut(&run).map(|state| (run, state)));
-        if let Some((id, run)) = run {
-            put("seq", run.seq.into());
-            put("agent", run.agent.as_str().into());
-            if let Some(policy) = &run.policy {
-                put("policy", policy.as_str().into());
-            }
-            run.seq += 1;
-            run.counts.add(entry);
-            if let Entry::RunStart(_) = entry {
-                let key = run.key.public().to_base64();
-                let message = chain::run_message(&id.to_string(), &key, idx);
-                (run.began, run.cert) = (idx, self.host.sign(&message));
-                put("cert", BASE64.encode(&run.cert).into());
-                put("run_key", key.into());
-            }
-            if let Entry::RunEnd { .. } = entry {
-                put("counts", run.counts.json());
-            }
-        }
-        record::write(&mut fields)
-    }
-
-    /// What a file that begins here must say of all before it.
-    fn segment(&self) -> Value {
-        let peaks: Vec<String> =
-            self.place.tree.peaks().iter().map(|peak| HEXLOWER.encode(peak)).collect();
-        let mut runs: Vec<_> = self.runs.iter().filter(|(_, run)| run.seq > 0).collect();
-        runs.sort_by_key(|(_, run)| run.began);
-        let runs = runs.into_iter().map(|(id, run)| {
-            json!({
-                "agent": run.agent,
-                "cert": BASE64.encode(&run.cert),
-                "idx": run.began,
-                "run": id.to_string(),
-                "run_key": run.key.public().to_base64(),
-                "seq": run.seq,
-            })
-        });
-        json!({
-            "origin": self.place.origin.clone().unwrap_or_default(),
-            "peaks": peaks,
-            "runs": runs.collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// Why a file was not closed.
-enum Rotating {
-    /// Everything is as it was.
-    Before(io::Error),
-    /// It is closed, and no other could be begun.
-    After(CommitError),
 }
 
 /// What no record may be missing after: a checkpoint follows it at once.
@@ -539,34 +381,4 @@ fn log_key(origin: &str, host: &HostKey) -> VerifierKey {
 fn own(note: &Note, host: &HostKey) -> Option<Checkpoint> {
     let checkpoint = Checkpoint::parse(&note.text)?;
     note.verifies(&log_key(&checkpoint.origin, host)).then_some(checkpoint)
-}
-
-impl Counts {
-    fn add(&mut self, entry: &Entry) {
-        use crate::model::{Status, Verdict};
-        match entry {
-            Entry::Call(call) => {
-                let call = call.get();
-                self.calls += 1;
-                let denied = matches!(call.verdict, Verdict::Denied { .. });
-                self.denied += u64::from(denied);
-                let failed = call.outcome.as_ref().is_some_and(|o| o.status == Status::Failed);
-                self.failed += u64::from(failed && !denied);
-            }
-            Entry::Result(result) => {
-                self.failed += u64::from(result.outcome.status == Status::Failed);
-            }
-            Entry::Loss { lost, .. } => self.lost += lost,
-            _ => {}
-        }
-    }
-
-    fn json(self) -> Value {
-        serde_json::json!({
-            "calls": self.calls,
-            "denied": self.denied,
-            "failed": self.failed,
-            "lost": self.lost,
-        })
-    }
 }

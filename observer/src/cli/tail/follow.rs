@@ -1,7 +1,7 @@
 //! Following a file that grows: woken by inotify, through truncation and replacement.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -59,9 +59,13 @@ impl Follower {
             if self.fill()? {
                 continue;
             }
-            if !self.begin_anew()? {
-                return Ok(None);
+            let Some(next) = self.next_file()? else { return Ok(None) };
+            // The last that was written before the file was put away.
+            if self.fill()? {
+                continue;
             }
+            self.file = next;
+            self.buffer.clear();
             self.anew = true;
         }
     }
@@ -76,9 +80,9 @@ impl Follower {
         }
     }
 
-    /// Whether it had to begin with another file, or the same from its beginning.
-    pub(in crate::cli) fn began_anew(&self) -> bool {
-        self.anew
+    /// Whether the last line is the first of another file, or of the same that was cut.
+    pub(in crate::cli) fn began_anew(&mut self) -> bool {
+        std::mem::take(&mut self.anew)
     }
 
     fn take(&mut self) -> Option<Vec<u8>> {
@@ -101,21 +105,19 @@ impl Follower {
         Ok(n > 0)
     }
 
-    /// Begins with the file that stands at the path now, if it is another one or was cut.
-    fn begin_anew(&mut self) -> io::Result<bool> {
+    /// The file that stands at the path now, if it is another one or was cut.
+    fn next_file(&mut self) -> io::Result<Option<File>> {
         let at = self.file.stream_position()?;
-        if self.file.metadata()?.len() < at {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.buffer.clear();
-            return Ok(true);
-        }
-        let Ok(there) = std::fs::metadata(&self.path) else { return Ok(false) };
         let open = self.file.metadata()?;
-        if (there.dev(), there.ino()) == (open.dev(), open.ino()) {
-            return Ok(false);
+        let Ok(there) = std::fs::metadata(&self.path) else { return Ok(None) };
+        let same = (there.dev(), there.ino()) == (open.dev(), open.ino());
+        if same && open.len() >= at {
+            return Ok(None);
         }
-        self.file = File::open(&self.path)?;
-        self.buffer.clear();
-        Ok(true)
+        match File::open(&self.path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
