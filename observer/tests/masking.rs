@@ -11,7 +11,7 @@ use corpus::{ENCODINGS, KINDS, PLAIN, Random, STRUCTURED, UNSEEN, draw, leaks, p
 use observer::mask::{MaskKey, Masker, Rules, Stream};
 use observer::model::{
     Action, Call, CallId, Cut, CutField, Exec, Image, Process, ProcessId, Raw, RunId, Stamp,
-    Verdict,
+    UnixAddress, Verdict,
 };
 use proptest::prelude::*;
 
@@ -175,14 +175,18 @@ fn call(field: usize, text: &str, cut: bool) -> Call {
             cgroup: here(7),
             container: None,
         },
-        action: Action::Exec(Exec {
-            path: here(1),
-            filename: here(2),
-            interpreter: Some(here(4)),
-            argv: vec![Raw::from("tool"), here(0)],
-            cwd: here(3),
-            image: Image::File,
-        }),
+        action: match field {
+            8 => Action::Unix(UnixAddress::Path(here(8))),
+            9 => Action::Unix(UnixAddress::Abstract(here(9))),
+            _ => Action::Exec(Exec {
+                path: here(1),
+                filename: here(2),
+                interpreter: Some(here(4)),
+                argv: vec![Raw::from("tool"), here(0)],
+                cwd: here(3),
+                image: Image::File,
+            }),
+        },
         outcome: None,
         cuts: cuts.into_iter().collect(),
     }
@@ -204,6 +208,8 @@ fn texts(call: &Call) -> Vec<u8> {
         Action::Net(net) => {
             let _: Option<SocketAddr> = net.peer;
         }
+        Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => all.push(name),
+        Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) => {}
     }
     all.iter().flat_map(|raw| raw.bytes().iter().copied().chain([b'\n'])).collect()
 }
@@ -213,7 +219,7 @@ fn each_field_holds_cut_or_whole() {
     let mut random = Random::new(106);
     let mut tally = Tally::default();
     for form in KINDS {
-        for field in 0..8 {
+        for field in 0..10 {
             let (text, secret) = credential(form, &mut random);
             for cut in [false, true] {
                 let kept = if cut { &text[..text.len() * 2 / 3] } else { &text };
