@@ -24,7 +24,7 @@ pub(super) struct Structure {
     covered: usize,
     inner: u32,
     /// What was said of short keys: the same few come again and again.
-    known: [Option<(u128, Kind)>; 16],
+    known: [Option<(u128, Kind)>; 32],
 }
 
 impl Structure {
@@ -117,7 +117,7 @@ impl Structure {
         bytes[15] = key.len() as u8;
         let name = u128::from_le_bytes(bytes);
         let folded = (name as u64) ^ (name >> 64) as u64;
-        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize;
+        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize;
         if let Some(&Some((known, kind))) = self.known.get(slot)
             && known == name
         {

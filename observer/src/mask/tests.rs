@@ -241,3 +241,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_documents_name_each_kind_and_no_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/MASKING.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let list = text.split("## The built-in kinds").nth(1).unwrap();
+    let mut said: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+    let mut known: Vec<&str> = rules::all().map(|rule| rule.sort).collect();
+    for kinds in [&mut said, &mut known] {
+        kinds.sort_unstable();
+        kinds.dedup();
+    }
+    assert_eq!(said, known);
+}
