@@ -25,10 +25,11 @@ usage: cargo xtask <command>
                                           FILTER goes to the end-to-end tests
   bench kernel [--rounds N] [--scale N] [--json] [exec|connect|udp|outside]…
                                           what observation costs on this kernel, as ratios
+  bench pipeline                          what a record costs in user space, stage by stage
+  bench masking [DIR…]                    what masking misses, takes without need, and costs
   fuzz [TARGET] [--seconds N]             fuzz what reads bytes it did not write: a minute each,
                                           or one target, as long as said
   demo                                    record an agent, show its ledger, and break it
-  bench masking [DIR…]                    what masking misses, takes without need, and costs
   vm 6.1|6.12 [--file PATH]… [-- CMD…]   run one command on a kernel in a virtual machine
 ";
 

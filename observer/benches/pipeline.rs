@@ -1,0 +1,222 @@
+//! What a record costs, stage by stage, from the kernel's bytes to a synced file: the part of the
+//! work that the agent does not wait for, but that a small machine has to find the time for.
+//!
+//! Each round takes the same events through all stages; the figure is the median of the rounds.
+
+use std::time::{Duration, Instant};
+
+use observer::assemble::{Assembler, Fingerprint, Item, Names};
+use observer::clock;
+use observer::decode;
+use observer::ledger::{Entry, HostKey, RunStart, Writer};
+use observer::mask::{MaskKey, Masker};
+use observer::model::{Raw, RunId};
+use observer_common::{
+    EventKind, ExecEvent, ExitEvent, Header, NetEvent, ResultEvent, net_op, verdict,
+};
+
+/// Calls in a round, and rounds.
+const CALLS: u64 = 20_000;
+const ROUNDS: usize = 9;
+/// Records in a commit group: as many as a batch of a busy ring brings.
+const GROUP: usize = 2_000;
+
+fn main() {
+    println!("stage                exec     connect   (ns for each call and its end, of {CALLS})");
+    let (exec, connect) = (rounds(exec_events), rounds(connect_events));
+    let stages: [(&str, Stage); 3] =
+        [("decode, assemble", |s| s.assemble), ("mask", |s| s.mask), ("ledger", |s| s.ledger)];
+    for (name, of) in stages {
+        println!("{name:<18} {:>8} {:>10}", median(&exec, of), median(&connect, of));
+    }
+    let all = |s: &Stages| s.assemble + s.mask + s.ledger;
+    let (exec_ns, connect_ns) = (median(&exec, all), median(&connect, all));
+    println!("all                {exec_ns:>8} {connect_ns:>10}");
+    // A call and its end are two records.
+    let rate = |ns: u128| 2_000_000_000 / ns.max(1);
+    println!("records a second   {:>8} {:>10}", rate(exec_ns), rate(connect_ns));
+}
+
+/// What a round took in each stage.
+struct Stages {
+    assemble: Duration,
+    mask: Duration,
+    ledger: Duration,
+}
+
+/// One of them.
+type Stage = fn(&Stages) -> Duration;
+
+fn rounds(events: fn() -> Vec<Vec<u8>>) -> Vec<Stages> {
+    let events = events();
+    // Once for nothing: what is compiled or looked up at first use.
+    round(&events);
+    (0..ROUNDS).map(|_| round(&events)).collect()
+}
+
+/// Nanoseconds a call.
+fn median(rounds: &[Stages], of: Stage) -> u128 {
+    let mut times: Vec<u128> = rounds.iter().map(|s| of(s).as_nanos()).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(0, |ns| ns / u128::from(CALLS))
+}
+
+fn round(events: &[Vec<u8>]) -> Stages {
+    let run = RunId::generate();
+    let mut assembler = Assembler::new(run, "boot", clock::wall_offset());
+    let (mut world, mut items) = (World, vec![]);
+    let began = Instant::now();
+    for bytes in events {
+        match decode::decode(bytes) {
+            Ok(event) => assembler.event(&event, &mut world, &mut items),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let assemble = began.elapsed();
+
+    let key = MaskKey::generate().expect("randomness");
+    let mut masker = Masker::new(key);
+    let began = Instant::now();
+    let entries: Vec<Entry> = items
+        .into_iter()
+        .map(|item| match item {
+            Item::Call(call) => Entry::Call(Box::new(masker.call(*call))),
+            Item::Result(result) => Entry::Result(result),
+            Item::Escape { .. } => panic!("nobody escapes here"),
+        })
+        .collect();
+    let mask = began.elapsed();
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let (host, _) = HostKey::open_or_create(dir.path()).expect("a key");
+    let (mut writer, _) = Writer::open(&dir.path().join("ledger.jsonl"), host).expect("a ledger");
+    begin(&mut writer, run);
+    let began = Instant::now();
+    for (n, entry) in entries.into_iter().enumerate() {
+        writer.append(entry);
+        if n % GROUP == GROUP - 1 {
+            writer.commit().expect("a commit");
+        }
+    }
+    writer.commit().expect("a commit");
+    let ledger = began.elapsed();
+    Stages { assemble, mask, ledger }
+}
+
+fn begin(writer: &mut Writer, run: RunId) {
+    writer.admit(run, "bench", None).expect("a run's key");
+    let at = clock::now();
+    let (version, kernel, boot_id) = ("0".into(), "0".into(), "boot".into());
+    writer.append(Entry::ObserverStart { at, version, kernel, boot_id });
+    writer.append(Entry::RunStart(RunStart {
+        run,
+        at,
+        agent: "bench".into(),
+        started_by: 0,
+        cgroup: "/observer/bench".into(),
+        command: None,
+        exe_sha256: None,
+        policy: None,
+        attached: true,
+        enforcement: vec![],
+    }));
+    writer.commit().expect("a commit");
+}
+
+fn header(kind: EventKind, n: u64) -> Header {
+    let mut comm = [0; 16];
+    comm[..4].copy_from_slice(b"node");
+    Header {
+        kind: kind as u32,
+        seq: n,
+        time: 1_000_000_000 + n * 1000,
+        pid: 4242,
+        tid: 4242,
+        ppid: 4200,
+        uid: 1000,
+        cgroup: 7,
+        start: 900_000_000,
+        exec: 1,
+        comm,
+        ..Header::default()
+    }
+}
+
+/// Programs as a build runs them, each with its end.
+fn exec_events() -> Vec<Vec<u8>> {
+    let mut out = vec![];
+    for n in 0..CALLS {
+        let (path, cwd): (&[u8], &[u8]) = (b"git\0bin\0usr\0", b"work\0agent\0home\0");
+        let name = b"/usr/bin/git\0";
+        let argv = format!("git\0-C\0/home/agent/work\0show\0--stat\0HEAD~{n}\0--\0src/main.rs\0");
+        let exec = n + 2;
+        let event = ExecEvent {
+            header: header(EventKind::Exec, n),
+            exec,
+            argv_seen: argv.len() as u64,
+            path_len: path.len() as u32,
+            cwd_len: cwd.len() as u32,
+            filename_len: name.len() as u32,
+            argv_len: argv.len() as u32,
+            ..ExecEvent::default()
+        };
+        out.push([bytemuck::bytes_of(&event), path, cwd, name, argv.as_bytes()].concat());
+        let header = Header { exec, ..header(EventKind::Exit, n) };
+        let event = ExitEvent { header, status: 0, execed: 1 };
+        out.push(bytemuck::bytes_of(&event).to_vec());
+    }
+    out
+}
+
+/// Connects to an API, each with its result.
+fn connect_events() -> Vec<Vec<u8>> {
+    let mut out = vec![];
+    for n in 0..CALLS {
+        let call = n + 1;
+        let event = NetEvent {
+            header: header(EventKind::Net, n),
+            call,
+            cookie: call,
+            addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7],
+            port: 443,
+            op: net_op::CONNECT,
+            protocol: 6,
+            family: 2,
+            verdict: verdict::ALLOW,
+            rule: 0,
+        };
+        out.push(bytemuck::bytes_of(&event).to_vec());
+        let header = header(EventKind::Result, n);
+        let event = ResultEvent { header, call, began: header.time, error: 0, abandoned: 0 };
+        out.push(bytemuck::bytes_of(&event).to_vec());
+    }
+    out
+}
+
+/// A system that answers as the real one does, without asking.
+struct World;
+
+impl Names for World {
+    fn cgroup(&mut self, _id: u64) -> Raw {
+        Raw::from("/observer/01a20f96-9763-76fe-a785-9a37f677be63")
+    }
+
+    fn rule(&self, index: u32) -> String {
+        format!("rule-{index}")
+    }
+
+    fn fingerprint(&self) -> Box<dyn Fingerprint> {
+        Box::new(Nothing)
+    }
+}
+
+/// Nothing here is cut, so nothing is hashed.
+struct Nothing;
+
+impl Fingerprint for Nothing {
+    fn update(&mut self, _bytes: &[u8]) {}
+
+    fn finish(self: Box<Self>) -> String {
+        String::new()
+    }
+}
