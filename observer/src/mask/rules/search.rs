@@ -173,7 +173,8 @@ impl Search<'_> {
         let (from, to) = (at + secret.start(), at + secret.end());
         // A name may have the form of a token: `sk-learn-contrib-something`.
         let own = self.text.get((at + len).max(from)..to).unwrap_or_default();
-        let name = !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0;
+        let cased = own.iter().any(u8::is_ascii_lowercase);
+        let name = cased && !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0;
         if name || own.len() >= 24 && is_monotonous(own) {
             return false;
         }
