@@ -27,10 +27,9 @@ Examples:
 
 Exit codes of --match: 0 the secret occurs, 1 it does not, 2 that can't be told.
 docs/MASKING.md has the layers, the kinds of token, and the form of rules.")]
-#[group(required = true, multiple = true)]
 pub(crate) struct MaskArgs {
     /// Show what of standard input would be masked, and by which rule
-    #[arg(long, conflicts_with = "matches")]
+    #[arg(long, conflicts_with = "matches", required_unless_present = "matches")]
     explain: bool,
     /// Tell whether the secret on standard input occurs in a ledger, and nothing else
     #[arg(long = "match")]
@@ -53,9 +52,6 @@ pub(crate) struct MaskArgs {
 }
 
 pub(crate) fn run(args: MaskArgs) -> Result<ExitCode> {
-    if !args.explain && !args.matches {
-        bail!("say what to do: --explain or --match");
-    }
     let mut text = vec![];
     let read = io::stdin().lock().take(LARGEST + 1).read_to_end(&mut text);
     read.context("cannot read standard input")?;
@@ -72,7 +68,7 @@ fn explain(args: &MaskArgs, text: &[u8]) -> Result<ExitCode> {
     let findings = masker.explain(text);
     let mut out = io::stdout().lock();
     let mut place = Place::default();
-    for found in &findings {
+    for (index, found) in findings.iter().enumerate() {
         let (line, column) = place.of(text, found.start);
         if args.json {
             let shown = json!({
@@ -82,7 +78,12 @@ fn explain(args: &MaskArgs, text: &[u8]) -> Result<ExitCode> {
             writeln!(out, "{shown}")?;
         } else {
             let by = found.rules.join(", ");
-            writeln!(out, "{line}:{column}  {}  by {by}\n    {}", found.sort, around(text, found))?;
+            writeln!(
+                out,
+                "{line}:{column}  {}  by {by}\n    {}",
+                found.sort,
+                around(text, &findings, index)
+            )?;
         }
     }
     if !args.json {
@@ -119,13 +120,17 @@ impl Place {
     }
 }
 
-/// What stands around a finding on its lines, and a mark in its place.
-fn around(text: &[u8], found: &Finding) -> String {
+/// What stands around a finding on its lines, and a mark in its place. It never shows another one.
+fn around(text: &[u8], findings: &[Finding], index: usize) -> String {
     const AROUND: usize = 32;
+    let Some(found) = findings.get(index) else { return String::new() };
+    let before = index.checked_sub(1).and_then(|i| findings.get(i)).map_or(0, |other| other.end);
+    let after = findings.get(index + 1).map_or(text.len(), |other| other.start);
     let line = |b: &u8| *b != b'\n' && *b != b'\r';
-    let before = &text[found.start.saturating_sub(AROUND)..found.start];
+    let from = found.start.saturating_sub(AROUND).max(before);
+    let before = text.get(from..found.start).unwrap_or_default();
     let before = before.rsplit(|b| !line(b)).next().unwrap_or_default();
-    let after = &text[found.end..(found.end + AROUND).min(text.len())];
+    let after = text.get(found.end..(found.end + AROUND).min(after)).unwrap_or_default();
     let after = after.split(|b| !line(b)).next().unwrap_or_default();
     // What stands there may be meant for a terminal.
     let plain = |part: &[u8]| String::from_utf8_lossy(part).escape_debug().to_string();
@@ -235,6 +240,16 @@ mod tests {
         assert!(has(b"zQ7vT2mXpLx9"));
         assert!(has(b"kP4wN8sYcVb3"), "in bytes that are no UTF-8");
         assert!(!has(b"zQ7vT2mXpLx8"));
+    }
+
+    #[test]
+    fn what_is_shown_around_a_finding_shows_no_other() {
+        let text = b"a password=zQ7vT2mXpLx9 token=kP4wN8sYcVb3 z";
+        let mut masker = Masker::new(MaskKey::from_bytes([9; 32]));
+        let findings = masker.explain(text);
+        assert_eq!(findings.len(), 2);
+        assert_eq!(around(text, &findings, 0), "a password=<secret> token=");
+        assert_eq!(around(text, &findings, 1), " token=<secret> z");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 const SHORTEST: usize = 12;
 /// Longer words are looked into up to here; what is beyond is judged by its own beginning.
 const LONGEST: usize = 1 << 20;
+/// A last word is looked at from this length on.
+const TAIL: usize = 10;
 /// Lines of base64 have at least so many digits.
 const LINE: usize = 40;
 /// Between two stretches of text so many digits may be of something else.
@@ -29,9 +31,34 @@ pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) ->
         if len >= SHORTEST {
             reached = reached.max(word(text, at, at + len, out));
         }
+        if at + len == text.len() {
+            tail(text, at, out);
+        }
         at += len.max(1);
     }
     reached
+}
+
+/// The text's last word, which a cut may have left short: a few bytes of text are enough there.
+fn tail(text: &[u8], at: usize, out: &mut Vec<Word>) {
+    let word = &text[at..];
+    if !(TAIL..TAIL * 5).contains(&word.len()) {
+        return;
+    }
+    let mut add = |decoded: Vec<u8>| {
+        let plain = decoded.iter().take_while(|b| (b' '..=b'~').contains(b)).count();
+        // The last byte may be half of one.
+        if plain >= 7 && plain + 1 >= decoded.len() {
+            out.push(Word { start: at, end: text.len(), text: decoded[..plain].to_vec() });
+        }
+    };
+    for phase in 0..4 {
+        add(base64(&word[phase..]));
+    }
+    if word.iter().all(u8::is_ascii_hexdigit) {
+        let whole = &word[..word.len() & !1];
+        HEXLOWER_PERMISSIVE.decode(whole).into_iter().for_each(add);
+    }
 }
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {

@@ -7,6 +7,7 @@
 //! judged is not shown either. docs/MASKING.md says more.
 
 mod argv;
+mod body;
 mod encoding;
 mod escape;
 mod explain;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+pub use body::Body;
 pub use explain::Finding;
 pub use key::{MaskKey, RestHash};
 pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};

@@ -266,7 +266,7 @@ impl Judge<'_> {
         if seen & DIGIT != 0 && seen & (LOWER | UPPER) != 0 && !public {
             generic::word(self.text, start, end, self.spans);
         }
-        if end - start >= WORD && start >= self.decoded_to {
+        if start >= self.decoded_to {
             self.decoded_to = encoding::words(self.text, start, end, self.words);
         }
     }

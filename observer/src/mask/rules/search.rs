@@ -1,0 +1,291 @@
+//! The search that runs the built-in rules over a word: one automaton of keywords, and a rule's
+//! expression where its keyword stands.
+
+use std::sync::{LazyLock, OnceLock};
+
+use aho_corasick::automaton::{Automaton as _, OverlappingState};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, Input};
+use regex::bytes::Regex;
+
+use super::{Look, Rule, all};
+use crate::mask::random;
+use crate::mask::span::Span;
+
+/// Runs the rules that are not switched `off` over `start..end` of a text.
+pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
+    let Some(compiled) = COMPILED.as_ref() else {
+        // It can't be (a test holds it); what can't be judged isn't shown.
+        spans.push(Span::new(start, end, "unmaskable").piece());
+        return;
+    };
+    let before = spans.len();
+    let mut search =
+        Search { compiled, off, text, start, end, covered: start, dead: 0, rests: vec![] };
+    let input = Input::new(text).range(start..end).anchored(Anchored::No);
+    let mut state = OverlappingState::start();
+    // The automaton's own table, asked without the bookkeeping of the common interface.
+    loop {
+        if compiled.keywords.try_find_overlapping(&input, &mut state).is_err() {
+            break;
+        }
+        let Some(found) = state.get_match() else { break };
+        if let Some(&(rule, len)) = compiled.owner.get(found.pattern().as_usize()) {
+            search.hit(usize::from(rule), found.end() - usize::from(len), usize::from(len), spans);
+        }
+    }
+    if !search.rests.is_empty() {
+        search.settle(before, spans);
+    }
+}
+
+struct Compiled {
+    keywords: DFA,
+    /// For each keyword its rule, and how long it is.
+    owner: Vec<(u16, u16)>,
+    rules: Vec<Entry>,
+}
+
+struct Entry {
+    rule: &'static Rule,
+    regex: OnceLock<Option<Regex>>,
+    /// The expression has a group: what is around it stays.
+    grouped: bool,
+    /// The expression has a dot of its own in it.
+    dotted: bool,
+    /// The fewest bytes that it matches.
+    shortest: usize,
+}
+
+impl Entry {
+    fn new(rule: &'static Rule) -> Self {
+        let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(rule.regex).ok();
+        let found = parsed.as_ref().map(regex_syntax::hir::Hir::properties);
+        Self {
+            rule,
+            regex: OnceLock::new(),
+            grouped: found.is_some_and(|p| p.explicit_captures_len() > 0),
+            dotted: rule.regex.contains(r"}\."),
+            shortest: found.and_then(|p| p.minimum_len()).unwrap_or(0),
+        }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        let compile = || match self.rule.look {
+            Look::Ahead => Regex::new(&format!(r"\A(?:{})", self.rule.regex)).ok(),
+            Look::Around => Regex::new(self.rule.regex).ok(),
+        };
+        self.regex.get_or_init(compile).as_ref()
+    }
+}
+
+static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
+    let (mut words, mut owner, mut rules) = (vec![], vec![], vec![]);
+    for (index, rule) in all().enumerate() {
+        for word in rule.keywords {
+            words.push(*word);
+            owner.push((index as u16, word.len() as u16));
+        }
+        rules.push(Entry::new(rule));
+    }
+    let keywords = DFA::builder().build(words).ok()?;
+    Some(Compiled { keywords, owner, rules })
+});
+
+struct Search<'a> {
+    compiled: &'static Compiled,
+    off: &'a [bool],
+    text: &'a [u8],
+    start: usize,
+    end: usize,
+    /// What is masked already.
+    covered: usize,
+    /// Up to here no JWT begins.
+    dead: usize,
+    /// Beginnings of tokens whose rule found no whole one: they count where no other rule does.
+    rests: Vec<(usize, &'static str)>,
+}
+
+impl Search<'_> {
+    fn hit(&mut self, rule: usize, at: usize, len: usize, spans: &mut Vec<Span>) {
+        let Some(entry) = self.compiled.rules.get(rule) else { return };
+        if at < self.covered || self.off.get(rule).is_some_and(|&off| off) {
+            return;
+        }
+        // Within a word a short keyword is chance; a long one, or one with a sign in it, is none.
+        let joined = at > self.start && self.text[at - 1].is_ascii_alphanumeric();
+        let keyword = &self.text[at..at + len];
+        let signs = keyword.iter().any(|b| !b.is_ascii_alphanumeric());
+        if entry.rule.look == Look::Ahead && joined && (len < 4 || !signs) {
+            return;
+        }
+        if entry.rule.sort == "jwt" {
+            return self.jwt(at, spans);
+        }
+        match entry.rule.look {
+            Look::Around => self.around(entry, at, len, spans),
+            Look::Ahead => {
+                if self.ahead(entry, at, len, spans) {
+                    return;
+                }
+                self.rest(entry.rule.sort, at, len);
+            }
+        }
+    }
+
+    fn around(&mut self, entry: &Entry, at: usize, len: usize, spans: &mut Vec<Span>) {
+        /// No token reaches further from what names it.
+        const REACH: usize = 120;
+        if self.end - self.start < entry.shortest {
+            return;
+        }
+        // Where the word begins far before, so that a boundary in the middle is not taken for one.
+        let from = self.start.max(at.saturating_sub(REACH));
+        let to = self.end.min(at + len + REACH);
+        // Most of these have a dot, which a word of base64 never has.
+        if entry.dotted && memchr::memchr(b'.', &self.text[from..to]).is_none() {
+            return;
+        }
+        let Some(regex) = entry.regex() else { return };
+        let secret = regex.captures(&self.text[from..to]).and_then(|c| c.get(1).or(c.get(0)));
+        if let Some(secret) = secret {
+            let (from, to) = (from + secret.start(), from + secret.end());
+            let more = self.text[to..].iter().take_while(|&&b| is_token(b)).count();
+            spans.push(Span::new(from, to + more, entry.rule.sort));
+            self.covered = to + more;
+        }
+    }
+
+    fn ahead(&mut self, entry: &Entry, at: usize, len: usize, spans: &mut Vec<Span>) -> bool {
+        // A rule with a group may look at what is around the word.
+        let limit = if entry.grouped { self.text.len() } else { self.end };
+        if limit - at < entry.shortest {
+            return false;
+        }
+        let Some(regex) = entry.regex() else { return false };
+        let text = &self.text[at..limit.min(at + 4096)];
+        let secret = if entry.grouped {
+            regex.captures(text).and_then(|found| found.get(1))
+        } else {
+            regex.find(text)
+        };
+        let Some(secret) = secret else { return false };
+        let (from, to) = (at + secret.start(), at + secret.end());
+        // A name may have the form of a token: `sk-learn-contrib-something`.
+        let own = self.text.get((at + len).max(from)..to).unwrap_or_default();
+        let cased = own.iter().any(u8::is_ascii_lowercase);
+        let name = cased && !own.iter().any(u8::is_ascii_digit) && random::score(own) >= 0;
+        if name || own.len() >= 24 && is_monotonous(own) {
+            return false;
+        }
+        // A token that is longer than its documents say loses its tail as well.
+        let more = self.text[to..].iter().take_while(|&&b| is_token(b)).count();
+        spans.push(Span::new(from, to + more, entry.rule.sort));
+        self.covered = to + more;
+        true
+    }
+
+    /// What a cut left of a token: its beginning is there, and what follows looks like no name.
+    fn rest(&mut self, sort: &'static str, at: usize, len: usize) {
+        /// So much of it is looked at.
+        const GLANCE: usize = 48;
+        let keyword = &self.text[at..at + len];
+        let signs = |b: &u8| matches!(b, b'_' | b'-' | b'.');
+        let telling = len >= 3 && keyword.last().is_some_and(signs)
+            || len >= 4 && keyword.iter().all(u8::is_ascii_uppercase);
+        let joined = at > 0 && self.text[at - 1].is_ascii_alphanumeric();
+        if !telling || joined || self.rests.last().is_some_and(|&(last, _)| at < last + GLANCE) {
+            return;
+        }
+        let from = at + len;
+        let tail = self.text[from..].iter().take(GLANCE).take_while(|&&b| is_token(b)).count();
+        let value = &self.text[from..from + tail];
+        let digit = value.iter().any(u8::is_ascii_digit);
+        let upper =
+            value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
+        let last = from + tail == self.text.len();
+        // Hex reads like a name by its letters alone.
+        let last_part = value.rsplit(|b| matches!(b, b'_' | b'-')).next().unwrap_or_default();
+        let hex = last_part.len() >= 6
+            && last_part.iter().all(u8::is_ascii_hexdigit)
+            && last_part.iter().filter(|b| b.is_ascii_digit()).count() >= 2;
+        let odd = hex
+            || digit && (upper || random::score(value) < 0)
+            || upper && random::is_random(value);
+        let enough = if last { tail + len >= 7 } else { tail >= 6 && digit };
+        if enough && odd {
+            self.rests.push((at, sort));
+        }
+    }
+
+    /// Adds the beginnings of tokens that stand in no token that was found.
+    fn settle(self, before: usize, spans: &mut Vec<Span>) {
+        let here = spans.iter().skip(before);
+        let mut found: Vec<(usize, usize)> = here.map(|s| (s.start, s.end)).collect();
+        found.sort_unstable();
+        for (at, sort) in self.rests {
+            let begun = found.partition_point(|&(start, _)| start <= at);
+            if begun > 0 && found.get(begun - 1).is_some_and(|&(_, end)| at < end) {
+                continue;
+            }
+            let len = self.text[at..].iter().take_while(|&&b| is_token(b) || b == b'.').count();
+            let mut span = Span::new(at, at + len, sort).by("token-cut");
+            span.learn = false;
+            spans.push(span);
+        }
+    }
+
+    /// A JWT from its header on, however much of it is there. A run of characters without a dot is
+    /// none, and is looked at once.
+    fn jwt(&mut self, at: usize, spans: &mut Vec<Span>) {
+        if at < self.dead {
+            return;
+        }
+        let part = |from: usize| {
+            let rest = self.text.get(from..).unwrap_or_default();
+            rest.iter()
+                .take_while(|&&b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+                .count()
+        };
+        let head = part(at);
+        self.dead = at + head;
+        let rest = &self.text[at + head..];
+        if head < 12 || rest.first() != Some(&b'.') {
+            return;
+        }
+        let body = part(at + head + 1);
+        let whole = rest.iter().take_while(|&&b| is_token(b) || b == b'.').count();
+        if body < 4 && at + head + 1 + body < self.text.len() {
+            return;
+        }
+        let end = at + head + whole;
+        spans.push(Span::new(at, end, "jwt"));
+        self.covered = end;
+        self.dead = end;
+    }
+}
+
+/// Whether a long value is made of a few different bytes: a table, not a token.
+fn is_monotonous(value: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    let mut different = 0;
+    for &b in value.iter().take(64) {
+        if let Some(seen) = seen.get_mut(usize::from(b)) {
+            different += usize::from(!*seen);
+            *seen = true;
+        }
+    }
+    different < 8
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')
+}
+
+/// Whether the built-in rules compile; a test holds it.
+#[cfg(test)]
+pub(in crate::mask) fn ready() -> Result<(), String> {
+    let compiled = COMPILED.as_ref().ok_or("no automaton")?;
+    let broken = compiled.rules.iter().find(|entry| entry.regex().is_none());
+    broken.map_or(Ok(()), |entry| Err(format!("{}: {}", entry.rule.sort, entry.rule.regex)))
+}
