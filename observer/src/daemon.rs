@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, Rotation, RunStart, Writer};
+use crate::ledger::{
+    Carriers, Elsewhere, Entry, Epochs, HostKey, OpenError, Rotation, RunStart, Writer,
+};
 use crate::mask::{MaskKey, Masker};
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Hooks, Pipeline, Setup, Summary};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Where checkpoints are taken.
     pub elsewhere: Vec<Elsewhere>,
+    /// When the host's key is replaced.
+    pub epochs: Epochs,
     /// When the ledger's file is closed and another begun.
     pub rotation: Rotation,
     /// Whether the agent is stopped while the ledger can't be written.
@@ -93,6 +97,7 @@ fn prepare(settings: &Settings) -> Result<Prepared> {
     }
     let (mut writer, log) = opened?;
     writer.rotate_at(settings.rotation);
+    writer.replace_key_at(settings.epochs);
     if made {
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
