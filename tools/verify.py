@@ -28,7 +28,7 @@ WAITING = 65_536  # records that may wait for the signed one that covers them
 NOTE = 64 * 1024
 GENESIS = bytes(32)
 HOSTS = {
-    "observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness",
+    "observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness", "key",
 }
 TAIL = re.compile(rb',"sig":"([A-Za-z0-9+/=]{88})"\Z')
 DASH = "\u2014 ".encode()
@@ -256,8 +256,13 @@ class Verifier:
         return known.key, change
 
     def of_host(self, value, kind, idx):
-        if kind in ("observer.start", "segment"):
+        recover = value.get("recover")
+        lost = kind == "recover" and isinstance(recover, dict) and "run" in recover
+        if kind in ("observer.start", "segment") or (kind == "recover" and not lost):
             host = key_of(value["host_key"]) if "host_key" in value else None
+            refuse_unless(
+                host is None or self.host is None or host == self.host, "another host key"
+            )
             log = [key_of(value["log_key"])] if "log_key" in value else []
             segment = self.segment(value, host, idx) if kind == "segment" else None
 
@@ -269,8 +274,11 @@ class Verifier:
                     self.tree, self.origin, self.runs = segment
 
             return self.host or host, change
-        recover = value.get("recover")
-        if kind == "recover" and isinstance(recover, dict) and "run" in recover:
+        if kind == "key":
+            said = value.get("key")
+            following = key_of(said.get("next") if isinstance(said, dict) else None)
+            return self.host, lambda: setattr(self, "host", following)
+        if lost:
             name = recover["run"]
             run = self.runs.get(name) if isinstance(name, str) else None
             refuse_unless(run is not None and run.state == "OPEN", "the lost run is not open")

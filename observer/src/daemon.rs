@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{Carriers, Elsewhere, Entry, HostKey, OpenError, Rotation, RunStart, Writer};
+use crate::ledger::{
+    Carriers, Elsewhere, Entry, Epochs, HostKey, OpenError, Rotation, RunStart, Writer,
+};
 use crate::mask::Masker;
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
@@ -49,6 +51,8 @@ pub struct Settings {
     pub masking: Masking,
     /// Where checkpoints are taken.
     pub elsewhere: Vec<Elsewhere>,
+    /// When the host's key is replaced.
+    pub epochs: Epochs,
     /// When the ledger's file is closed and another begun.
     pub rotation: Rotation,
     /// Whether the agent is stopped while the ledger can't be written.
@@ -98,6 +102,7 @@ fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
     let opened = open_ledger(settings, host, run);
     let (mut writer, log) = opened.inspect_err(|_| made.forget(settings))?;
     writer.rotate_at(settings.rotation);
+    writer.replace_key_at(settings.epochs);
     let masker = settings.masking.masker(&settings.state);
     let masker = masker.inspect_err(|_| made.undo(settings, &log))?;
     made.mask_key = Some(masker.key_id().to_owned());

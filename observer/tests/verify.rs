@@ -150,6 +150,35 @@ fn a_proof_is_made_and_verified_and_shows_only_its_record() {
 }
 
 #[test]
+fn a_killed_recorder_is_said_plainly_and_is_no_success() {
+    use observer::ledger::RunStart;
+    let host = Host::new();
+    let mut writer = host.writer();
+    start(&mut writer);
+    let run = observer::model::RunId::generate();
+    writer.admit(run, "tester", None).unwrap();
+    writer.append(Entry::RunStart(RunStart {
+        run,
+        at: observer::clock::now(),
+        agent: "tester".into(),
+        started_by: 0,
+        cgroup: "/x".into(),
+        command: None,
+        exe_sha256: None,
+        policy: None,
+        attached: false,
+        enforcement: vec![],
+    }));
+    writer.commit().unwrap();
+    drop(writer);
+    host.record(false);
+    let (code, text) = host.verify(&["logs"]);
+    assert!(code == Some(1) && text.contains("TORN: the recorder of 1 runs was killed"), "{text}");
+    assert!(text.contains(&format!("TORN   {run}")), "{text}");
+    assert_eq!(host.verify(&["logs", "--open-ok"]).0, Some(1), "it is not open: it is over");
+}
+
+#[test]
 fn the_key_that_a_witness_needs_is_said() {
     let host = Host::new();
     host.record(false);

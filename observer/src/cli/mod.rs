@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use observer::daemon;
-use observer::ledger::{Elsewhere, Rotation};
+use observer::ledger::{Elsewhere, Epochs, Rotation};
 use observer::masking::{KeyChoice, Masking};
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
@@ -120,6 +120,12 @@ struct Recording {
     /// And at this age, in days
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..36_500))]
     segment_age: u64,
+    /// Replace the host's key after so many records: what was signed before can't be signed anew
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    key_records: Option<u64>,
+    /// Replace the host's key at this age, in days
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..36_500))]
+    key_age: Option<u64>,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -160,6 +166,12 @@ impl Recording {
                 email: self.mask_email,
             },
             elsewhere: self.anchor.into_iter().map(Elsewhere::File).chain(self.witness).collect(),
+            epochs: Epochs {
+                records: self.key_records.unwrap_or(Epochs::default().records),
+                age: self
+                    .key_age
+                    .map_or(Epochs::default().age, |days| Duration::from_secs(days * 24 * 3600)),
+            },
             rotation: Rotation {
                 size: self.segment_size << 20,
                 age: Duration::from_secs(self.segment_age * 24 * 3600),

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use observer::daemon;
 use observer::ledger::{
-    Check, Kind, Lenience, PROOF, Proof, PublicKey, Report, Verifier, VerifierKey, checkpoints_of,
-    cosigned_of, segment, segments_of,
+    Check, HostKey, Kind, Lenience, PROOF, Proof, PublicKey, Report, Verifier, VerifierKey,
+    checkpoints_of, cosigned_of, segment, segments_of,
 };
 
 use show::Progress;
@@ -34,7 +34,8 @@ pub(crate) struct VerifyArgs {
     /// in it
     #[arg(default_value = daemon::LOG)]
     file: PathBuf,
-    /// The host's public key [default: this host's, and failing that the ledger's own word]
+    /// The host's public key that the ledger begins with [default: this host's, now or earlier,
+    /// and failing that the ledger's own word]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// A run that goes on, and a recorder that has not stopped, are no failure
@@ -70,30 +71,23 @@ pub(crate) fn run(args: VerifyArgs) -> Result<ExitCode> {
     if let Some(path) = &args.proof {
         return proof(path, &args);
     }
-    let key = key(args.key.as_deref(), "host.pub")?;
+    let trusted = match &args.key {
+        Some(path) => vec![PublicKey::read(path)?],
+        None => HostKey::known_public(Path::new(daemon::STATE))?,
+    };
     if args.follow {
-        return live::follow(&args.file, key);
+        return live::follow(&args.file, trusted);
     }
     let holds = if args.file.is_dir() {
         let mut all = true;
         for path in ledgers(&args.file)? {
-            all &= one(&path, key, &args)?;
+            all &= one(&path, &trusted, &args)?;
         }
         all
     } else {
-        one(&args.file, key, &args)?
+        one(&args.file, &trusted, &args)?
     };
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// The key in a file, or else this host's where it has one.
-fn key(path: Option<&Path>, own: &str) -> Result<Option<PublicKey>> {
-    let own = Path::new(daemon::STATE).join(own);
-    Ok(match path {
-        Some(path) => Some(PublicKey::read(path)?),
-        None if own.exists() => Some(PublicKey::read(&own)?),
-        None => None,
-    })
 }
 
 /// The ledgers in a directory, in the order of their names.
@@ -117,9 +111,9 @@ fn ledgers(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn one(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<bool> {
+fn one(path: &Path, trusted: &[PublicKey], args: &VerifyArgs) -> Result<bool> {
     let name = path.display().to_string();
-    let report = check(path, key, args).with_context(|| format!("cannot verify {name}"))?;
+    let report = check(path, trusted, args).with_context(|| format!("cannot verify {name}"))?;
     let lenience = Lenience { open: args.open_ok, pruned: args.pruned_ok };
     let holds = report.holds_but_for(lenience) && (report.anchored || !args.anchored);
     let mut out = io::stdout().lock();
@@ -136,8 +130,8 @@ fn one(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<bool> {
     Ok(holds)
 }
 
-fn check(path: &Path, key: Option<PublicKey>, args: &VerifyArgs) -> Result<Report> {
-    let mut check = Check::new(Verifier::new(key))?;
+fn check(path: &Path, trusted: &[PublicKey], args: &VerifyArgs) -> Result<Report> {
+    let mut check = Check::new(Verifier::trusting(trusted.to_vec()))?;
     for path in &args.checkpoint {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| name.clone())?;
@@ -202,8 +196,9 @@ fn beside(check: &mut Check, ledger: &Path) -> Result<()> {
 
 fn proof(path: &Path, args: &VerifyArgs) -> Result<ExitCode> {
     let name = path.display();
-    let log = key(args.log_key.as_deref(), "log.pub")?;
-    let log = log.context("whose ledger? name the public key of its checkpoints with --log-key")?;
+    let own = Path::new(daemon::STATE).join("log.pub");
+    let log = PublicKey::read(args.log_key.as_deref().unwrap_or(&own))
+        .context("whose ledger? name the public key of its checkpoints with --log-key")?;
     let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
     let mut bytes = vec![];
     file.take(PROOF as u64 + 1).read_to_end(&mut bytes)?;

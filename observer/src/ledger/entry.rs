@@ -1,6 +1,7 @@
 //! What can be recorded. Text that came from an agent is here only as `Masked`.
 
 use super::elsewhere::Kept;
+use super::keys::PublicKey;
 use crate::mask::Masked;
 use crate::model::{Call, CallResult, Process, Raw, RunId, Stamp};
 
@@ -82,6 +83,13 @@ pub enum Entry {
         at: Stamp,
         /// What became of a checkpoint there.
         kept: Kept,
+    },
+    /// The host's next key: from the next record on it signs, and this one never again.
+    Key {
+        /// When.
+        at: Stamp,
+        /// The next public key.
+        next: PublicKey,
     },
     /// A file of the ledger begins here; the earlier ones end with the record before.
     Segment {
@@ -167,6 +175,7 @@ impl Entry {
             Self::ObserverStart { .. }
             | Self::Recover { .. }
             | Self::Segment { .. }
+            | Self::Key { .. }
             | Self::Witness { .. }
             | Self::ObserverStop { .. } => None,
         }
@@ -184,6 +193,7 @@ impl Entry {
             Self::Escape { .. } => "escape",
             Self::Recover { .. } => "recover",
             Self::Segment { .. } => "segment",
+            Self::Key { .. } => "key",
             Self::Witness { .. } => "witness",
             Self::RunEnd { .. } => "run.end",
             Self::ObserverStop { .. } => "observer.stop",
@@ -201,6 +211,7 @@ impl Entry {
             | Self::Escape { at, .. }
             | Self::Recover { at, .. }
             | Self::Segment { at }
+            | Self::Key { at, .. }
             | Self::Witness { at, .. }
             | Self::RunEnd { at, .. }
             | Self::ObserverStop { at } => *at,

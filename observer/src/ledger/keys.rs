@@ -7,16 +7,20 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use ring::rand::{self, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use ring::{digest, pkcs8};
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// The names of the files of the key that signs records: private, public.
 const HOST: [&str; 2] = ["host.key", "host.pub"];
+/// Of the key that is to follow it.
+const NEXT: [&str; 2] = ["host.key.next", "host.pub.next"];
 /// Of a witness's.
 const WITNESS: [&str; 2] = ["witness.key", "witness.pub"];
 /// Of the key that signs checkpoints.
@@ -45,6 +49,9 @@ pub enum KeyError {
     /// Bytes that are no key.
     #[error("{0}: not an Ed25519 key of observer's: move it away, and a new one is made")]
     Malformed(PathBuf),
+    /// Keys that are only lent.
+    #[error("the host's key comes from a credential: who made it replaces it")]
+    Lent,
     /// No randomness.
     #[error("the system has no randomness for a key")]
     NoRandomness,
@@ -101,15 +108,39 @@ impl PublicKey {
 pub struct HostKey {
     records: SigningKey,
     checkpoints: SigningKey,
+    /// Where they are; none where they are only lent, and can't be replaced.
+    dir: Option<PathBuf>,
+    /// A key that was made to follow, and may already be named in the ledger.
+    next: Option<SigningKey>,
+    /// The directory, locked with others who use the keys in it.
+    lock: Option<File>,
+}
+
+/// No other recorder uses the keys.
+pub(super) struct Alone(File);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::LockShared);
+    }
 }
 
 impl HostKey {
     /// The keys in `dir`, made there at first use; whether the host's was made now.
     pub fn open_or_create(dir: &Path) -> Result<(Self, bool), KeyError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
+        // Before the keys are read: nobody replaces them from here on.
+        let lock = File::open(dir).map_err(io_error(dir))?;
+        flock(&lock, FlockOperation::LockShared).map_err(|e| io_error(dir)(e.into()))?;
         let (records, made) = SigningKey::open_or_create(dir, HOST)?;
         let (checkpoints, _) = SigningKey::open_or_create(dir, LOG)?;
-        Ok((Self { records, checkpoints }, made))
+        let next = match SigningKey::open(&dir.join(NEXT[0])) {
+            Ok(next) => Some(next),
+            Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let (dir, lock) = (Some(dir.to_owned()), Some(lock));
+        Ok((Self { records, checkpoints, dir, next, lock }, made))
     }
 
     /// The keys in a directory of credentials (systemd's `$CREDENTIALS_DIRECTORY`), where it has
@@ -123,15 +154,9 @@ impl HostKey {
         let checkpoints = SigningKey::open(&credentials.join(LOG[0]))?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error(dir))?;
         for (key, name) in [(&records, HOST[1]), (&checkpoints, LOG[1])] {
-            let (public, path) = (key.public(), dir.join(name));
-            if PublicKey::read(&path).is_ok_and(|known| known == public) {
-                continue;
-            }
-            let part = dir.join(format!(".{name}.{}", std::process::id()));
-            let written = fs::write(&part, format!("{}\n", public.to_base64()));
-            written.and_then(|()| fs::rename(&part, &path)).map_err(io_error(&path))?;
+            publish(&dir.join(name), key.public())?;
         }
-        Ok(Some(Self { records, checkpoints }))
+        Ok(Some(Self { records, checkpoints, dir: None, next: None, lock: None }))
     }
 
     /// Removes keys that were just made and never used.
@@ -155,6 +180,90 @@ impl HostKey {
         self.checkpoints.public()
     }
 
+    /// The keys that this host's ledgers may begin with: its own, and those before it. None where
+    /// it has none.
+    pub fn known_public(dir: &Path) -> Result<Vec<PublicKey>, KeyError> {
+        let mut known = vec![];
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(known),
+            Err(e) => return Err(io_error(dir)(e)),
+        };
+        for entry in entries {
+            let path = entry.map_err(io_error(dir))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name == HOST[1] || (name.starts_with("host-") && name.ends_with(".pub")) {
+                known.push(PublicKey::read(&path)?);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Since when the host's key signs, as its file tells; now where it can't be told.
+    pub(super) fn since(&self) -> SystemTime {
+        let path = self.dir.as_ref().map(|dir| dir.join(HOST[0]));
+        let made = path.and_then(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok());
+        made.unwrap_or_else(SystemTime::now)
+    }
+
+    /// Whether these keys can be replaced by others.
+    pub(super) fn can_rotate(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    /// The key that is to follow, made and synced where there is none yet. It signs nothing
+    /// before [`Self::advance`].
+    pub(super) fn next(&mut self) -> Result<PublicKey, KeyError> {
+        let dir = self.dir.as_deref().ok_or(KeyError::Lent)?;
+        if self.next.is_none() {
+            self.next = Some(SigningKey::create(dir, NEXT)?);
+        }
+        self.next.as_ref().map(SigningKey::public).ok_or(KeyError::Lent)
+    }
+
+    /// The next key takes this one's place, and this one's file is overwritten: the ledger has
+    /// named the next. In memory that can't fail; what fails on the disk the next start does.
+    pub(super) fn advance(&mut self) -> Result<(), KeyError> {
+        let dir = self.dir.clone().ok_or(KeyError::Lent)?;
+        let Some(next) = self.next.take() else { return Ok(()) };
+        let old = std::mem::replace(&mut self.records, next).public();
+        let (private, public) = (dir.join(HOST[0]), dir.join(HOST[1]));
+        // The public key stays, for the ledgers that begin with it.
+        let print = HEXLOWER.encode(old.bytes().get(..8).unwrap_or_default());
+        publish(&dir.join(format!("host-{print}.pub")), old)?;
+        publish(&public, self.records.public())?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).custom_flags(libc::O_NOFOLLOW).open(&private);
+        let mut file = file.map_err(io_error(&private))?;
+        fs::rename(dir.join(NEXT[0]), &private).map_err(io_error(&private))?;
+        // What can be done for the old one's blocks: the file system may have kept others.
+        let length = file.metadata().map_err(io_error(&private))?.len().min(4096) as usize;
+        let wiped = file.write_all(&vec![0; length]).and_then(|()| file.sync_all());
+        wiped.map_err(io_error(&private))?;
+        let _ = fs::remove_file(dir.join(NEXT[1]));
+        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(io_error(&dir))
+    }
+
+    /// Keeps every other recorder of this host away from its keys while the guard lives. None
+    /// where there is one.
+    pub(super) fn alone(&self) -> Option<Alone> {
+        // The same open file: the lock is its.
+        let lock = self.lock.as_ref()?.try_clone().ok()?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Some(Alone(lock)),
+            Err(_) => {
+                // Trying may have lost what was held.
+                let _ = flock(&lock, FlockOperation::LockShared);
+                None
+            }
+        }
+    }
+
+    /// The key that is to follow, where there is one.
+    pub(super) fn next_public(&self) -> Option<PublicKey> {
+        self.next.as_ref().map(SigningKey::public)
+    }
+
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.records.sign(message)
     }
@@ -163,6 +272,17 @@ impl HostKey {
     pub(super) fn sign_checkpoint(&self, text: &[u8]) -> Vec<u8> {
         self.checkpoints.sign(text)
     }
+}
+
+/// Writes a public key's file, whole or not at all, where it is not there.
+fn publish(path: &Path, key: PublicKey) -> Result<(), KeyError> {
+    if PublicKey::read(path).is_ok_and(|known| known == key) {
+        return Ok(());
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}", std::process::id()));
+    let written = fs::write(&part, format!("{}\n", key.to_base64()));
+    written.and_then(|()| fs::rename(&part, path)).map_err(io_error(path))
 }
 
 /// A private key in memory.

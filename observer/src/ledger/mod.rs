@@ -38,7 +38,7 @@ pub use report::{Break, Lenience, Report, RunReport, RunState};
 pub use segments::{Segment, decompressed, open, segment, segments_of};
 pub use verify::{Job, Snapshot, Verifier};
 pub use witness::{Cosigner, REQUEST, Refusal, Submission};
-pub use writer::{CommitError, Committed, Opened, Rotation, Writer};
+pub use writer::{CommitError, Committed, Epochs, Opened, Rotation, Writer};
 
 #[cfg(test)]
 mod tests;

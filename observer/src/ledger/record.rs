@@ -109,6 +109,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             }
             put("end", end.into());
         }
+        Entry::Key { next, .. } => put("key", json!({ "next": next.to_base64() })),
         Entry::Witness { kept, .. } => {
             let mut out = Map::new();
             out.insert("place".into(), kept.place.as_str().into());

@@ -18,6 +18,7 @@ use super::chain;
 use super::checkpoints::checkpoints_of;
 use super::entry::LostRun;
 use super::files::{LINE, OpenError};
+use super::keys::PublicKey;
 use super::merkle::{self, Hash, Tree};
 use super::note::Checkpoint;
 use super::segments::{self, Segment};
@@ -35,6 +36,10 @@ pub(super) struct Found {
     pub(super) from: u64,
     /// Its name; none where it has no record.
     pub(super) origin: Option<String>,
+    /// The host key that is to sign what follows; none where no record has named one.
+    pub(super) host: Option<PublicKey>,
+    /// The first record of its key, as far as this file tells.
+    pub(super) epoch: u64,
     /// Runs that have no end, with how many records they have.
     pub(super) open: BTreeMap<String, u64>,
 }
@@ -57,12 +62,19 @@ struct Head {
     run: Option<String>,
     seq: Option<u64>,
     recover: Option<Recover>,
+    host_key: Option<String>,
+    key: Option<NextKey>,
     segment: Option<Before>,
 }
 
 #[derive(Deserialize)]
 struct Recover {
     run: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NextKey {
+    next: String,
 }
 
 #[derive(Deserialize)]
@@ -215,6 +227,8 @@ impl<'a> Walk<'a> {
             len: 0,
             from: 0,
             origin: None,
+            host: None,
+            epoch: 0,
             open: BTreeMap::new(),
         };
         Self { found, unsigned: HashMap::new(), vouched, contradicted: false }
@@ -246,7 +260,7 @@ impl<'a> Walk<'a> {
         let found = &mut self.found;
         if found.len == 0 && head.idx > 0 {
             found.tree = head.tree_before()?;
-            found.from = head.idx;
+            (found.from, found.epoch) = (head.idx, head.idx);
             let segment = head.segment?;
             found.origin = Some(segment.origin);
             found.prev = hash(&head.prev)?;
@@ -266,6 +280,14 @@ impl<'a> Walk<'a> {
         }
         if let Some(run) = head.recover.and_then(|recover| recover.run) {
             found.open.remove(&run);
+        }
+        if head.key.is_some() {
+            found.epoch = head.idx + 1;
+        }
+        if head.run.is_none()
+            && let Some(named) = head.key.map(|key| key.next).or(head.host_key)
+        {
+            found.host = PublicKey::parse(&named);
         }
         if head.idx == 0 {
             found.origin = Some(chain::origin(&leaf));

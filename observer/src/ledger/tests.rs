@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod checkpoint;
 mod crash;
+mod epoch;
 mod forgery;
 mod independent;
 mod killed;
@@ -124,8 +125,12 @@ fn begin(writer: &mut Writer) {
 
 /// Three runs, interleaved, a few calls each.
 fn three_runs(place: &Place) -> Vec<u8> {
-    let mut writer = place.writer();
-    begin(&mut writer);
+    three_runs_with(&mut place.writer());
+    place.bytes()
+}
+
+fn three_runs_with(writer: &mut Writer) {
+    begin(writer);
     let runs: Vec<RunId> = (0..3).map(|_| RunId::generate()).collect();
     for &run in &runs {
         writer.admit(run, "tester", None).unwrap();
@@ -142,7 +147,6 @@ fn three_runs(place: &Place) -> Vec<u8> {
     }
     writer.append(Entry::ObserverStop { at: at(10) });
     writer.commit().unwrap();
-    place.bytes()
 }
 
 fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {

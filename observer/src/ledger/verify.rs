@@ -72,7 +72,8 @@ impl Job {
 /// Checks a ledger, line by line.
 pub struct Verifier {
     state: State,
-    pinned: bool,
+    /// The keys that it may begin with; none where the ledger's own word is taken.
+    trusted: Vec<PublicKey>,
     /// The runs that ended, each with its place among the beginnings.
     ended: Vec<(usize, RunReport)>,
     /// Every run that began, ended or not.
@@ -95,6 +96,13 @@ impl Verifier {
     /// For a ledger of the host with this key; without one, the key that the ledger's own first
     /// record names is taken, which proves nothing of who wrote it.
     pub fn new(host: Option<PublicKey>) -> Self {
+        Self::trusting(host.into_iter().collect())
+    }
+
+    /// For a ledger that begins with one of these keys.
+    pub fn trusting(trusted: Vec<PublicKey>) -> Self {
+        // Of one there is no choice: then it need not be named.
+        let host = if trusted.len() == 1 { trusted.first().copied() } else { None };
         let state = State {
             host,
             log: vec![],
@@ -109,7 +117,7 @@ impl Verifier {
             stopped: false,
         };
         let (ended, seen) = (vec![], HashSet::new());
-        Self { state, pinned: host.is_some(), ended, seen, broken: None }
+        Self { state, trusted, ended, seen, broken: None }
     }
 
     /// The longest line that can be a record's, with its newline.
@@ -280,6 +288,7 @@ impl Verifier {
             }
             Kind::RunEnd => closed = step.signer.clone().map(|id| (id, RunState::Closed)),
             Kind::Torn(id) => closed = Some((id, RunState::Torn)),
+            Kind::Key(next) => state.host = Some(next),
             Kind::ObserverStop | Kind::Other => {}
         }
         if let Some(run) = step.signer.as_ref().and_then(|id| state.open.get_mut(id)) {
@@ -316,7 +325,7 @@ impl Verifier {
             runs: runs.into_iter().map(|(_, run)| run).collect(),
             broken: self.broken.clone(),
             stopped: self.state.stopped,
-            pinned: self.pinned,
+            pinned: !self.trusted.is_empty(),
             anchor: None,
             anchored: false,
         }

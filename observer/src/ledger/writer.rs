@@ -7,6 +7,7 @@
 //! begins or ends. It is made of synced records alone.
 
 mod compose;
+mod epoch;
 mod rotate;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use super::{chain, resume, segments};
 use crate::clock;
 use crate::model::RunId;
 use compose::Counts;
+pub use epoch::Epochs;
 use rotate::Rotating;
 pub use rotate::Rotation;
 
@@ -97,9 +99,8 @@ struct Run {
     policy: Option<String>,
     seq: u64,
     counts: Counts,
-    /// Where it began, and the host's signature that says so.
+    /// Where it began.
     began: u64,
-    cert: Vec<u8>,
 }
 
 /// Where the chain stands.
@@ -127,6 +128,9 @@ pub struct Writer {
     dropped: HashMap<Option<RunId>, u64>,
     removed: bool,
     rotation: Rotation,
+    epochs: Epochs,
+    /// Records that the host's key has seen, and since when it signs, as far as that is known.
+    epoch: (u64, SystemTime),
     /// The checkpoint of a file that was closed, to be told with the next group.
     rotated: Option<String>,
     /// Since when the file is written, as far as that is known.
@@ -136,7 +140,7 @@ pub struct Writer {
 impl Writer {
     /// Opens a ledger, new or to be continued. `recover` records are queued where a crash had
     /// left something unfinished.
-    pub fn open(path: &Path, host: HostKey) -> Result<(Self, Opened), OpenError> {
+    pub fn open(path: &Path, mut host: HostKey) -> Result<(Self, Opened), OpenError> {
         let file = files::open(path)?;
         let opened = Checkpoints::open(path, |note| own(note, &host));
         let (checkpoints, vouched) =
@@ -144,6 +148,7 @@ impl Writer {
         let closed = segments::segments_of(path)
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         let (found, torn) = resume::resume(&file, path, closed.last(), vouched.as_ref())?;
+        epoch::take_up(&mut host, found.host, path)?;
         if !closed.is_empty() {
             segments::compress(path);
         }
@@ -155,6 +160,7 @@ impl Writer {
             lost: lost.iter().map(|lost| lost.run.clone()).collect(),
         };
         let vouched = vouched.map_or(0, |checkpoint| checkpoint.size);
+        let epoch = (found.tree.size() - found.epoch, host.since());
         let resume::Found { tree, prev, len, origin, from, .. } = found;
         let mut writer = Self {
             path: path.to_owned(),
@@ -168,6 +174,8 @@ impl Writer {
             dropped: HashMap::new(),
             removed: false,
             rotation: Rotation::default(),
+            epochs: Epochs::default(),
+            epoch,
             rotated: None,
             since: created.unwrap_or_else(|_| SystemTime::now()),
         };
@@ -205,7 +213,7 @@ impl Writer {
         let key = SigningKey::generate()?;
         let counts = Counts::default();
         let agent = agent.to_owned();
-        let run_state = Run { key, agent, policy, seq: 0, counts, began: 0, cert: vec![] };
+        let run_state = Run { key, agent, policy, seq: 0, counts, began: 0 };
         self.runs.insert(run, run_state);
         Ok(())
     }
@@ -238,7 +246,11 @@ impl Writer {
                 Err(Rotating::After(error)) => return Err(error),
             }
         }
-        let milestone = self.queue.iter().any(is_milestone);
+        if trouble.is_none() && self.is_key_due() {
+            trouble = self.replace_key()?.err().map(io::Error::other);
+        }
+        // What an old key signed is vouched for at once.
+        let milestone = self.epoch.0 == 0 || self.queue.iter().any(is_milestone);
         let mut written = self.write_queue()?;
         if !self.dropped.is_empty() {
             for (run, lost) in std::mem::take(&mut self.dropped) {
@@ -314,6 +326,7 @@ impl Writer {
         }
         self.place.len += bytes.len() as u64;
         let count = self.queue.len();
+        self.epoch.0 += count as u64;
         for entry in self.queue.drain(..) {
             if let Entry::RunEnd { run, .. } = entry {
                 // Its key goes with it.

@@ -11,10 +11,10 @@ use crate::cli::tail::follow::Follower;
 
 /// Checks what is there and what comes, until a line does not hold. What is written in one group
 /// is told of when its signature came.
-pub(super) fn follow(path: &Path, key: Option<PublicKey>) -> Result<ExitCode> {
+pub(super) fn follow(path: &Path, trusted: Vec<PublicKey>) -> Result<ExitCode> {
     let name = path.display();
     let mut follower = Follower::open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut verifier = Verifier::new(key);
+    let mut verifier = Verifier::trusting(trusted);
     let mut out = io::stdout().lock();
     let mut said = 0;
     loop {

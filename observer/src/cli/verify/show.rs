@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use observer::ledger::{Report, RunReport};
+use observer::ledger::{Report, RunReport, RunState};
 
 /// One line for each run, then what holds, then what can't be known.
 pub(super) fn report(
@@ -32,6 +32,13 @@ pub(super) fn report(
             "HOLDS  {name}: {} records, each in its place and signed",
             report.records - report.from
         )?,
+    }
+    let torn = report.runs.iter().filter(|run| run.state == RunState::Torn).count();
+    if torn > 0 {
+        writeln!(
+            out,
+            "TORN: the recorder of {torn} runs was killed: what they did after that is not here"
+        )?;
     }
     if report.from > 0 {
         let from = report.from;

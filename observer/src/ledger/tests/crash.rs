@@ -87,6 +87,13 @@ fn a_cut_in_the_first_group_leaves_a_ledger_that_can_begin() {
         let (_, report) = recovered(&bytes, b"", &place).unwrap();
         assert!(report.broken.is_none(), "page {page}: {:?}", report.broken);
     }
+    // Its first record says whose it is, whatever came first.
+    let (bytes, _) = recovered(&first[..9], b"", &place).unwrap();
+    assert!(verify(&bytes, None).broken.is_none());
+    let trusted = vec![Place::new().key().public(), place.key().public()];
+    let mut verifier = Verifier::trusting(trusted);
+    lines(&bytes).iter().for_each(|l| verifier.line(l.strip_suffix(b"\n").unwrap(), true));
+    assert!(verifier.finish().broken.is_none());
 }
 
 #[test]

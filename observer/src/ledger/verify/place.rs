@@ -12,8 +12,16 @@ use super::super::value::{Checked, hash, named_keys, number, text};
 use super::{Run, Verifier};
 
 /// Types that the host's key signs.
-const HOSTS: &[&str] =
-    &["observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness"];
+const HOSTS: &[&str] = &[
+    "observer.start",
+    "observer.stop",
+    "policy",
+    "heartbeat",
+    "recover",
+    "segment",
+    "witness",
+    "key",
+];
 /// Lines without a signature that may wait for the signed one that covers them.
 const UNSIGNED: u64 = 65_536;
 
@@ -29,6 +37,8 @@ pub(super) enum Kind {
     /// A later start says that this run's recorder was killed.
     Torn(String),
     Segment(Box<Segment>),
+    /// This host key signs from the next record on.
+    Key(PublicKey),
     Other,
 }
 
@@ -88,13 +98,10 @@ impl Verifier {
 
     fn host_kind(&self, value: &Value, kind: &str, idx: u64) -> Checked<Kind> {
         Ok(match kind {
-            "observer.start" => {
-                let (host, log) = named_keys(value)?;
-                Kind::ObserverStart { host, log }
-            }
+            "observer.start" => self.names_keys(value)?,
             "observer.stop" => Kind::ObserverStop,
             "recover" => match value.pointer("/recover/run") {
-                None => Kind::Other,
+                None => self.names_keys(value)?,
                 Some(id) => {
                     let id = id.as_str().ok_or("the lost run is no text")?;
                     let run = self.state.open.get(id).ok_or("the lost run is not open")?;
@@ -104,9 +111,33 @@ impl Verifier {
                     Kind::Torn(id.to_owned())
                 }
             },
+            "key" => {
+                let next = value.pointer("/key/next").and_then(Value::as_str);
+                Kind::Key(next.and_then(PublicKey::parse).ok_or("it names no Ed25519 key")?)
+            }
             "segment" => Kind::Segment(Box::new(self.segment(value, idx)?)),
             _ => Kind::Other,
         })
+    }
+
+    fn names_keys(&self, value: &Value) -> Checked<Kind> {
+        let (host, log) = named_keys(value)?;
+        self.is_due(host)?;
+        Ok(Kind::ObserverStart { host, log })
+    }
+
+    /// Whether a record may name this host key: the one that signs here, or the first of all, which
+    /// whoever verifies knows, or takes the ledger's word for.
+    fn is_due(&self, named: Option<PublicKey>) -> Checked<()> {
+        match (self.state.host, named) {
+            (Some(due), Some(named)) if due != named => {
+                Err("it names another host key than the one that is due".to_owned())
+            }
+            (None, Some(named)) if !self.trusted.is_empty() && !self.trusted.contains(&named) => {
+                Err("its host key is none of those that are trusted".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A run's beginning: its key, certified by the host's.
@@ -126,6 +157,7 @@ impl Verifier {
     fn segment(&self, value: &Value, idx: u64) -> Checked<Segment> {
         let said = value.get("segment").ok_or("the record has no segment")?;
         let (host, log) = named_keys(value)?;
+        self.is_due(host)?;
         let peaks =
             said.get("peaks").and_then(Value::as_array).ok_or("the segment has no peaks")?;
         let peaks: Option<Vec<Hash>> = peaks.iter().map(hash).collect();

@@ -24,7 +24,7 @@ impl Writer {
         };
         put("idx", idx.into());
         put("prev", HEXLOWER.encode(&self.place.prev).into());
-        if let Entry::ObserverStart { .. } | Entry::Segment { .. } = entry {
+        if idx == 0 || matches!(entry, Entry::ObserverStart { .. } | Entry::Segment { .. }) {
             put("host_key", self.host.public().to_base64().into());
             put("log_key", self.host.log_public().to_base64().into());
         }
@@ -43,8 +43,8 @@ impl Writer {
             if let Entry::RunStart(_) = entry {
                 let key = run.key.public().to_base64();
                 let message = chain::run_message(&id.to_string(), &key, idx);
-                (run.began, run.cert) = (idx, self.host.sign(&message));
-                put("cert", BASE64.encode(&run.cert).into());
+                run.began = idx;
+                put("cert", BASE64.encode(&self.host.sign(&message)).into());
                 put("run_key", key.into());
             }
             if let Entry::RunEnd { .. } = entry {
@@ -61,12 +61,15 @@ impl Writer {
         let mut runs: Vec<_> = self.runs.iter().filter(|(_, run)| run.seq > 0).collect();
         runs.sort_by_key(|(_, run)| run.began);
         let runs = runs.into_iter().map(|(id, run)| {
+            let key = run.key.public().to_base64();
+            // By the key that signs this record: the run's own may be wiped by now.
+            let cert = self.host.sign(&chain::run_message(&id.to_string(), &key, run.began));
             json!({
                 "agent": run.agent,
-                "cert": BASE64.encode(&run.cert),
+                "cert": BASE64.encode(&cert),
                 "idx": run.began,
                 "run": id.to_string(),
-                "run_key": run.key.public().to_base64(),
+                "run_key": key,
                 "seq": run.seq,
             })
         });
