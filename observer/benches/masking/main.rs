@@ -90,7 +90,7 @@ fn structured() {
             all.judge(&encode(&text), &secret, false);
         }
     }
-    plain.row("structured places, passwords of any signs", "100");
+    plain.row("structured places, drawn passwords", "100");
     all.row("structured places, each encoding of the whole", "100");
 }
 
