@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
 use crate::model::RunId;
@@ -201,6 +202,22 @@ impl Cgroup {
         }
     }
 
+    /// Says that a recorder lives that observes it, for as long as this value does: also while
+    /// nobody runs there yet, or any more.
+    pub fn claim(&self) -> Result<(), CgroupError> {
+        let claimed = flock(&self.dir, FlockOperation::NonBlockingLockShared);
+        claimed.map_err(|errno| at(&self.path)(errno.into()))
+    }
+
+    /// Whether somebody has claimed it.
+    pub fn is_claimed(&self) -> bool {
+        // Let go at once: the descriptor is this value's own.
+        match flock(&self.dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => flock(&self.dir, FlockOperation::Unlock).is_err(),
+            Err(errno) => errno == rustix::io::Errno::WOULDBLOCK,
+        }
+    }
+
     /// Its kernfs id, which is its inode's number.
     pub fn id(&self) -> u64 {
         self.id
@@ -334,6 +351,10 @@ mod tests {
         let found = mount.path_of_id(cgroup.id()).unwrap();
         assert_eq!(found, cgroup.relative().as_os_str().as_bytes());
         assert!(!cgroup.populated() && cgroup.tasks().is_empty());
+        let seen = || Cgroup::open(&mount, cgroup.path()).unwrap().is_claimed();
+        assert!(!seen());
+        cgroup.claim().unwrap();
+        assert!(seen(), "whoever clears up must leave a living recorder's cgroup alone");
         cgroup.remove().unwrap();
         assert_eq!(mount.path_of_id(cgroup.id()), None);
     }

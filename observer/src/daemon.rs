@@ -1,32 +1,31 @@
 //! A run from its beginning to its end: the only place that starts and stops things.
 
+mod prepare;
+mod wait;
+
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
 use ring::digest;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
-use crate::kernel::{self, Capabilities, ExecDenial, ExecExit, Kernel, Options};
-use crate::ledger::{
-    Carriers, Elsewhere, Entry, Epochs, HostKey, OpenError, Rotation, RunStart, Writer,
-};
-use crate::mask::Masker;
+use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel};
+use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart, Writer};
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Ending, Hooks, Pipeline, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
+use prepare::{Prepared, as_root, prepare};
+use wait::{Waited, wait};
 
 /// The default ledger.
 pub const LOG: &str = "/var/log/observer/ledger.jsonl";
@@ -34,8 +33,6 @@ pub const LOG: &str = "/var/log/observer/ledger.jsonl";
 pub const STATE: &str = "/var/lib/observer";
 /// The policy that is used where none is named and this one is there.
 pub const POLICY: &str = "/etc/observer/policy.toml";
-/// How often escaped processes are counted while they alone keep a run open.
-const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// What a run is to be.
 pub struct Settings {
@@ -61,18 +58,6 @@ pub struct Settings {
     pub no_trampolines: bool,
 }
 
-/// A run that is ready to begin: all that can fail before it has been tried.
-struct Prepared {
-    run: RunId,
-    mount: Mount,
-    policy: Option<Policy>,
-    kernel: Kernel,
-    writer: Writer,
-    masker: Masker,
-    log: PathBuf,
-    made: Made,
-}
-
 /// What an observed command came to.
 #[derive(Debug)]
 pub struct Outcome {
@@ -80,143 +65,6 @@ pub struct Outcome {
     pub code: i32,
     /// What was seen and kept.
     pub summary: Summary,
-}
-
-fn as_root() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("observer must be root: it attaches programs to the kernel; try `sudo observer …`");
-    }
-    Ok(())
-}
-
-fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
-    let policy = load_policy(settings.policy.as_deref())?;
-    clear_stale(&mount);
-    let tables = policy.as_ref().map(Policy::tables);
-    let options = Options { tables, no_trampolines: settings.no_trampolines };
-    let kernel = Kernel::load(&options)?;
-    let run = RunId::generate();
-    let (host, host_key) = host_key(settings)?;
-    let mut made = Made { host_key, mask_key: None };
-    let print = host.public().fingerprint();
-    let opened = open_ledger(settings, host, run);
-    let (mut writer, log) = opened.inspect_err(|_| made.forget(settings))?;
-    writer.rotate_at(settings.rotation);
-    writer.replace_key_at(settings.epochs);
-    let masker = settings.masking.masker(&settings.state);
-    let masker = masker.inspect_err(|_| made.undo(settings, &log))?;
-    made.mask_key = Some(masker.key_id().to_owned());
-    if made.host_key {
-        eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
-    }
-    Ok(Prepared { run, mount, policy, kernel, writer, masker, log, made })
-}
-
-/// What a start made, to be taken away again where it comes to nothing.
-#[derive(Clone, Debug)]
-struct Made {
-    /// Whether the host's key was made for it.
-    host_key: bool,
-    /// The key that its values would have been masked under.
-    mask_key: Option<String>,
-}
-
-impl Made {
-    /// Takes an empty ledger away, and the keys for it.
-    fn undo(&self, settings: &Settings, log: &Path) {
-        if std::fs::metadata(log).is_ok_and(|meta| meta.len() == 0) {
-            let _ = std::fs::remove_file(log);
-            self.forget(settings);
-        }
-    }
-
-    fn forget(&self, settings: &Settings) {
-        settings.masking.forget(&settings.state, self.mask_key.as_deref(), self.host_key);
-        if self.host_key {
-            let _ = HostKey::forget(&settings.state);
-        }
-    }
-}
-
-fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
-    let path = match path {
-        Some(path) => path,
-        None if Path::new(POLICY).exists() => Path::new(POLICY),
-        None => return Ok(None),
-    };
-    let text = std::fs::read_to_string(path);
-    let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
-    match Policy::parse(&text) {
-        Ok(policy) => Ok(Some(policy)),
-        Err(problems) => {
-            let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            bail!("the policy {} does not hold:\n{}", path.display(), list.join("\n"))
-        }
-    }
-}
-
-/// The host's keys: those of the service manager where it has them, else the state directory's;
-/// whether they were made now.
-fn host_key(settings: &Settings) -> Result<(HostKey, bool)> {
-    if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY")
-        && let Some(keys) = HostKey::from_credentials(Path::new(&dir), &settings.state)?
-    {
-        return Ok((keys, false));
-    }
-    Ok(HostKey::open_or_create(&settings.state)?)
-}
-
-fn open_ledger(settings: &Settings, host: HostKey, run: RunId) -> Result<(Writer, PathBuf)> {
-    let path = settings.log.clone().unwrap_or_else(|| LOG.into());
-    let (writer, opened) = match Writer::open(&path, host) {
-        Err(OpenError::Locked(_)) if settings.log.is_none() => {
-            // Another run writes the default ledger: this one gets its own beside it.
-            let own = path.with_file_name(format!("ledger-{run}.jsonl"));
-            eprintln!("observer: {} is in use: writing {}", path.display(), own.display());
-            let (host, _) = host_key(settings)?;
-            return Ok((Writer::open(&own, host)?.0, own));
-        }
-        opened => opened?,
-    };
-    if let Some(torn) = opened.torn {
-        eprintln!("observer: the ledger's end was torn: moved to {}", torn.display());
-    }
-    for run in opened.lost {
-        eprintln!("observer: run {run} has no end in the ledger: its recorder was killed");
-    }
-    Ok((writer, path))
-}
-
-/// Takes away what a killed observer left, where its run is over; what still guards a living
-/// agent stays, and is said.
-fn clear_stale(mount: &Mount) {
-    let living = |id: u64| {
-        let path = mount.path_of_id(id).unwrap_or_default();
-        let path =
-            mount.path().join(OsString::from_vec(path.get(1..).unwrap_or_default().to_vec()));
-        mount.path_of_id(id).is_some() && Cgroup::open(mount, &path).is_ok_and(|c| c.populated())
-    };
-    let (_, failed) = kernel::remove_stale(|guard| !living(guard.cgroup_id));
-    for (guard, error) in failed {
-        eprintln!("observer: cannot remove {}: {error}", guard.path.display());
-    }
-    for guard in kernel::guards().into_iter().filter(|guard| living(guard.cgroup_id)) {
-        let held = mount.path_of_id(guard.cgroup_id).unwrap_or_default();
-        let held = String::from_utf8_lossy(&held).into_owned();
-        eprintln!(
-            "observer: run {} in {held} lives on without its recorder, under its rules",
-            guard.run
-        );
-    }
-    let ours = std::fs::read_dir(mount.path().join("observer"));
-    for entry in ours.into_iter().flatten().flatten() {
-        // rmdir takes an empty cgroup alone; a busy one stays as it is. A run that another
-        // observer is about to begin is younger than a minute.
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-        if age.is_some_and(|age| age > Duration::from_secs(60)) {
-            let _ = std::fs::remove_dir(entry.path());
-        }
-    }
 }
 
 /// What the pipeline's finds change here.
@@ -271,6 +119,7 @@ fn begin(
 ) -> Result<Session> {
     let Prepared { run, mount, policy, mut kernel, mut writer, mut masker, log, .. } = prepared;
     let guarded = policy.is_some();
+    cgroup.claim()?;
     kernel.add_cgroup(cgroup.id())?;
     kernel.attach(run, cgroup.dir(), cgroup.id(), guarded)?;
     if command.is_none() {
@@ -538,64 +387,4 @@ pub enum Target {
     Path(PathBuf),
     /// The cgroup that a process is in.
     Pid(u32),
-}
-
-enum Waited {
-    /// The command ended.
-    Child,
-    /// Nothing of the run lives.
-    Empty,
-    /// A signal said to stop.
-    Stopped(i32),
-}
-
-/// Waits for the child to end, or without one for the run to be empty.
-fn wait(session: &Session, signals: &Signals, child: Option<&Child>) -> Result<Waited> {
-    // None where the cgroup is gone: nothing tells of it any more, and processes that left it
-    // are counted.
-    let mut events = session.cgroup.events().ok();
-    let mut forwarded = 0;
-    loop {
-        // POLLPRI comes for changes since the last read: so the state is read before each wait.
-        let populated = session.cgroup.populated();
-        if child.is_none() && !populated && session.live() <= 0 {
-            return Ok(Waited::Empty);
-        }
-        let never = child.is_some() || populated;
-        let limit = Timespec { tv_sec: 0, tv_nsec: COUNT_EVERY.subsec_nanos().into() };
-        let pidfd: Option<&OwnedFd> = child.map(Child::pidfd);
-        let mut fds = vec![PollFd::new(signals.fd(), PollFlags::IN)];
-        fds.extend(pidfd.map(|fd| PollFd::new(fd, PollFlags::IN)));
-        fds.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::PRI)));
-        match poll(&mut fds, if never { None } else { Some(&limit) }) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(io::Error::from(e).into()),
-        }
-        let ended = child.is_some() && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
-        while let Some(received) = signals.next() {
-            let Some(child) = child else { return Ok(Waited::Stopped(received.signal)) };
-            if received.from_terminal {
-                continue; // the agent has it already
-            }
-            forwarded += 1;
-            if forwarded > 1 {
-                return Ok(Waited::Stopped(received.signal));
-            }
-            child.signal(received.signal);
-            if session.freezes && session.cgroup.frozen() {
-                eprintln!(
-                    "observer: signal {} was passed on, and the agent is frozen until the ledger \
-                     can be written; another signal stops observing, and lets it go on",
-                    received.signal
-                );
-            }
-        }
-        if ended {
-            return Ok(Waited::Child);
-        }
-        // A read of a removed cgroup's file fails, and a wait for it would never wait.
-        if events.as_ref().is_some_and(|events| events.read_at(&mut [0; 256], 0).is_err()) {
-            events = None;
-        }
-    }
 }

@@ -111,6 +111,9 @@ struct Recording {
     /// Append checkpoints to this file too: best where the host can only append
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
+    /// Send checkpoints to the host's log too (/dev/log)
+    #[arg(long)]
+    syslog: bool,
     /// Have checkpoints cosigned by a witness: "http://HOST:PORT KEY", as it says them
     #[arg(long, value_name = "WITNESS", value_parser = Elsewhere::witness)]
     witness: Vec<Elsewhere>,
@@ -165,7 +168,13 @@ impl Recording {
                 },
                 email: self.mask_email,
             },
-            elsewhere: self.anchor.into_iter().map(Elsewhere::File).chain(self.witness).collect(),
+            elsewhere: self
+                .anchor
+                .into_iter()
+                .map(Elsewhere::File)
+                .chain(self.syslog.then(|| Elsewhere::Syslog("/dev/log".into())))
+                .chain(self.witness)
+                .collect(),
             epochs: Epochs {
                 records: self.key_records.unwrap_or(Epochs::default().records),
                 age: self

@@ -1,4 +1,4 @@
-//! Where checkpoints are taken to: files on other mounts, and witnesses.
+//! Where checkpoints are taken to: files on other mounts, the host's log, and witnesses.
 //!
 //! Each place has a thread and a slot for one checkpoint. A newer checkpoint takes the place of
 //! one that still waits, which it vouches for as well; nobody who writes the ledger ever waits.
@@ -6,11 +6,14 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
 
 use super::note::{Kind, VerifierKey};
 use super::post::Poster;
@@ -20,6 +23,8 @@ use super::post::Poster;
 pub enum Elsewhere {
     /// A file that they are appended to.
     File(PathBuf),
+    /// The socket of the host's log, which many hosts forward to another.
+    Syslog(PathBuf),
     /// A witness that cosigns them.
     Witness {
         /// Where it is: host, port, and what comes before `/add-checkpoint`.
@@ -52,7 +57,7 @@ impl Elsewhere {
     /// How it is called in records.
     fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Syslog(path) => path.display().to_string(),
             Self::Witness { host, key, .. } => format!("{} at {host}", key.name),
         }
     }
@@ -179,7 +184,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Slot> {
 /// One place's thread.
 fn carry(place: &Elsewhere, ledger: &Path, shared: &Shared, outcomes: &Sender<Kept>) {
     let mut poster = match place {
-        Elsewhere::File(_) => None,
+        Elsewhere::File(_) | Elsewhere::Syslog(_) => None,
         Elsewhere::Witness { host, prefix, key } => Some(Poster::new(ledger, host, prefix, key)),
     };
     loop {
@@ -200,6 +205,9 @@ fn carry(place: &Elsewhere, ledger: &Path, shared: &Shared, outcomes: &Sender<Ke
             (Elsewhere::File(path), _) => {
                 append(path, &note).map_err(|e| (KeptStatus::Silent, e.to_string()))
             }
+            (Elsewhere::Syslog(path), _) => {
+                log(path, &note).map_err(|e| (KeptStatus::Silent, e.to_string()))
+            }
             (Elsewhere::Witness { .. }, Some(poster)) => poster.post(&note),
             (Elsewhere::Witness { .. }, None) => Ok(()),
         };
@@ -219,4 +227,57 @@ pub(super) fn append(path: &Path, note: &str) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(note.as_bytes())?;
     file.sync_data()
+}
+
+/// Sends it to the host's log (syslog(3); RFC 3164, facility authpriv, severity notice), in base64:
+/// a note has lines, and a message is one.
+fn log(socket: &Path, note: &str) -> io::Result<()> {
+    const AUTHPRIV_NOTICE: u32 = 10 * 8 + 5;
+    /// A log that takes nothing is silent, and holds nobody up for longer.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let (id, size) = (std::process::id(), super::post::size(note));
+    let note = BASE64.encode(note.as_bytes());
+    let message = format!("<{AUTHPRIV_NOTICE}>observer[{id}]: checkpoint size={size} note={note}");
+    let datagram = UnixDatagram::unbound()?;
+    datagram.set_write_timeout(Some(PATIENCE))?;
+    datagram.send_to(message.as_bytes(), socket)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(place: &Elsewhere, note: &str) -> Vec<Kept> {
+        let carriers = Carriers::start(Path::new("ledger"), std::slice::from_ref(place)).unwrap();
+        carriers.post(note);
+        let (news, silent) = carriers.finish(Duration::from_secs(30));
+        assert!(silent.is_empty(), "{silent:?}");
+        news
+    }
+
+    #[test]
+    fn a_checkpoint_in_the_hosts_log_is_one_line_and_comes_out_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = UnixDatagram::bind(&path).unwrap();
+        let note = "origin\n7\nroot\n\n— origin signature\n";
+        let news = kept(&Elsewhere::Syslog(path), note);
+        assert_eq!(news.first().map(|kept| kept.status), Some(KeptStatus::Kept));
+        let mut bytes = [0; 4096];
+        let n = log.recv(&mut bytes).unwrap();
+        let message = std::str::from_utf8(&bytes[..n]).unwrap();
+        assert!(message.starts_with("<85>observer[") && !message.contains('\n'), "{message}");
+        assert!(message.contains(" checkpoint size=7 "), "{message}");
+        let (_, encoded) = message.split_once("note=").unwrap();
+        assert_eq!(BASE64.decode(encoded.as_bytes()).unwrap(), note.as_bytes());
+    }
+
+    #[test]
+    fn a_host_without_a_log_is_silent_and_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let news = kept(&Elsewhere::Syslog(dir.path().join("nobody")), "origin\n7\n");
+        assert_eq!(news.first().map(|kept| kept.status), Some(KeptStatus::Silent));
+        assert!(!news[0].why.is_empty());
+    }
 }

@@ -47,9 +47,10 @@ impl Costs {
 /// A cgroup to run workloads in, with somebody in it, so that it can be attached to.
 pub(super) struct Place<'a> {
     ctx: &'a Ctx,
-    cgroup: Cgroup,
-    keeper: Child,
+    // In the order of their ends: the keeper goes before the cgroup can.
     gate: Gate,
+    keeper: Child,
+    cgroup: Cgroup,
     cpus: usize,
 }
 

@@ -250,12 +250,13 @@ impl Live {
         looked.with_context(|| format!("it said: {}", self.stderr()))
     }
 
-    /// Removes its ledger.
+    /// Removes its ledger, and what vouches for that.
     ///
     /// # Errors
     /// When it can't be removed.
     pub fn forget(&self) -> Result<()> {
-        Ok(fs::remove_file(&self.paths.log)?)
+        fs::remove_file(&self.paths.log)?;
+        Ok(fs::remove_file(self.paths.log.with_extension("jsonl.checkpoints"))?)
     }
 
     /// What is recorded by now.
