@@ -8,7 +8,7 @@ use std::path::Path;
 use bytemuck::bytes_of;
 use observer_common::{
     ArgsEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent, exec_flag, net_op, verdict,
+    ResultEvent, UNIX_PATH, UnixEvent, exec_flag, net_op, verdict,
 };
 
 fn header(kind: EventKind, time: u64, exec: u64) -> Header {
@@ -87,6 +87,13 @@ fn more(offset: u64, bytes: &[u8]) -> Vec<u8> {
     [bytes_of(&event), bytes].concat()
 }
 
+fn unix(time: u64, error: u32, path_len: u32, name: &[u8]) -> Vec<u8> {
+    let mut path = [0; UNIX_PATH];
+    path[..name.len()].copy_from_slice(name);
+    let header = header(EventKind::Unix, time, 1);
+    bytes_of(&UnixEvent { header, call: time, error, path_len, path }).to_vec()
+}
+
 #[test]
 #[ignore = "it writes into the corpus"]
 fn write_the_seeds_of_decode() {
@@ -101,7 +108,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 8] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 9] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
@@ -125,6 +132,16 @@ fn write_the_seeds_of_decode() {
                 net(3, net_op::LISTEN, 6, tcp(12)),
                 net(4, net_op::OPEN, 1, tcp(13)),
                 net(5, net_op::CONNECT, 6, denied),
+            ],
+        ),
+        (
+            "unix-sockets-by-path-and-name",
+            vec![
+                unix(2, 0, 21, b"/var/run/docker.sock\0"),
+                unix(3, 111, 7, b"\0a-name"),
+                unix(4, 22, 0, b""),
+                unix(5, 14, u32::MAX, b""),
+                net(6, net_op::CONNECT_UNHOOKED, 6, denied),
             ],
         ),
         ("escape", vec![exec(1, 0, one(), CURL), bytes_of(&escape).to_vec(), exit(8, 1, 0)]),

@@ -2,21 +2,31 @@
 
 mod kernel;
 mod masking;
-mod pipeline;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const PARTS: &str = "there are `kernel`, `pipeline` and `masking`";
+use crate::run::{cargo, run};
 
-/// `bench kernel|pipeline|masking …`.
+const PARTS: &str = "there are `kernel`, `pipeline`, `masking` and `verify`";
+
+/// `bench kernel|pipeline|masking|verify …`.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
         Some((part, rest)) if part == "kernel" => kernel::command(rest),
-        Some((part, rest)) if part == "pipeline" => pipeline::command(rest),
+        Some((part, rest)) if part == "pipeline" || part == "verify" => plain(part, rest),
         Some((part, rest)) if part == "masking" => masking::command(rest),
         Some((part, _)) => bail!("no benchmark {part:?}: {PARTS}"),
         None => bail!("which benchmark? {PARTS}"),
     }
+}
+
+/// One of observer's own benches that takes no arguments.
+fn plain(name: &str, arguments: &[String]) -> Result<ExitCode> {
+    if let Some(argument) = arguments.first() {
+        bail!("bench {name}: takes nothing, and not {argument:?}");
+    }
+    run(cargo().args(["bench", "--quiet", "--package", "observer", "--bench", name]))?;
+    Ok(ExitCode::SUCCESS)
 }

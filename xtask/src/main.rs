@@ -26,6 +26,7 @@ usage: cargo xtask <command>
   bench kernel [--rounds N] [--scale N] [--json] [exec|connect|udp|outside]…
                                           what observation costs on this kernel, as ratios
   bench pipeline                          what a record costs in user space, stage by stage
+  bench verify                            how many records a second are verified
   bench masking [DIR…]                    what masking misses, takes without need, and costs
   fuzz [TARGET] [--seconds N]             fuzz what reads bytes it did not write: a minute each,
                                           or one target, as long as said

@@ -14,7 +14,6 @@ mod forgery;
 mod independent;
 mod killed;
 mod segment;
-mod speed;
 
 use super::*;
 use crate::mask::{MaskKey, Masked, Masker};
