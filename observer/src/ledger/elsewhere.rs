@@ -261,7 +261,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = UnixDatagram::bind(&path).unwrap();
-        let note = "origin\n7\nroot\n\n— origin signature\n";
+        let root = BASE64.encode(&[7; 32]);
+        let signature = BASE64.encode(&[7; 68]);
+        let note = &format!("origin\n7\n{root}\n\n— origin {signature}\n");
         let news = kept(&Elsewhere::Syslog(path), note);
         assert_eq!(news.first().map(|kept| kept.status), Some(KeptStatus::Kept));
         let mut bytes = [0; 4096];

@@ -1,7 +1,7 @@
 //! Secrets that an argument's neighbour names: `--password X`, `-u user:password`, `mysql -pX`.
 
 use super::span::Span;
-use super::{keys, structure};
+use super::{keys, shell, structure};
 use crate::model::Raw;
 
 /// Programs whose `-u`, `-U` or `--user` takes `user:password`.
@@ -22,8 +22,9 @@ const DASH_P: &[&str] = &[
     "rar",
 ];
 /// Programs whose `-p` takes a password in the next argument.
-const DASH_P_NEXT: &[&str] =
-    &["docker", "podman", "helm", "mongo", "mongosh", "sshpass", "nerdctl", "oc", "skopeo"];
+const DASH_P_NEXT: &[&str] = &["mongo", "mongosh", "sshpass"];
+/// Programs whose `-p` does so once `login` was said: else it is a port.
+const LOGIN: &[&str] = &["docker", "podman", "helm", "nerdctl", "oc", "skopeo"];
 /// Programs whose `-a` takes a password.
 const DASH_A: &[&str] = &["redis-cli"];
 /// Programs whose `-w` or `-W` takes one.
@@ -33,6 +34,7 @@ type Flags = &'static [&'static [u8]];
 
 /// Flags of single programs whose next argument is a secret.
 const NEXT: &[(Words, Flags)] = &[
+    (&["ssh-keygen"], &[b"-N", b"-P"]),
     (&["openssl"], &[b"-k", b"-K", b"-passin", b"-passout", b"-pass"]),
     (&["mosquitto_pub", "mosquitto_sub", "ipmitool", "sqlcmd", "bcp", "zip", "unzip"], &[b"-P"]),
     (&["cqlsh", "useradd", "usermod", "ansible-vault"], &[b"-p"]),
@@ -49,6 +51,8 @@ const USER_SIGN: &[(Words, Flags, u8)] = &[
 const SETTERS: &[&[u8]] = &[b"set", b"config", b"configure", b"setenv", b"put"];
 /// Flags whose argument is a command's text and not a value.
 const TEXT: &[&[u8]] = &[b"-c", b"-lc", b"-ec", b"-e", b"-xc", b"-ic", b"--command", b"--eval"];
+/// Commands within arguments of commands are looked into this deep.
+const DEPTH: u32 = 3;
 /// The shortest piece of a cut argument that may be the beginning of a token.
 const FRAGMENT: usize = 4;
 /// Longer commands are not looked at as one text.
@@ -56,6 +60,16 @@ const JOINED: usize = 256 * 1024;
 
 /// For each argument the spans that its neighbours tell. `cut` says that the last one goes on.
 pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
+    let mut out = plan_within(argv, DEPTH);
+    if cut && let (Some(last), Some(spans)) = (argv.last(), out.last_mut()) {
+        spans.extend(last_word(last.bytes()));
+    }
+    out
+}
+
+/// The same of a command that may stand within an argument of another; an argument of its own is
+/// looked into as deep as `depth` says.
+pub(super) fn plan_within(argv: &[Raw], depth: u32) -> Vec<Vec<Span>> {
     let mut out: Vec<Vec<Span>> = vec![vec![]; argv.len()];
     let mut program = String::new();
     for (i, raw) in argv.iter().enumerate() {
@@ -79,6 +93,7 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
                 false
             }
             b"-p" if known(DASH_P_NEXT) => true,
+            b"-p" if known(LOGIN) => argv.iter().take(i).any(|raw| raw.bytes() == b"login"),
             b"-a" if known(DASH_A) => true,
             b"-w" if known(DASH_W) => true,
             [b'-', name @ ..] if !arg.contains(&b'=') => keys::is_secret(name) && name.len() > 1,
@@ -127,8 +142,8 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
             out[i].push(Span::new(7 + colon + 1, arg.len(), "password"));
         }
     }
-    if cut && let (Some(last), Some(spans)) = (argv.last(), out.last_mut()) {
-        spans.extend(last_word(last.bytes()));
+    for (raw, spans) in argv.iter().zip(&mut out) {
+        spans.extend(shell::spans(raw.bytes(), depth));
     }
     out
 }
@@ -224,7 +239,7 @@ fn basename(arg: &[u8]) -> String {
 }
 
 fn is_known(name: &str) -> bool {
-    let lists = [USER_PASSWORD, DASH_P, DASH_P_NEXT, DASH_A, DASH_W];
+    let lists = [USER_PASSWORD, DASH_P, DASH_P_NEXT, LOGIN, DASH_A, DASH_W];
     lists.iter().any(|list| list.contains(&name))
         || NEXT.iter().any(|(programs, _)| programs.contains(&name))
         || USER_SIGN.iter().any(|(programs, ..)| programs.contains(&name))

@@ -19,6 +19,7 @@ mod pii;
 mod random;
 mod rules;
 mod scan;
+mod shell;
 mod span;
 mod stream;
 mod structure;
@@ -190,7 +191,7 @@ impl Masker {
         // First what the places tell, so that the dictionary knows it in every argument.
         for (raw, spans) in argv.iter().zip(&plan) {
             for span in spans.iter().filter(|span| span.learn) {
-                self.taint.learn(span.of(raw.bytes()), span.sort);
+                self.taint.learn(span.value(raw.bytes()), span.sort);
             }
         }
         let joined = argv::Joined::new(argv);

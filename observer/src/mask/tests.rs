@@ -125,6 +125,26 @@ fn structure_hides_what_no_pattern_knows() {
 }
 
 #[test]
+fn a_command_within_an_argument_is_read_as_a_shell_reads_it() {
+    let s = UNKNOWN;
+    let in_shell = |command: String| hides(&["bash", "-c", &command], s);
+    in_shell(format!("curl -s -u 'admin:{s}' http://h/"));
+    in_shell(format!("cd /tmp && mysql -u root -p{s} -h db"));
+    in_shell(format!("sshpass -p '{s}' ssh me@host"));
+    in_shell(format!("openssl enc -k {s} -in f | base64"));
+    in_shell(format!("ssh-keygen -N '{s}' -f k"));
+    in_shell(format!("if true; then redis-cli -a \"{s}\" ping; fi"));
+    in_shell(format!("docker login -u me -p {s} registry"));
+    in_shell(format!("ldapsearch -w {s} -x"));
+    in_shell(format!("x=$(curl --user me:{s} http://h/)"));
+    hides(&["ssh", "host", &format!("sudo mysql -p{s}")], s);
+    hides(&["bash", "-c", &format!("bash -c \"curl -u 'me:{s}' http://h/\"")], s);
+    leaves(&["bash", "-c", "docker run -p 8080:80 -v /a:/b img && curl -s http://h/ | head -1"]);
+    leaves(&["sh", "-c", "mkdir -p a/b && cp -a x y; ssh -p 22 me@host 'uptime -p'"]);
+    leaves(&["docker", "run", "-p", "8080:80", "nginx"]);
+}
+
+#[test]
 fn a_secret_seen_once_is_hidden_in_every_encoding_later() {
     let secret = "correct-horse/battery staple";
     let mut masker = masker();
