@@ -5,9 +5,12 @@
 //! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
 //! each count becomes a `loss` record.
 
+mod read;
+mod world;
+
 use std::io;
 use std::mem::{self, Discriminant};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,24 +18,20 @@ use std::time::{Duration, Instant};
 use observer_common::{Counters, exec_flag};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::assemble::{Assembler, Fingerprint, Item, Names};
+use crate::assemble::{Assembler, Item};
 use crate::cgroup::Mount;
 use crate::clock;
 use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
-use crate::mask::{Masker, RestHash};
-use crate::model::{Raw, RunId, Stamp};
+use crate::mask::Masker;
+use crate::model::{RunId, Stamp};
 use crate::rescue;
+use read::read;
+use world::World;
 
 /// Batches on their way; each is bounded by the ring's `drain`.
 const CHANNEL: usize = 8;
-/// Between two drains while there is traffic: nobody wakes the reader then.
-const PACE: Duration = Duration::from_millis(2);
-/// Empty drains before the reader goes to sleep.
-const PATIENCE: u32 = 25;
-/// How long it sleeps at most: the counters are looked at in between.
-const SLEEP: Duration = Duration::from_secs(1);
 /// A commit group is written when it is this old, or this large.
 const GROUP_AGE: Duration = Duration::from_millis(50);
 const GROUP_SIZE: usize = 64;
@@ -155,53 +154,6 @@ impl Pipeline {
         drop(self.requests);
         self.ledger.join().unwrap_or_default()
     }
-}
-
-/// The ring thread.
-fn read(mut rings: Rings, stop: &OwnedFd, batches: &SyncSender<Message>) {
-    let mut empty = 0;
-    loop {
-        let batch = rings.drain();
-        if !batch.is_empty() {
-            empty = 0;
-            if batches.send(Message::Batch(batch)).is_err() {
-                return;
-            }
-            if waits(stop, PACE) {
-                break;
-            }
-            continue;
-        }
-        empty += 1;
-        if empty < PATIENCE {
-            if waits(stop, PACE) {
-                break;
-            }
-            continue;
-        }
-        // From here on the next event wakes us. One that came before the word was set is there
-        // to be drained, and poll sees it.
-        let _ = rings.set_idle(true);
-        let stopped = rings.wait(stop.as_fd(), SLEEP).unwrap_or(true);
-        let _ = rings.set_idle(false);
-        if stopped {
-            break;
-        }
-    }
-    loop {
-        let batch = rings.drain();
-        if batch.is_empty() || batches.send(Message::Batch(batch)).is_err() {
-            return;
-        }
-    }
-}
-
-/// Waits out the time; whether `stop` was set meanwhile.
-fn waits(stop: &OwnedFd, time: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let limit = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-    let mut fds = [PollFd::new(stop, PollFlags::IN)];
-    poll(&mut fds, Some(&limit)).is_ok_and(|n| n > 0)
 }
 
 /// The ledger thread's state.
@@ -442,56 +394,5 @@ impl Worker {
             eprintln!("observer: {place}: the last checkpoint has not arrived");
         }
         Summary { events, written: self.failing.is_none() }
-    }
-}
-
-/// The names that the assembler asks for.
-struct World {
-    mount: Mount,
-    rules: Vec<String>,
-    rest: RestHash,
-    /// Paths of cgroups, by id: bounded, and begun anew when full.
-    paths: std::collections::HashMap<u64, Raw>,
-}
-
-impl World {
-    const PATHS: usize = 4096;
-
-    fn new(mount: Mount, rules: Vec<String>, masker: &Masker) -> Self {
-        Self { mount, rules, rest: masker.rest_hmac(), paths: Default::default() }
-    }
-}
-
-impl Names for World {
-    fn cgroup(&mut self, id: u64) -> Raw {
-        if self.paths.len() >= Self::PATHS {
-            self.paths.clear();
-        }
-        let path = self.paths.entry(id).or_insert_with(|| {
-            let path = self.mount.path_of_id(id);
-            Raw::new(path.unwrap_or_else(|| format!("(gone) kernfs {id}").into_bytes()))
-        });
-        path.clone()
-    }
-
-    fn rule(&self, index: u32) -> String {
-        let rule = self.rules.get(index as usize);
-        rule.cloned().unwrap_or_else(|| format!("unknown-rule-{index}"))
-    }
-
-    fn fingerprint(&self) -> Box<dyn Fingerprint> {
-        Box::new(Rest(self.rest.clone()))
-    }
-}
-
-struct Rest(RestHash);
-
-impl Fingerprint for Rest {
-    fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(self: Box<Self>) -> String {
-        self.0.finish_hex()
     }
 }
