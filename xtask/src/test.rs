@@ -13,9 +13,10 @@ mod tally;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use xtask::{ebpf, place};
 
+use crate::demo;
 use crate::fuzz;
 use crate::run::{self, cargo, run, stream};
 use crate::setup::{self, Group, kernels};
@@ -135,6 +136,9 @@ fn end_to_end(report: &mut Report, options: &Options) {
                 report.part(name, || on_this_kernel(binaries, &options.filter));
             }
         }
+        if options.filter.is_empty() {
+            demonstration(report);
+        }
     }
     if options.fast {
         println!("\nThe virtual machines are left out, as --fast says.");
@@ -153,6 +157,18 @@ fn libtest(command: &mut Command) -> Result<Tally> {
         Ok(())
     })?;
     Ok(tally.held_against(status.success()))
+}
+
+/// The README's first command: what it claims is so.
+fn demonstration(report: &mut Report) {
+    const NAME: &str = "the demonstration";
+    if !run::is_root() {
+        return report.skip(NAME, "it needs root", Expected::Yes);
+    }
+    report.part(NAME, || {
+        ensure!(demo::holds()?, "a claim does not hold");
+        Ok(Tally::PASSED)
+    });
 }
 
 fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {

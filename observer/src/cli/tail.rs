@@ -3,7 +3,7 @@
 //! It shows; it does not judge: `verify` does. Nothing that an agent chose can move the cursor.
 
 pub(super) mod follow;
-mod show;
+pub(super) mod show;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -197,7 +197,8 @@ impl Joined {
         for raw in argv {
             joined.starts.push(joined.text.len());
             joined.text.extend_from_slice(raw.bytes());
-            joined.text.push(b' ');
+            // A header's value goes to its line's end: the next argument is none of it.
+            joined.text.push(if structure::is_whole_header(raw.bytes()) { b'\n' } else { b' ' });
         }
         joined.text.pop();
         Some(joined)

@@ -141,3 +141,14 @@ fn doubtful(text: &[u8], start: usize, end: usize, out: &mut Vec<Span>) {
         out.push(span);
     }
 }
+
+/// Whether an argument is a header with all of its value: what comes after it is another's.
+pub(super) fn is_whole_header(arg: &[u8]) -> bool {
+    let Some(sign) = arg.iter().position(|&b| b == b':') else { return false };
+    let known = HEADERS.iter().any(|name| arg[..sign].eq_ignore_ascii_case(name.as_bytes()));
+    let mut spans = vec![];
+    if known {
+        place::header(arg, 0, sign + 1, &mut spans);
+    }
+    spans.iter().any(|span| !place::is_scheme(span.of(arg)))
+}

@@ -125,6 +125,20 @@ fn structure_hides_what_no_pattern_knows() {
 }
 
 #[test]
+fn the_argument_after_a_header_is_none_of_it() {
+    let token = "abcDEF123456ghiJKL7890";
+    let url = "http://127.0.0.1:40873/v1/models";
+    for header in ["Authorization: Bearer", "authorization:token", "Cookie: sid="] {
+        let out = masked(&mut masker(), &["curl", "-H", &format!("{header} {token}"), url, "-v"]);
+        assert_eq!(out[3..], [url, "-v"], "{out:?}");
+        assert!(!out[2].contains(token), "{out:?}");
+    }
+    // Where a shell split it, all of it goes.
+    hides(&["curl", "-H", "Authorization: Bearer", token, url], token);
+    hides(&["curl", "-H", "Authorization:", "Bearer", token, url], token);
+}
+
+#[test]
 fn a_command_within_an_argument_is_read_as_a_shell_reads_it() {
     let s = UNKNOWN;
     let in_shell = |command: String| hides(&["bash", "-c", &command], s);

@@ -238,7 +238,7 @@ fn quote(arg: &[u8]) -> String {
 }
 
 /// Nothing that moves a cursor, hides, or turns what stands around it about.
-fn printable(text: &str) -> String {
+pub(in crate::cli) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if moves(c) {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use observer::ledger::{PublicKey, RunState, Verifier};
 
 use crate::cli::tail::follow::Follower;
+use crate::cli::tail::show::printable;
 
 /// Checks what is there and what comes, until a line does not hold. What is written in one group
 /// is told of when its signature came.
@@ -37,7 +38,7 @@ pub(super) fn follow(path: &Path, trusted: Vec<PublicKey>) -> Result<ExitCode> {
             said = size;
             let report = verifier.report();
             if let Some(broken) = report.broken {
-                let (line, offset, why) = (broken.line, broken.offset, broken.why.escape_debug());
+                let (line, offset, why) = (broken.line, broken.offset, printable(&broken.why));
                 writeln!(out, "BROKEN {name}: line {line}, byte {offset}: {why}")?;
                 return Ok(ExitCode::from(1));
             }

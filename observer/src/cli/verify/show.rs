@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use observer::ledger::{Report, RunReport, RunState};
 
+use crate::cli::tail::show::printable;
+
 /// One line for each run, then what holds, then what can't be known.
 pub(super) fn report(
     out: &mut impl Write,
@@ -18,7 +20,7 @@ pub(super) fn report(
     match &report.broken {
         Some(broken) => {
             let (line, offset) = (broken.line, broken.offset);
-            let why = broken.why.escape_debug();
+            let why = printable(&broken.why);
             let name = broken.file.as_deref().unwrap_or(name);
             writeln!(out, "BROKEN {name}: line {line}, byte {offset}: {why}")?;
             writeln!(
@@ -70,7 +72,7 @@ pub(super) fn report(
 fn run(out: &mut impl Write, run: &RunReport) -> io::Result<()> {
     let state = run.state.word();
     let lost = if run.lost > 0 { format!(", {} LOST", run.lost) } else { String::new() };
-    let (id, agent) = (&run.run, run.agent.escape_debug());
+    let (id, agent) = (&run.run, printable(&run.agent));
     writeln!(out, "{state:<6} {id} {agent}: {} records, {} calls{lost}", run.records, run.calls)
 }
 

@@ -48,10 +48,12 @@ pub(super) fn name_before(text: &[u8], at: usize) -> Option<&[u8]> {
     named.iter().any(|word| key.eq_ignore_ascii_case(word)).then_some(name)
 }
 
+/// The schemes of HTTP authentication, each with the space behind it.
+const SCHEMES: &[&str] =
+    &["bearer ", "basic ", "token ", "digest ", "apikey ", "negotiate ", "ntlm "];
+
 /// A header's value to the end of its line or its quote; a scheme's name stays.
 pub(super) fn header(text: &[u8], key_start: usize, at: usize, out: &mut Vec<Span>) {
-    const SCHEMES: &[&str] =
-        &["bearer ", "basic ", "token ", "digest ", "apikey ", "negotiate ", "ntlm "];
     let opening = key_start.checked_sub(1).and_then(|i| text.get(i)).copied();
     let (mut start, end) = match value(text, at) {
         (start, end)
@@ -77,6 +79,11 @@ pub(super) fn header(text: &[u8], key_start: usize, at: usize, out: &mut Vec<Spa
     if start < end && is_a_value(&text[start..end]) {
         out.push(Span::new(start, end, "header"));
     }
+}
+
+/// Whether a header's value is the name of a scheme alone, whose credentials come after it.
+pub(super) fn is_scheme(value: &[u8]) -> bool {
+    SCHEMES.iter().any(|scheme| value.eq_ignore_ascii_case(scheme.trim_end().as_bytes()))
 }
 
 /// `scheme://user:password@host`, whose `@` stands at `at`; without a colon a long user is a
