@@ -5,12 +5,20 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use observer::ledger::{
     Entry, HostKey, Rotation, VerifierKey, Writer, checkpoints_of, segments_of,
 };
 use tempfile::TempDir;
+
+/// One test at a time: a process that another test is just starting holds, until its exec, a copy
+/// of every lock of this one.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Host {
     dir: TempDir,
@@ -72,6 +80,7 @@ fn said(output: &Output) -> (Option<i32>, String) {
 
 #[test]
 fn a_directory_a_ledger_with_closed_files_and_a_compressed_stream_are_verified() {
+    let _alone = alone();
     let host = Host::new();
     host.record(true);
     // The writer's thread may still be compressing; then the plain file is there.
@@ -116,6 +125,7 @@ fn a_directory_a_ledger_with_closed_files_and_a_compressed_stream_are_verified()
 
 #[test]
 fn what_can_not_be_read_is_no_verdict() {
+    let _alone = alone();
     let host = Host::new();
     fs::create_dir(host.path("state")).unwrap();
     fs::write(host.path("state/host.pub"), "nonsense").unwrap();
@@ -132,6 +142,7 @@ fn what_can_not_be_read_is_no_verdict() {
 
 #[test]
 fn a_proof_is_made_and_verified_and_shows_only_its_record() {
+    let _alone = alone();
     let host = Host::new();
     host.record(true);
     let made = host.observer(&["prove", "--record", "2", "logs/ledger.jsonl"]).output().unwrap();
@@ -151,6 +162,7 @@ fn a_proof_is_made_and_verified_and_shows_only_its_record() {
 
 #[test]
 fn a_killed_recorder_is_said_plainly_and_is_no_success() {
+    let _alone = alone();
     use observer::ledger::RunStart;
     let host = Host::new();
     let mut writer = host.writer();
@@ -180,6 +192,7 @@ fn a_killed_recorder_is_said_plainly_and_is_no_success() {
 
 #[test]
 fn the_key_that_a_witness_needs_is_said() {
+    let _alone = alone();
     let host = Host::new();
     host.record(false);
     let args = ["key", "log", "logs/ledger.jsonl", "--state-dir", "state"];
@@ -191,6 +204,7 @@ fn the_key_that_a_witness_needs_is_said() {
 
 #[test]
 fn a_growing_ledger_is_followed_until_it_is_cut() {
+    let _alone = alone();
     let host = Host::new();
     let mut writer = host.writer();
     start(&mut writer);

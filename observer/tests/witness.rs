@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use observer::ledger::{
@@ -13,6 +14,13 @@ use observer::ledger::{
     checkpoints_of, cosigned_of,
 };
 use tempfile::TempDir;
+
+/// One test at a time: a process that another test is just starting holds, until its exec, a copy
+/// of every lock of this one.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A witness that runs.
 struct Witness {
@@ -113,6 +121,7 @@ impl Host {
 
 #[test]
 fn what_continues_is_cosigned_and_a_restored_snapshot_is_a_rollback() {
+    let _alone = alone();
     let host = Host::new();
     let witness = Witness::start(host.dir.path());
     let note = host.write(3);
@@ -157,6 +166,7 @@ fn what_continues_is_cosigned_and_a_restored_snapshot_is_a_rollback() {
 
 #[test]
 fn one_recorder_goes_on_posting_and_a_file_gets_the_same() {
+    let _alone = alone();
     let host = Host::new();
     let witness = Witness::start(host.dir.path());
     let anchor = host.dir.path().join("anchor");
@@ -189,6 +199,7 @@ fn one_recorder_goes_on_posting_and_a_file_gets_the_same() {
 
 #[test]
 fn a_witness_that_is_gone_or_knows_another_log_holds_nobody_up() {
+    let _alone = alone();
     let host = Host::new();
     let other = Host::new();
     let witness = Witness::start(other.dir.path());
@@ -213,6 +224,7 @@ fn a_witness_that_is_gone_or_knows_another_log_holds_nobody_up() {
 
 #[test]
 fn what_is_no_submission_is_answered_and_changes_nothing() {
+    let _alone = alone();
     let host = Host::new();
     let witness = Witness::start(host.dir.path());
     let post = |body: &str| {

@@ -69,9 +69,23 @@ pub(super) fn closed(ledger: &Path, from: u64) -> Option<PathBuf> {
     Some(ledger.with_file_name(format!("{stem}-{from:0DIGITS$}.{end}")))
 }
 
-/// A file's content, whether it is compressed or not.
+/// A file's content, whether it is compressed or not. A closed file that was plain a moment ago
+/// may be compressed by now: then it is that.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    decompressed(BufReader::with_capacity(1 << 20, File::open(path)?))
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && segment(path).is_some() => {
+            File::open(compressed(path)).map_err(|_| e)?
+        }
+        opened => opened?,
+    };
+    decompressed(BufReader::with_capacity(1 << 20, file))
+}
+
+/// Where a closed file goes when it is compressed.
+fn compressed(plain: &Path) -> PathBuf {
+    let mut name = plain.as_os_str().to_owned();
+    name.push(".zst");
+    name.into()
 }
 
 /// A source's content, whether it is compressed or not.
@@ -102,12 +116,8 @@ pub(super) fn compress(ledger: &Path) {
 }
 
 pub(super) fn compress_one(plain: &Path) -> io::Result<()> {
-    let name = |end: &str| {
-        let mut name = plain.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let (part, whole) = (name(".zst.part"), name(".zst"));
+    let whole = compressed(plain);
+    let part = whole.with_extension("zst.part");
     let mut source = File::open(plain)?;
     // One at a time: another start may be at it.
     if flock(&source, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -149,4 +159,22 @@ fn same(mut a: impl Read, mut b: impl Read) -> io::Result<bool> {
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_compressed_since_it_was_listed_is_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().join("ledger-000000000041.jsonl");
+        fs::write(&plain, "a line\n").unwrap();
+        compress_one(&plain).unwrap();
+        assert!(!plain.exists() && compressed(&plain).exists());
+        let mut text = String::new();
+        open(&plain).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a line\n");
+        assert!(open(&dir.path().join("ledger.jsonl")).is_err());
+    }
 }
