@@ -11,6 +11,10 @@ use thiserror::Error;
 /// A line's bound: a record's, and its frame.
 pub(super) const LINE: usize = 64 * 1024;
 
+/// How often a lock that somebody holds is tried again, and after how long.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Why a ledger can't be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -72,10 +76,19 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     if !meta.is_file() {
         return Err(OpenError::NotAFile { path: path.to_owned(), what: "no regular file" });
     }
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(path.to_owned())),
-        Err(e) => Err(failed(e.into())),
+    // A process that a recorder was just starting has a copy of its lock until it executes: after
+    // a kill that is over in a moment.
+    let mut tries = 0;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Locked(path.to_owned())),
+            Err(e) => return Err(failed(e.into())),
+        }
     }
 }
 
