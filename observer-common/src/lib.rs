@@ -14,8 +14,8 @@ pub use event::{
 };
 pub use offsets::Offsets;
 pub use table::{
-    ArgKey, Config, Decision, Group, GroupRule, Label, NetKey, PortKey, ProgramKey, ProgramValue,
-    config_flag, decision, label_flag, program_kind,
+    ArgKey, Config, Decision, Group, GroupRule, Label, NameKey, NameValue, NetKey, PortKey,
+    ProgramKey, ProgramValue, config_flag, decision, label_flag, name_flag, program_kind,
 };
 
 /// The version of everything that is pinned: maps' layouts, wire types. Part of the pins' path.
@@ -46,6 +46,9 @@ pub const PROGRAM_LEN: usize = 256;
 pub const ARG_LEN: usize = 128;
 /// Reads of arguments, at [`ARG_LEN`] bytes each, before an argument rule gives up and denies.
 pub const ARG_READS: usize = 2048;
+/// Room for the key of a host's name: 255 bytes on the wire (RFC 1035, 2.3.4), and the bound of a
+/// longest-prefix map's data (kernel/bpf/lpm_trie.c, LPM_DATA_SIZE_MAX).
+pub const HOST_LEN: usize = 256;
 /// Rules in one group of argument rules.
 pub const GROUP_RULES: usize = 16;
 /// Destinations that a datagram socket remembers, to tell a new one.

@@ -3,7 +3,7 @@
 
 use core::mem::size_of;
 
-use crate::{ARG_LEN, GROUP_RULES, PROGRAM_LEN};
+use crate::{ARG_LEN, GROUP_RULES, HOST_LEN, PROGRAM_LEN};
 
 /// The run's configuration.
 #[repr(C)]
@@ -29,6 +29,8 @@ pub mod config_flag {
     pub const EXEC_EXIT: u32 = 1 << 4;
     /// The LSM hook judges programs by name before they are loaded.
     pub const EXEC_LSM: u32 = 1 << 5;
+    /// There are rules on names.
+    pub const NAME_RULES: u32 = 1 << 6;
 }
 
 /// A decision of the policy's compiler.
@@ -73,6 +75,32 @@ pub mod label_flag {
 
 /// A destination, as the key of the longest-prefix map (after its prefix length).
 pub type NetKey = [u8; 16];
+
+/// A host's name, as the key of the longest-prefix map of names (after its prefix length, which
+/// counts bits): lower-case, from the last byte to the first, a dot after each label; zeros after.
+pub type NameKey = [u8; HOST_LEN];
+
+/// The sets of rules that speak of a name; 0 is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameValue {
+    /// Bytes of the key: a name whose key is as long is this name itself.
+    pub len: u32,
+    /// The set for the name itself.
+    pub exact: u32,
+    /// The set for the names below.
+    pub below: u32,
+    /// [`name_flag`] bits.
+    pub flags: u32,
+}
+
+/// Bits of [`NameValue::flags`].
+pub mod name_flag {
+    /// A rule of `exact` denies.
+    pub const EXACT_DENIES: u32 = 1;
+    /// A rule of `below` denies.
+    pub const BELOW_DENIES: u32 = 1 << 1;
+}
 
 /// What a set of rules says of a protocol and a port.
 #[repr(C)]
@@ -156,6 +184,7 @@ pub struct Group {
 const _: () = {
     assert!(size_of::<Config>() == 12);
     assert!(size_of::<Label>() == 16);
+    assert!(size_of::<NameValue>() == 16);
     assert!(size_of::<PortKey>() == 12);
     assert!(size_of::<ProgramKey>() == 4 + PROGRAM_LEN);
     assert!(size_of::<ProgramValue>() == 16);
@@ -171,6 +200,8 @@ mod pod {
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Label {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for NameValue {}
     // SAFETY: as above.
     unsafe impl aya::Pod for PortKey {}
     // SAFETY: as above.

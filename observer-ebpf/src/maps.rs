@@ -4,7 +4,8 @@ use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
-    ArgKey, Config, Counters, Decision, Group, Label, NetKey, PortKey, ProgramKey, ProgramValue,
+    ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, NetKey, PortKey,
+    ProgramKey, ProgramValue,
 };
 
 use crate::exec::Scratch;
@@ -50,6 +51,10 @@ pub static LIVE: PerCpuArray<i64> = PerCpuArray::with_max_entries(1, 0);
 /// Destinations, longest prefix first, to the set of rules that apply. Sized at load.
 #[map]
 pub static PREFIXES: LpmTrie<NetKey, u32> = LpmTrie::with_max_entries(1, ON_DEMAND);
+
+/// Names that rules speak of, longest suffix first, to the sets of rules that apply. Sized at load.
+#[map]
+pub static NAMES: LpmTrie<NameKey, NameValue> = LpmTrie::with_max_entries(1, ON_DEMAND);
 
 /// What a set of rules says of protocol and port. Sized at load.
 #[map]

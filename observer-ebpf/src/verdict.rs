@@ -54,6 +54,12 @@ pub fn destination(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -
     let Some(&set) = PREFIXES.get(&key) else {
         return Ruling::from(Decision::default(), default_denies);
     };
+    Ruling::from(of_set(set, port, protocol), default_denies)
+}
+
+/// What a set of rules, of addresses or of names, decides for a port and a protocol.
+#[inline(always)]
+pub fn of_set(set: u32, port: u32, protocol: u32) -> Decision {
     let tries = [
         (protocol, port),
         (protocol, PortKey::ANY_PORT),
@@ -63,10 +69,10 @@ pub fn destination(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -
     for (protocol, port) in tries {
         // SAFETY: copied at once; the tables of a run are written before its first process.
         if let Some(found) = unsafe { PORTS.get(PortKey { set, port, protocol }) } {
-            return Ruling::from(*found, default_denies);
+            return *found;
         }
     }
-    Ruling::from(Decision::default(), default_denies)
+    Decision::default()
 }
 
 /// The opinions on one exec, gathered from each name that the program goes by. It lives in a map

@@ -159,6 +159,7 @@ impl Report {
                     },
                     "tables": {
                         "prefixes": summary.prefixes,
+                        "names": summary.names,
                         "ports": summary.ports,
                         "programs": summary.programs,
                         "args": summary.args,

@@ -93,6 +93,9 @@ fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
     match Policy::parse(&text) {
+        Ok(policy) if !policy.tables().names.is_empty() => {
+            bail!("the policy {}: no hook of this version holds `host` yet", path.display())
+        }
         Ok(policy) => Ok(Some(policy)),
         Err(problems) => {
             let list: Vec<String> = problems.iter().map(ToString::to_string).collect();

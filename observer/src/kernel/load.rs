@@ -5,7 +5,8 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use observer_common::{
-    ArgKey, Config, Counters, Decision, Group, Label, PortKey, ProgramKey, ProgramValue,
+    ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, PortKey, ProgramKey,
+    ProgramValue,
 };
 
 use super::btf::Types;
@@ -69,6 +70,7 @@ impl Kernel {
             .override_global("OFFSETS", &offsets, true)
             .map_max_entries("SCRATCH", cpus)
             .map_max_entries("PREFIXES", size(t.prefixes.len()))
+            .map_max_entries("NAMES", size(t.names.len()))
             .map_max_entries("PORTS", size(t.ports.len()))
             .map_max_entries("PROGRAMS", size(programs.len()))
             .map_max_entries("ARGS", size(t.args.len()))
@@ -101,6 +103,10 @@ impl Kernel {
         let mut prefixes: LpmTrie<MapData, [u8; 16], u32> = take(&mut self.ebpf, "PREFIXES")?;
         for p in &t.prefixes {
             prefixes.insert(&Key::new(u32::from(p.len), p.addr), p.set, 0).step(what)?;
+        }
+        let mut names: LpmTrie<MapData, NameKey, NameValue> = take(&mut self.ebpf, "NAMES")?;
+        for (bits, key, value) in tables::names(t) {
+            names.insert(&Key::new(bits, key), value, 0).step(what)?;
         }
         let mut ports: HashMap<MapData, PortKey, Decision> = take(&mut self.ebpf, "PORTS")?;
         for (key, value) in tables::ports(t) {

@@ -1,8 +1,8 @@
 //! The policy's tables, as the kernel's maps take them.
 
 use observer_common::{
-    ARG_LEN, ArgKey, Config, Decision, GROUP_RULES, Group, GroupRule, PROGRAM_LEN, PortKey,
-    ProgramKey, ProgramValue, config_flag, decision, program_kind,
+    ARG_LEN, ArgKey, Config, Decision, GROUP_RULES, Group, GroupRule, HOST_LEN, NameKey, NameValue,
+    PROGRAM_LEN, PortKey, ProgramKey, ProgramValue, config_flag, decision, name_flag, program_kind,
 };
 
 use crate::policy::{self, Tables, compile};
@@ -24,6 +24,9 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
     if net || tables.raw.denies() || tables.default_deny {
         flags |= config_flag::NET_RULES;
     }
+    if !tables.names.is_empty() {
+        flags |= config_flag::NAME_RULES;
+    }
     if !tables.programs.is_empty() || tables.default_deny {
         flags |= config_flag::EXEC_RULES;
     }
@@ -40,6 +43,20 @@ pub(super) fn wire(decision: compile::Decision) -> Decision {
         compile::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
         compile::Decision::DefaultDeny | compile::Decision::DefaultAllow => Decision::default(),
     }
+}
+
+/// The entries of the map of names: the bits of the key that count, the key, and its value.
+pub(super) fn names(tables: &Tables) -> impl Iterator<Item = (u32, NameKey, NameValue)> + '_ {
+    tables.names.iter().map(|name| {
+        let mut key = [0; HOST_LEN];
+        let kept = name.key.len().min(HOST_LEN);
+        key[..kept].copy_from_slice(&name.key[..kept]);
+        let len = kept as u32;
+        let flag = |denies: bool, flag: u32| if denies { flag } else { 0 };
+        let flags = flag(name.exact_denies, name_flag::EXACT_DENIES)
+            | flag(name.below_denies, name_flag::BELOW_DENIES);
+        (len * 8, key, NameValue { len, exact: name.exact, below: name.below, flags })
+    })
 }
 
 /// The entries of the port map.
@@ -113,4 +130,5 @@ pub(super) fn groups(tables: &Tables) -> impl Iterator<Item = (u32, Group)> + '_
     })
 }
 
+const _: () = assert!(policy::host::MAX_NAME < HOST_LEN);
 const _: () = assert!(policy::MAX_GROUP_RULES <= GROUP_RULES);

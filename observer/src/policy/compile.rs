@@ -18,6 +18,11 @@
 //! Each entry is final: deny over allow over default is settled here, never in the kernel. The
 //! usual decision is the one that most ports share, so `port = "1-65535"` costs one entry.
 //!
+//! **Names.** One longest-prefix look-up of the name's bytes from the last to the first, a dot after
+//! each label, gives the sets of the nearest name that rules speak of: one for that name itself,
+//! one for those below. Either is closed over the suffixes around it, and is settled in `ports` as
+//! above; set 0 says that no rule about names has a word, and so does an entry with a default.
+//!
 //! **Programs.** Up to three keys, the file's path, its base name and the base name as invoked, and
 //! for a script its interpreter's path and base name too. Each entry found yields a decision: the
 //! first rule of its group whose mask is wholly in the arguments' bits, else the entry's own. Over
@@ -26,6 +31,7 @@
 
 mod exec;
 mod lookup;
+mod names;
 mod net;
 
 use super::problem::{Finding, Problem};
@@ -50,6 +56,8 @@ pub struct Tables {
     pub rules: Vec<RuleInfo>,
     /// The prefixes of the longest-prefix map, by address and length, each once.
     pub prefixes: Vec<Prefix>,
+    /// The names of the longest-prefix map of names, each key once, ascending.
+    pub names: Vec<Name>,
     /// The decisions of each set, by set, protocol and port, each key once.
     pub ports: Vec<PortEntry>,
     /// The decision on opening a [`RAW`] socket, which has no destination then. Where no rule
@@ -84,6 +92,21 @@ pub struct Prefix {
     pub len: u8,
     /// The set, from 1.
     pub set: u32,
+}
+
+/// A name and the sets of rules that hold for it and for the names below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name's bytes from the last to the first, then a dot ([`key`](super::host::key)).
+    pub key: Vec<u8>,
+    /// The set for the name itself; 0 where no rule has a word.
+    pub exact: u32,
+    /// The set for the names below.
+    pub below: u32,
+    /// Whether a rule in `exact` denies.
+    pub exact_denies: bool,
+    /// Whether a rule in `below` denies.
+    pub below_denies: bool,
 }
 
 /// A final decision for a set, a protocol and a port.
@@ -194,6 +217,7 @@ pub(super) fn compile(
         default_deny,
         rules: rules.iter().map(info).collect(),
         prefixes: net.prefixes,
+        names: net.names,
         ports: net.ports,
         raw: net.raw,
         programs: exec.programs,

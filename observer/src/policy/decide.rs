@@ -15,13 +15,20 @@ impl Policy {
         })
     }
 
+    /// Decides a destination by a name of its own, lower-case and without a dot at its end: what
+    /// the rules about names say, and the default where they say nothing.
+    pub fn decide_name(&self, name: &[u8], protocol: u8, port: u16) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Net(net) => net.matches_name(name, protocol, port),
+            Scope::Exec(_) => false,
+        })
+    }
+
     /// Decides the opening of a socket that destination rules can't hold, by the rules that ask
     /// for neither address nor port. Where none matches, having rules on destinations denies.
     pub fn decide_raw(&self) -> Decision {
         let decision = self.decide(|rule| match &rule.scope {
-            Scope::Net(net) => {
-                net.to.is_none() && net.ports.is_empty() && net.matches_protocol(RAW)
-            }
+            Scope::Net(net) => net.is_anywhere() && net.matches_protocol(RAW),
             Scope::Exec(_) => false,
         });
         let ruled = self.rules.iter().any(|rule| matches!(rule.scope, Scope::Net(_)));

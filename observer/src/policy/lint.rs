@@ -56,7 +56,7 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
 /// Whether a rule decides sockets that are denied where nothing allows them, even by default.
 fn opens_raw(rule: &Rule) -> bool {
     match &rule.scope {
-        Scope::Net(net) => net.to.is_none() && net.ports.is_empty() && net.protocols.contains(&RAW),
+        Scope::Net(net) => net.is_anywhere() && net.protocols.contains(&RAW),
         Scope::Exec(_) => false,
     }
 }
@@ -135,10 +135,15 @@ fn spend(budget: &mut usize, cost: usize) -> bool {
 }
 
 fn net_covers(by: &NetScope, rule: &NetScope, budget: &mut usize) -> bool {
-    let cost = by.to.as_ref().map_or(1, Vec::len) * rule.to.as_ref().map_or(1, Vec::len);
+    let size = |scope: &NetScope| scope.to.as_ref().map_or(1, Vec::len).max(scope.hosts.len());
+    let cost = size(by) * size(rule);
     if !spend(budget, cost) {
         return false;
     }
+    if by.hosts.is_empty() != rule.hosts.is_empty() {
+        return false;
+    }
+    let names = rule.hosts.iter().all(|host| by.hosts.iter().any(|by| by.covers(host)));
     let addresses = match (&by.to, &rule.to) {
         (None, _) => true,
         (Some(_), None) => false,
@@ -152,7 +157,7 @@ fn net_covers(by: &NetScope, rule: &NetScope, budget: &mut usize) -> bool {
                 .all(|(low, high)| by.ports.iter().any(|(from, to)| from <= low && high <= to)));
     let protocols = by.protocols.is_empty()
         || (!rule.protocols.is_empty() && rule.protocols.iter().all(|p| by.matches_protocol(*p)));
-    addresses && ports && protocols
+    addresses && names && ports && protocols
 }
 
 fn exec_covers(by: &ExecScope, rule: &ExecScope, budget: &mut usize) -> bool {

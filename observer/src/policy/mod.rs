@@ -6,6 +6,7 @@
 
 pub mod compile;
 mod decide;
+pub mod host;
 mod lint;
 mod parse;
 mod problem;
@@ -14,6 +15,7 @@ mod rule;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 
 pub use compile::Tables;
 pub use problem::Problem;
@@ -33,6 +35,8 @@ pub const MAX_GROUP_RULES: usize = 16;
 pub const MAX_PROGRAMS: usize = 100_000;
 /// The most prefixes that a policy may name.
 pub const MAX_PREFIXES: usize = 1_000_000;
+/// The most names that a policy may name.
+pub const MAX_NAMES: usize = 1_000_000;
 /// The most entries in [`Tables::ports`].
 pub const MAX_PORT_ENTRIES: usize = 200_000;
 /// The most rules in all sets together, each counted once for each range of its ports.
@@ -42,6 +46,7 @@ pub const MAX_SET_RULES: usize = 2_000_000;
 #[derive(Clone, Debug)]
 pub struct Policy {
     default_deny: bool,
+    resolvers: Vec<IpAddr>,
     rules: Vec<Rule>,
     notes: Vec<Problem>,
     tables: Tables,
@@ -52,12 +57,12 @@ impl Policy {
     ///
     /// What needs more room than the tables have is found last, once the text is right.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let parse::Parsed { default_deny, rules, notes } = parse::parse(text)?;
+        let parse::Parsed { default_deny, resolvers, rules, notes } = parse::parse(text)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest.as_ref());
         let tables = compile::compile(sha256, default_deny, &rules).map_err(|found| vec![found])?;
-        Ok(Self { default_deny, rules, notes, tables })
+        Ok(Self { default_deny, resolvers, rules, notes, tables })
     }
 
     /// The tables for the kernel.
@@ -68,6 +73,11 @@ impl Policy {
     /// The tables for the kernel, as the caller's own.
     pub fn compile(&self) -> Tables {
         self.tables.clone()
+    }
+
+    /// The resolvers whose answers bind names, beside the host's own.
+    pub fn resolvers(&self) -> &[IpAddr] {
+        &self.resolvers
     }
 
     /// What is worth saying about a policy that is right: rules that can never decide, and
@@ -108,6 +118,7 @@ impl Policy {
             net: count(|rule| matches!(rule.scope, Scope::Net(_))),
             exec: count(|rule| matches!(rule.scope, Scope::Exec(_))),
             prefixes: self.tables.prefixes.len(),
+            names: self.tables.names.len(),
             ports: self.tables.ports.len(),
             programs: self.tables.programs.len(),
             args: self.tables.args.len(),
@@ -132,6 +143,8 @@ pub struct Summary {
     pub exec: usize,
     /// How many entries the kernel's table of prefixes has.
     pub prefixes: usize,
+    /// How many entries the kernel's table of names has.
+    pub names: usize,
     /// How many entries the kernel's table of ports has.
     pub ports: usize,
     /// How many entries the kernel's table of programs has.
@@ -144,8 +157,12 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = if self.default_deny { "deny" } else { "allow" };
         let Self { deny, allow, net, exec, prefixes, ports, programs, args, sha256, .. } = self;
+        let names = self.names;
         writeln!(f, "{deny} deny, {allow} allow, default {default}; {net} net, {exec} exec")?;
-        write!(f, "tables: {prefixes} prefixes, {ports} ports, {programs} programs, {args} args")?;
+        write!(
+            f,
+            "tables: {prefixes} prefixes, {names} names, {ports} ports, {programs} programs, {args} args"
+        )?;
         write!(f, "\nsha256: {sha256}")
     }
 }

@@ -1,10 +1,12 @@
 //! Text → rules. Every problem of the text in one pass, each with its place and a way out.
 
 mod exec;
+mod host;
 mod net;
 mod value;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -17,6 +19,8 @@ use super::rule::{Rule, Scope};
 /// A policy's text, read.
 pub(super) struct Parsed {
     pub(super) default_deny: bool,
+    /// Whose answers may bind names, beside the host's own resolvers.
+    pub(super) resolvers: Vec<IpAddr>,
     /// In the file's order.
     pub(super) rules: Vec<Rule>,
     /// What is worth saying and no error.
@@ -49,17 +53,26 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
     }
     let root = root.get_ref();
     let default_deny = head(&mut report, root);
+    let resolvers = host::resolvers(&mut report, root);
     let rules = rules(&mut report, root);
     let (problems, notes) = report.finish();
     match default_deny {
-        Some(default_deny) if problems.is_empty() => Ok(Parsed { default_deny, rules, notes }),
+        Some(default_deny) if problems.is_empty() => {
+            Ok(Parsed { default_deny, resolvers, rules, notes })
+        }
         _ => Err(problems),
     }
 }
 
 /// Checks the top level's own keys; returns whether the default denies.
 fn head(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<bool> {
-    value::known(report, None, root, "a policy", &["version", "default", "deny", "allow"]);
+    value::known(
+        report,
+        None,
+        root,
+        "a policy",
+        &["version", "default", "resolvers", "deny", "allow"],
+    );
     match root.get("version") {
         None => report.problem(
             None,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::compile::ProgramKey;
+use super::host::Host;
 
 /// A rule.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub(super) enum Scope {
 pub(super) struct NetScope {
     /// The prefixes; none for every destination.
     pub(super) to: Option<Vec<Net>>,
+    /// The names; empty for a rule about addresses. Never beside prefixes.
+    pub(super) hosts: Vec<Host>,
     /// The ports as ranges that neither overlap nor touch, ascending; empty for every port.
     pub(super) ports: Vec<(u16, u16)>,
     /// The protocols, ascending; empty for every protocol.
@@ -35,12 +38,28 @@ pub(super) struct NetScope {
 }
 
 impl NetScope {
-    /// Whether a destination is meant.
+    /// Whether a destination is meant by its address; a rule about names means none.
     pub(super) fn matches(&self, addr: IpAddr, protocol: u8, port: u16) -> bool {
-        self.to.as_ref().is_none_or(|to| to.iter().any(|net| net.contains(addr)))
+        self.hosts.is_empty()
+            && self.to.as_ref().is_none_or(|to| to.iter().any(|net| net.contains(addr)))
             && self.matches_protocol(protocol)
-            && (self.ports.is_empty()
-                || self.ports.iter().any(|(low, high)| (*low..=*high).contains(&port)))
+            && self.matches_port(port)
+    }
+
+    /// Whether a destination is meant by a name of its own.
+    pub(super) fn matches_name(&self, name: &[u8], protocol: u8, port: u16) -> bool {
+        self.hosts.iter().any(|host| host.contains(name))
+            && self.matches_protocol(protocol)
+            && self.matches_port(port)
+    }
+
+    fn matches_port(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.iter().any(|(low, high)| (*low..=*high).contains(&port))
+    }
+
+    /// Whether it is about sockets as such, whatever their destination.
+    pub(super) fn is_anywhere(&self) -> bool {
+        self.to.is_none() && self.hosts.is_empty() && self.ports.is_empty()
     }
 
     /// Whether a protocol is meant.
@@ -48,7 +67,7 @@ impl NetScope {
         self.protocols.is_empty() || self.protocols.contains(&protocol)
     }
 
-    /// Whether it holds for each protocol and port of its prefixes.
+    /// Whether it holds for each protocol and port of its prefixes or names.
     pub(super) fn unconditional(&self) -> bool {
         self.ports.is_empty() && self.protocols.is_empty()
     }

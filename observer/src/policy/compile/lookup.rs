@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::{ANY_PORT, ANY_PROTOCOL, Decision, ProgramEntry, ProgramKey, Tables};
+use crate::policy::host::key;
 use crate::policy::rule::Net;
 
 impl Tables {
@@ -19,10 +20,29 @@ impl Tables {
             .filter(|prefix| Net::around(bits, prefix.len).bits == u128::from_be_bytes(prefix.addr))
             .max_by_key(|prefix| prefix.len);
         let Some(prefix) = longest else { return Decision::DefaultDeny };
+        self.decide_set(prefix.set, protocol, port)
+    }
+
+    /// Decides a destination by a name of its own, as the kernel does: at most one look-up in
+    /// `names` and four in `ports`. The name is lower-case, without a dot at its end.
+    pub fn decide_name(&self, name: &[u8], protocol: u8, port: u16) -> Decision {
+        let wanted = key(name);
+        let nearest = self.names.iter().filter(|entry| wanted.starts_with(&entry.key));
+        let set = match nearest.max_by_key(|entry| entry.key.len()) {
+            Some(entry) if entry.key == wanted => entry.exact,
+            Some(entry) => entry.below,
+            None => 0,
+        };
+        let default =
+            if self.default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
+        if set == 0 { default } else { self.decide_set(set, protocol, port) }
+    }
+
+    fn decide_set(&self, set: u32, protocol: u8, port: u16) -> Decision {
         let port = u32::from(port);
         [(protocol, port), (protocol, ANY_PORT), (ANY_PROTOCOL, port), (ANY_PROTOCOL, ANY_PORT)]
             .into_iter()
-            .find_map(|(protocol, port)| self.port(prefix.set, protocol, port))
+            .find_map(|(protocol, port)| self.port(set, protocol, port))
             .unwrap_or(Decision::DefaultDeny)
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::{ANY_PORT, ANY_PROTOCOL, Decision, Excess, PortEntry, Prefix, RAW, first, number};
+use super::{
+    ANY_PORT, ANY_PROTOCOL, Decision, Excess, Name, PortEntry, Prefix, RAW, first, names, number,
+};
 use crate::policy::problem::finding;
 use crate::policy::rule::{Net, NetScope, Rule, Scope};
 use crate::policy::{MAX_PORT_ENTRIES, MAX_PREFIXES, MAX_SET_RULES};
@@ -11,6 +13,7 @@ use crate::policy::{MAX_PORT_ENTRIES, MAX_PREFIXES, MAX_SET_RULES};
 /// The tables that decide network calls.
 pub(super) struct NetTables {
     pub(super) prefixes: Vec<Prefix>,
+    pub(super) names: Vec<Name>,
     pub(super) ports: Vec<PortEntry>,
     pub(super) raw: Decision,
 }
@@ -21,7 +24,8 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for (index, scope) in scopes(rules) {
         match &scope.to {
-            None => anywhere.push(index),
+            None if scope.hosts.is_empty() => anywhere.push(index),
+            None => {}
             Some(nets) => {
                 for net in nets {
                     if net.is_v4() { v4.push((*net, index)) } else { v6.push((*net, index)) }
@@ -39,20 +43,19 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
     close(&mut sets, Net::ALL_V6, &anywhere, v6, &mut prefixes)?;
     close(&mut sets, Net::ALL_V4, &anywhere, v4, &mut prefixes)?;
     prefixes.sort_unstable();
+    let names = names::table(rules, &mut sets)?;
     let mut ports = Vec::new();
     for (number, set) in (1..).zip(&sets.list) {
         settle(rules, default, number, set, &mut ports)?;
     }
-    let raw = scopes(rules).filter(|(_, scope)| {
-        scope.to.is_none() && scope.ports.is_empty() && scope.matches_protocol(RAW)
-    });
+    let raw = scopes(rules).filter(|(_, scope)| scope.is_anywhere() && scope.matches_protocol(RAW));
     let raw = first(rules, raw.map(|(index, _)| index));
     let unruled = if scopes(rules).next().is_some() { Decision::DefaultDeny } else { default };
     let raw = raw.unwrap_or(unruled);
-    Ok(NetTables { prefixes, ports, raw })
+    Ok(NetTables { prefixes, names, ports, raw })
 }
 
-fn scopes(rules: &[Rule]) -> impl Iterator<Item = (usize, &NetScope)> {
+pub(super) fn scopes(rules: &[Rule]) -> impl Iterator<Item = (usize, &NetScope)> {
     rules.iter().enumerate().filter_map(|(index, rule)| match &rule.scope {
         Scope::Net(scope) => Some((index, scope)),
         Scope::Exec(_) => None,
@@ -70,7 +73,7 @@ fn scope(rules: &[Rule], index: usize) -> Option<(&Rule, &NetScope)> {
 }
 
 /// Sets of rules by number, each once.
-struct Sets<'r> {
+pub(super) struct Sets<'r> {
     rules: &'r [Rule],
     ids: HashMap<Rc<[usize]>, u32>,
     list: Vec<Rc<[usize]>>,
@@ -80,7 +83,7 @@ struct Sets<'r> {
 }
 
 /// A set's number and its rules.
-type Joined = (u32, Rc<[usize]>);
+pub(super) type Joined = (u32, Rc<[usize]>);
 
 impl<'r> Sets<'r> {
     fn new(rules: &'r [Rule]) -> Self {
@@ -99,7 +102,8 @@ impl<'r> Sets<'r> {
         Ok(found)
     }
 
-    fn number(&mut self, outer: &[usize], own: &[usize]) -> Result<Joined, Excess> {
+    /// The set of these rules, with a number from 1.
+    pub(super) fn number(&mut self, outer: &[usize], own: &[usize]) -> Result<Joined, Excess> {
         let mut all = [outer, own].concat();
         all.sort_unstable();
         all.dedup();

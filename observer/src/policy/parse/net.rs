@@ -1,11 +1,11 @@
-//! `net = { to = […], port = […], protocol = … }`.
+//! `net = { to = […] or host = […], port = […], protocol = … }`.
 
 use std::net::IpAddr;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::value;
+use super::{host, value};
 use crate::policy::compile::RAW;
 use crate::policy::problem::{Finding, Report, finding, quote};
 use crate::policy::rule::{Net, NetScope};
@@ -24,23 +24,13 @@ pub(super) fn scope(
     let before = report.problems.len();
     let table = value::table(report, rule, found, "net", "net = { to = [\"192.0.2.0/24\"] }")?;
     value::known(report, rule, table, "`net`", &["to", "port", "protocol", "host"]);
-    if let Some(host) = table.get("host") {
-        report.problem(
-            rule,
-            host.span(),
-            finding(
-                "`host` can't be enforced: the kernel decides by address, and a name can't be held \
-                 to one yet",
-                "write the addresses in `to`, or remove the rule",
-            ),
-        );
-    } else if !["to", "port", "protocol"].iter().any(|key| table.contains_key(*key)) {
+    if !["to", "host", "port", "protocol"].iter().any(|key| table.contains_key(*key)) {
         report.problem(
             rule,
             found.span(),
             finding(
                 "`net` says nothing",
-                "add `to`, `port` or `protocol`; every destination is \
+                "add `to`, `host`, `port` or `protocol`; every destination is \
                  `to = [\"0.0.0.0/0\", \"::/0\"]`",
             ),
         );
@@ -49,19 +39,34 @@ pub(super) fn scope(
     if let Some(to) = table.get("to") {
         scope.to = Some(prefixes(report, rule, to));
     }
+    if let Some(found) = table.get("host") {
+        scope.hosts = host::hosts(report, rule, found);
+        if scope.to.is_some() {
+            report.problem(
+                rule,
+                found.span(),
+                finding(
+                    "the rule has both `to` and `host`",
+                    "give each a rule of its own: a name is held wherever it leads, an address \
+                     whatever it is called",
+                ),
+            );
+        }
+    }
     if let Some(port) = table.get("port") {
         scope.ports = ports(report, rule, port);
     }
     if let Some(protocol) = table.get("protocol") {
         scope.protocols = protocols(report, rule, protocol);
-        if scope.protocols.contains(&RAW) && (scope.to.is_some() || !scope.ports.is_empty()) {
+        let held = scope.to.is_some() || !scope.hosts.is_empty() || !scope.ports.is_empty();
+        if scope.protocols.contains(&RAW) && held {
             report.problem(
                 rule,
                 protocol.span(),
                 finding(
-                    "`protocol = \"raw\"` can't be held to an address or a port: a raw socket is \
-                     decided when it is opened, before it has either",
-                    "give \"raw\" a rule of its own, without `to` and `port`",
+                    "`protocol = \"raw\"` can't be held to an address, a name or a port: a raw \
+                     socket is decided when it is opened, before it has any",
+                    "give \"raw\" a rule of its own, without `to`, `host` and `port`",
                 ),
             );
         }
@@ -99,7 +104,7 @@ fn prefix(text: &str) -> Result<(Net, bool), Finding> {
         let message = format!("`to` holds {}, which is no IP address or prefix", quote(text));
         return Err(finding(
             message,
-            "write it as 192.0.2.1, 192.0.2.0/24, 2001:db8::1 or 2001:db8::/32; names can't be held",
+            "write it as 192.0.2.1, 192.0.2.0/24, 2001:db8::1 or 2001:db8::/32; names stand in `host`",
         ));
     };
     let mapped = matches!(parsed, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());

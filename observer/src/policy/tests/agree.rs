@@ -74,6 +74,32 @@ fn net_rule() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Few names that lie below each other, and some that only look so.
+const NAMES: [&str; 9] = [
+    "com",
+    "example.com",
+    "api.example.com",
+    "v1.api.example.com",
+    "badexample.com",
+    "example.org",
+    "com.example",
+    "x",
+    "a.x",
+];
+
+fn host_rule() -> impl Strategy<Value = String> {
+    let host = (any::<bool>(), select(NAMES.to_vec()))
+        .prop_map(|(below, name)| format!("{}{name}", if below { "*." } else { "" }));
+    (vec(host, 1..4), vec(port(), 0..2), any::<bool>()).prop_map(|(host, port, tcp)| {
+        let port = match port.is_empty() {
+            true => String::new(),
+            false => format!(", port = [{}]", port.join(", ")),
+        };
+        let tcp = if tcp { ", protocol = \"tcp\"" } else { "" };
+        format!("net = {{ host = [{}]{port}{tcp} }}", quoted(&host))
+    })
+}
+
 const PROGRAMS: [&str; 6] = ["git", "sh", "x", "/bin/git", "/bin/sh", "/opt/x"];
 const ARGS: [&str; 5] = ["push", "--force", "-c", "pull", "git"];
 
@@ -123,6 +149,32 @@ proptest! {
     }
 
     #[test]
+    fn tables_decide_names_as_the_rules_do(
+        text in policy(prop_oneof![4 => host_rule(), 1 => net_rule()]),
+        probes in vec(
+            (select(NAMES.to_vec()), select(vec!["", "a.", "b.a."]), select(vec![6u8, 17]), 0u16..14),
+            1..80,
+        ),
+        addr in address(),
+    ) {
+        let policy = Policy::parse(&text).unwrap();
+        let tables = policy.compile();
+        for (name, below, protocol, port) in probes {
+            let name = format!("{below}{name}");
+            prop_assert_eq!(
+                policy.decide_name(name.as_bytes(), protocol, port),
+                tables.decide_name(name.as_bytes(), protocol, port),
+                "{} {} {}\n{}", name, protocol, port, text
+            );
+            prop_assert_eq!(
+                policy.decide_net(addr, protocol, port),
+                tables.decide_net(addr, protocol, port)
+            );
+        }
+        prop_assert_eq!(policy.decide_raw(), tables.decide_raw());
+    }
+
+    #[test]
     fn tables_decide_programs_as_the_rules_do(
         text in policy(exec_rule()),
         probes in vec(
@@ -158,8 +210,8 @@ proptest! {
 
     #[test]
     fn a_rule_that_is_called_dead_never_decides(
-        text in policy(prop_oneof![net_rule(), exec_rule()]),
-        addr in address(), protocol in select(vec![1u8, 6, 17]), port in 0u16..14,
+        text in policy(prop_oneof![net_rule(), exec_rule(), host_rule()]),
+        addr in address(), name in select(NAMES.to_vec()), protocol in select(vec![1u8, 6, 17]), port in 0u16..14,
         path in select(PROGRAMS[3..].to_vec()), argv in vec(select(ARGS.to_vec()), 0..5),
     ) {
         let policy = Policy::parse(&text).unwrap();
@@ -173,6 +225,7 @@ proptest! {
         let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
         for decision in [
             policy.decide_net(addr, protocol, port),
+            policy.decide_name(name.as_bytes(), protocol, port),
             policy.decide_raw(),
             policy.decide_exec(&[path.as_bytes()], &[base, base], &argv),
         ] {
@@ -319,4 +372,33 @@ fn sockets_that_destination_rules_cannot_hold_need_a_rule_of_their_own() {
         assert_eq!(policy.decide_raw(), expected, "{rules}");
         assert_eq!(policy.tables().decide_raw(), expected, "{rules}");
     }
+}
+
+#[test]
+fn a_hundred_thousand_names_with_a_rule_each_compile() {
+    let mut text = "version = 1\ndefault = \"deny\"\n".to_owned();
+    for n in 0..100_000 {
+        let below = if n % 3 == 0 { "*." } else { "" };
+        writeln!(
+            text,
+            "[[allow]]\nid = \"r{n}\"\nnet = {{ host = \"{below}h{n}.z{}.example\" }}",
+            n % 500
+        )
+        .unwrap();
+    }
+    let policy = parse(&text);
+    assert_eq!(policy.tables().names.len(), 100_000);
+    assert_eq!(policy.decide_name(b"a.h3.z3.example", 6, 443), Decision::Allow(3));
+}
+
+#[test]
+fn rules_about_names_say_nothing_of_addresses() {
+    let policy = parse(
+        "version = 1\ndefault = \"deny\"\n[[allow]]\nid = \"a\"\nnet = { host = \"A.Example.\" }",
+    );
+    let addr = Ipv4Addr::LOCALHOST.into();
+    assert_eq!(policy.decide_net(addr, 6, 443), Decision::DefaultDeny);
+    assert_eq!(policy.tables().decide_net(addr, 6, 443), Decision::DefaultDeny);
+    assert_eq!(policy.decide_name(b"a.example", 6, 443), Decision::Allow(0));
+    assert_eq!(policy.tables().decide_name(b"a.example", 6, 443), Decision::Allow(0));
 }
