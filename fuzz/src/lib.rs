@@ -35,7 +35,7 @@ pub fn decode(mut bytes: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
-    assembler.settle(&mut items);
+    assembler.settle(u64::MAX, &mut items);
     assembler.finish(u64::MAX, &mut items);
     let calls = items.iter().filter(|item| matches!(item, Item::Call(_))).count();
     assert!(calls <= events, "{calls} calls of {events} events");

@@ -2,7 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::UNIX_PATH;
+use crate::{StreamEndEvent, StreamEvent, UNIX_PATH};
 
 /// What every event begins with.
 #[repr(C)]
@@ -213,6 +213,12 @@ pub struct Counters {
     pub flows_lost: u64,
     /// Ids given to execs and calls on this CPU.
     pub ids: u64,
+    /// Events meant for the ring of streams.
+    pub streams: u64,
+    /// Of `streams`, those for which the ring had no room.
+    pub streams_lost: u64,
+    /// Connections whose payload is not told: no storage on the socket.
+    pub streams_unkept: u64,
 }
 
 /// The kinds of event.
@@ -235,6 +241,10 @@ pub enum EventKind {
     Escape = 7,
     /// [`UnixEvent`].
     Unix = 8,
+    /// [`StreamEvent`].
+    Stream = 16,
+    /// [`StreamEndEvent`].
+    StreamEnd = 17,
 }
 
 impl EventKind {
@@ -249,6 +259,8 @@ impl EventKind {
             Self::Result => size_of::<ResultEvent>(),
             Self::Escape => size_of::<EscapeEvent>(),
             Self::Unix => size_of::<UnixEvent>(),
+            Self::Stream => size_of::<StreamEvent>(),
+            Self::StreamEnd => size_of::<StreamEndEvent>(),
         }
     }
 }
@@ -270,6 +282,8 @@ impl TryFrom<u32> for EventKind {
             6 => Self::Result,
             7 => Self::Escape,
             8 => Self::Unix,
+            16 => Self::Stream,
+            17 => Self::StreamEnd,
             other => return Err(UnknownKind(other)),
         })
     }
@@ -338,7 +352,7 @@ const _: () = {
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
     assert!(size_of::<UnixEvent>() == 80 + 16 + UNIX_PATH);
-    assert!(size_of::<Counters>() == 64);
+    assert!(size_of::<Counters>() == 88);
 };
 
 #[cfg(feature = "user")]

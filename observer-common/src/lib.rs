@@ -6,6 +6,7 @@
 
 mod event;
 mod offsets;
+mod stream;
 mod table;
 
 pub use event::{
@@ -13,6 +14,10 @@ pub use event::{
     ResultEvent, UnixEvent, UnknownKind, exec_flag, net_op, verdict,
 };
 pub use offsets::Offsets;
+pub use stream::{
+    STREAM_TIERS, STREAM_TURN, StreamEndEvent, StreamEvent, TLS_RECEIVED, TLS_SENT, direction,
+    stream_flag, stream_kind, stream_kind_of, stream_offset,
+};
 pub use table::{
     ArgKey, Config, Decision, Group, GroupRule, Label, NameKey, NameValue, NetKey, PortKey,
     ProgramKey, ProgramValue, config_flag, decision, label_flag, name_flag, program_kind,

@@ -4,7 +4,7 @@ use std::mem::{offset_of, size_of};
 
 use observer_common::{
     ArgsEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent, UnixEvent,
+    ResultEvent, StreamEndEvent, StreamEvent, UnixEvent,
 };
 use thiserror::Error;
 
@@ -57,6 +57,15 @@ pub enum Event<'a> {
         /// `sun_path`, as long as the caller said; none where it could not be read.
         path: Option<&'a [u8]>,
     },
+    /// TCP payload.
+    Stream {
+        /// The fixed part.
+        event: StreamEvent,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// A connection is closed.
+    StreamEnd(StreamEndEvent),
 }
 
 /// Bytes that are no event. It never happens while both sides are of one build; that it did is
@@ -117,6 +126,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             };
             Event::Unix { event, path }
         }
+        EventKind::Stream => {
+            let event: StreamEvent = fixed(bytes)?;
+            Event::Stream { bytes: cut(&mut rest, event.len)?, event }
+        }
+        EventKind::StreamEnd => Event::StreamEnd(fixed(bytes)?),
     })
 }
 
@@ -206,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_of_a_known_kind_panic(kind in 0u32..11, body in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn no_bytes_of_a_known_kind_panic(kind in 0u32..24, body in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(body);
             if let Ok(Event::Exec { argv, path: p, .. }) = decode(&bytes) {

@@ -228,7 +228,7 @@ impl Worker {
     /// Goes on with what waited for more.
     fn settle(&mut self) {
         let mut items = vec![];
-        self.assembler.settle(&mut items);
+        self.assembler.settle(clock::now().mono_ns, &mut items);
         for item in items {
             self.item(item);
         }

@@ -2,7 +2,9 @@
 //! names that only the system knows are handed in.
 
 mod exec;
+mod flows;
 mod net;
+pub mod stream;
 mod wait;
 
 use std::collections::{HashMap, VecDeque};
@@ -87,6 +89,7 @@ pub struct Assembler {
     ended: VecDeque<u64>,
     open: HashMap<u64, Open>,
     waiting: HashMap<u64, wait::Waiting>,
+    streams: stream::Streams,
 }
 
 impl Assembler {
@@ -101,6 +104,7 @@ impl Assembler {
             ended: VecDeque::new(),
             open: HashMap::new(),
             waiting: HashMap::new(),
+            streams: stream::Streams::default(),
         }
     }
 
@@ -123,6 +127,8 @@ impl Assembler {
             Event::Unix { event, path } => {
                 out.push(Item::Call(Box::new(self.unix(event, *path, names))));
             }
+            Event::Stream { event, bytes } => self.stream(event, bytes, out),
+            Event::StreamEnd(event) => self.stream_end(event, out),
             Event::Escape(event) => out.push(Item::Escape {
                 at: self.stamp(event.header.time),
                 process: self.process(&event.header, names),
@@ -133,8 +139,9 @@ impl Assembler {
     }
 
     /// Gives what still waits for more: its rest did not come in the batch after its own.
-    pub fn settle(&mut self, out: &mut Vec<Item>) {
+    pub fn settle(&mut self, now: u64, out: &mut Vec<Item>) {
         self.settle_waiting(false, out);
+        self.settle_streams(now, out);
     }
 
     /// Ends: what has no result yet gets one that says so.

@@ -25,6 +25,9 @@ impl Meters {
             scratch_busy: sum.scratch_busy + one.scratch_busy,
             flows_lost: sum.flows_lost + one.flows_lost,
             ids: sum.ids + one.ids,
+            streams: sum.streams + one.streams,
+            streams_lost: sum.streams_lost + one.streams_lost,
+            streams_unkept: sum.streams_unkept + one.streams_unkept,
         }))
     }
 
