@@ -323,6 +323,8 @@ pub mod verdict {
     pub const DENY_RULE: u32 = 3;
     /// Denied: a socket that no destination rule could hold.
     pub const DENY_UNHELD: u32 = 4;
+    /// A bit beside one that denies: it is not enforced, and the call went on.
+    pub const WOULD: u32 = 1 << 8;
 }
 
 /// What was done with a socket.

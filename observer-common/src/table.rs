@@ -31,6 +31,11 @@ pub mod config_flag {
     pub const EXEC_LSM: u32 = 1 << 5;
     /// There are rules on names.
     pub const NAME_RULES: u32 = 1 << 6;
+    /// Nothing is enforced: what is denied goes on, and is told as such (`Ruling::under`, which
+    /// every denial passes).
+    pub const ADVISORY: u32 = 1 << 7;
+    /// Sockets that destination rules can't hold are denied where no rule allows them.
+    pub const UNHELD_DENY: u32 = 1 << 8;
 }
 
 /// A decision of the policy's compiler.
@@ -43,14 +48,17 @@ pub struct Decision {
     pub rule: u32,
 }
 
-/// Kinds of [`Decision`].
+/// Kinds of [`Decision`]: bits, so that those on one call join by OR. The rule is that of the
+/// highest.
 pub mod decision {
     /// Nothing matched: the default decides.
     pub const DEFAULT: u32 = 0;
     /// An allow rule.
     pub const ALLOW: u32 = 1;
+    /// A deny rule that is not enforced: it is told, and what else there is decides.
+    pub const WOULD: u32 = 1 << 1;
     /// A deny rule.
-    pub const DENY: u32 = 2;
+    pub const DENY: u32 = 1 << 2;
 }
 
 /// What a process of the run carries; children inherit it. Keyed by thread group id.

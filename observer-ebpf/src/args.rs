@@ -94,7 +94,7 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         let bits = (&raw const (*scan).bits).cast::<u64>().add(slot).read_volatile();
         let unchecked = (&raw const (*scan).failed).read_volatile() != 0;
         // What could not be read may be what a denial looks for.
-        if bits & mask == mask || (unchecked && decision.kind == decision::DENY) {
+        if bits & mask == mask || (unchecked && decision.kind > decision::ALLOW) {
             Opinion::merge(opinion, decision);
         }
         0

@@ -8,14 +8,14 @@ use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
 };
 use observer_common::{
-    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, DENIED_ARGV_MAX, Decision, EventKind,
-    ExecEvent, Header, Label, NAME_LEN, PATH_MAX, ProgramKey, config_flag, decision, exec_flag,
+    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, DENIED_ARGV_MAX, EventKind,
+    ExecEvent, Header, Label, NAME_LEN, PATH_MAX, ProgramKey, config_flag, exec_flag,
     label_flag, program_kind, verdict,
 };
 
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
-use crate::maps::{DENIED, PATHS, SCRATCH, ZERO};
+use crate::maps::{JUDGED, PATHS, SCRATCH, ZERO};
 use crate::path::{self, Sink};
 use crate::verdict::{Opinion, Ruling, config};
 use crate::args::Scan;
@@ -23,6 +23,8 @@ use crate::{args, lineage};
 
 const SIGKILL: u32 = 9;
 const EPERM: i32 = 1;
+const BPF_ANY: u64 = 0;
+const BPF_NOEXIST: u64 = 1;
 
 /// Room for the paths and names of an exec: two resolved paths, two names as given.
 const NAMES: usize = 4 * (PATH_MAX + NAME_LEN);
@@ -43,7 +45,7 @@ pub struct Scratch {
 
 /// `sched_process_exec`.
 #[inline(always)]
-pub fn happened(task: Ptr, bprm: Ptr) {
+pub fn happened(task: Ptr, old_pid: i32, bprm: Ptr) {
     let Some(label) = lineage::current_label() else { return };
     let exec = emit::new_id();
     let tgid = kernel::current_tgid();
@@ -61,7 +63,9 @@ pub fn happened(task: Ptr, bprm: Ptr) {
             kernel::fetch_add(busy, u64::MAX);
             return unrecorded();
         }
-        record(scratch, task, bprm, &label, exec);
+        // A thread that is not the leader takes the leader's id before this.
+        let thread = u64::from(tgid) << 32 | u64::from(old_pid as u32);
+        record(scratch, task, bprm, &label, exec, thread);
         kernel::fetch_add(busy, u64::MAX);
     }
 }
@@ -70,7 +74,8 @@ pub fn happened(task: Ptr, bprm: Ptr) {
 #[inline(always)]
 fn unrecorded() {
     emit::scratch_busy();
-    if config().flags & config_flag::EXEC_RULES != 0 {
+    let flags = config().flags;
+    if flags & config_flag::EXEC_RULES != 0 && flags & config_flag::ADVISORY == 0 {
         // SAFETY: ends the task that runs.
         unsafe { bpf_send_signal(SIGKILL) };
     }
@@ -79,7 +84,14 @@ fn unrecorded() {
 /// # Safety
 /// `s` is a map value that nobody else uses.
 #[inline(always)]
-unsafe fn record(s: *mut Scratch, task: Ptr, bprm: Ptr, label: &Label, exec: u64) {
+unsafe fn record(
+    s: *mut Scratch,
+    task: Ptr,
+    bprm: Ptr,
+    label: &Label,
+    exec: u64,
+    thread: u64,
+) {
     // SAFETY: as promised; every write below is bounded by the buffer it goes to.
     unsafe {
         let event = &mut (*s).event;
@@ -132,7 +144,7 @@ unsafe fn record(s: *mut Scratch, task: Ptr, bprm: Ptr, label: &Label, exec: u64
         let end: u64 = mm.and_then(|mm| kernel::read(mm, at!(mm_arg_end))).unwrap_or(0);
         event.argv_seen = end.saturating_sub(start);
 
-        let ruling = rule(s, filename, script, start, end);
+        let ruling = rule(s, filename, script, start, end, thread);
         event.verdict = ruling.verdict;
         event.rule = ruling.rule;
         if ruling.denies() {
@@ -235,6 +247,7 @@ unsafe fn rule(
     script: bool,
     start: u64,
     end: u64,
+    thread: u64,
 ) -> Ruling {
     let config = config();
     if config.flags & config_flag::EXEC_RULES == 0 {
@@ -282,7 +295,14 @@ unsafe fn rule(
         if groups && args::judge(&raw mut (*s).scan, start, end) {
             (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
-        Ruling::from(Opinion::decision(opinion), default_denies)
+        let ruling = Ruling::from(Opinion::decision(opinion), default_denies).under(&config);
+        if config.flags & config_flag::EXEC_LSM == 0 || ruling.denies() || ruling.would() {
+            return ruling;
+        }
+        // What the LSM hook let go on, and would have denied.
+        let Some(judged) = JUDGED.get(thread).copied() else { return ruling };
+        let _ = JUDGED.remove(thread);
+        judged
     }
 }
 
@@ -354,20 +374,28 @@ pub fn check(bprm: Ptr) -> i32 {
     }
     let Some(label) = lineage::current_label() else { return 0 };
     let thread = aya_ebpf::helpers::bpf_get_current_pid_tgid();
-    let Some(zero) = ZERO.get(0) else { return -EPERM };
+    let held = if config.flags & config_flag::ADVISORY == 0 { -EPERM } else { 0 };
+    let Some(zero) = ZERO.get(0) else { return held };
     if PATHS.insert(thread, zero, 0).is_err() {
         emit::scratch_busy();
-        return -EPERM;
+        return held;
     }
     let ruling = judge_file(bprm, thread, config.flags & config_flag::EXEC_DENY != 0);
+    let ruling = ruling.under(&config);
     let _ = PATHS.remove(thread);
     if !ruling.denies() {
+        // A script's own word stands before its interpreter's.
+        let first = kernel::follow(bprm, at!(bprm_interp)) == kernel::follow(bprm, at!(bprm_filename));
+        if ruling.would() {
+            let _ = JUDGED.insert(thread, ruling, if first { BPF_ANY } else { BPF_NOEXIST });
+        } else if first {
+            let _ = JUDGED.remove(thread);
+        }
         return 0;
     }
-    let kind = if ruling.verdict == verdict::DENY { decision::DEFAULT } else { decision::DENY };
     let told = config.flags & config_flag::EXEC_EXIT != 0
         && !kernel::in_compat_syscall()
-        && DENIED.insert(thread, Decision { kind, rule: ruling.rule }, 0).is_ok();
+        && JUDGED.insert(thread, ruling, BPF_ANY).is_ok();
     if !told {
         crate::fail::denied(ruling, &label, kernel::follow(bprm, at!(bprm_filename)));
     }

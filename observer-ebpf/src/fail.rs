@@ -16,7 +16,7 @@ use observer_common::{
 use crate::emit::{self, Ring};
 use crate::kernel::{self, FIRST, Ptr, SECOND, THIRD};
 use crate::lineage;
-use crate::maps::{CONTROL, DENIED, EVENTS};
+use crate::maps::{CONTROL, EVENTS, JUDGED};
 use crate::verdict::Ruling;
 
 /// Where a syscall's arguments stand in its registers.
@@ -62,9 +62,9 @@ pub fn execve(regs: Ptr, ret: i64, arguments: Arguments) {
     let thread = bpf_get_current_pid_tgid();
     let mut ruling = Ruling::ALLOW;
     // SAFETY: copied at once.
-    if let Some(denied) = unsafe { DENIED.get(thread).copied() } {
-        let _ = DENIED.remove(thread);
-        ruling = Ruling::from(denied, true);
+    if let Some(judged) = unsafe { JUDGED.get(thread).copied() } {
+        let _ = JUDGED.remove(thread);
+        ruling = judged;
     }
     let ring = if ruling.denies() { Ring::Control } else { Ring::Events };
     let filename: u64 = kernel::read_or_zero(regs, arguments.filename);

@@ -40,7 +40,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
 /// argv stands in its final place and the new program has not run an instruction.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    exec::happened(ctx.arg(0), ctx.arg(2));
+    exec::happened(ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 

@@ -11,6 +11,7 @@ use observer_common::{
 use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::socket::Flow;
+use crate::verdict::Ruling;
 
 /// BPF_F_NO_PREALLOC: memory as it is needed.
 const ON_DEMAND: u32 = 1;
@@ -72,9 +73,10 @@ pub static ARGS: HashMap<ArgKey, u32> = HashMap::with_max_entries(1, 0);
 #[map]
 pub static GROUPS: HashMap<u32, Group> = HashMap::with_max_entries(1, 0);
 
-/// What the LSM hook denied, until the exit of execve tells it. Full: told at once, without argv.
+/// What the LSM hook denied, until the exit of execve tells it; and what it would deny, until the
+/// exec has happened. Full: a denial is told at once, without argv; the rest as if it weren't there.
 #[map]
-pub static DENIED: HashMap<u64, Decision> = HashMap::with_max_entries(1024, ON_DEMAND);
+pub static JUDGED: HashMap<u64, Ruling> = HashMap::with_max_entries(1024, ON_DEMAND);
 
 /// Connects under way, by thread. The result of a connect that fails at once is told from here;
 /// evicted: its result is unknown.

@@ -389,13 +389,15 @@ pub fn created(ctx: &SockContext) -> i32 {
     let ruling = if config.flags & config_flag::NET_RULES == 0 {
         Ruling::ALLOW
     } else {
-        match Ruling::from(config.unheld, true) {
+        let denied = config.flags & config_flag::UNHELD_DENY != 0;
+        match Ruling::from(config.unheld, denied) {
             Ruling { verdict: verdict::DENY, .. } => {
                 Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
             }
             other => other,
         }
-    };
+    }
+    .under(&config);
     let denied = ruling.denies();
     let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();

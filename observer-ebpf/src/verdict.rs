@@ -7,6 +7,7 @@ use observer_common::{
 use crate::maps::{CONFIG, PORTS, PREFIXES, PROGRAMS};
 
 /// A verdict and the rule behind it.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Ruling {
     /// A [`verdict`].
@@ -22,18 +23,41 @@ impl Ruling {
     /// Whether it denies.
     #[inline(always)]
     pub fn denies(self) -> bool {
-        self.verdict >= verdict::DENY
+        self.verdict >= verdict::DENY && !self.would()
+    }
+
+    /// Whether it would deny, and lets the call go on.
+    #[inline(always)]
+    pub fn would(self) -> bool {
+        self.verdict & verdict::WOULD != 0
+    }
+
+    /// The same where nothing is enforced.
+    #[inline(always)]
+    pub fn under(self, config: &Config) -> Self {
+        if config.flags & config_flag::ADVISORY != 0 && self.verdict >= verdict::DENY {
+            return Self { verdict: self.verdict | verdict::WOULD, rule: self.rule };
+        }
+        self
     }
 
     /// A decision, with the default where no rule decided.
     #[inline(always)]
     pub fn from(decision: Decision, default_denies: bool) -> Self {
-        match decision.kind {
-            decision::ALLOW => Self { verdict: verdict::ALLOW_RULE, rule: decision.rule },
-            decision::DENY => Self { verdict: verdict::DENY_RULE, rule: decision.rule },
-            _ if default_denies => Self { verdict: verdict::DENY, rule: 0 },
-            _ => Self::ALLOW,
+        let Decision { kind, rule } = decision;
+        if kind & decision::DENY != 0 {
+            return Self { verdict: verdict::DENY_RULE, rule };
         }
+        if default_denies && kind & decision::ALLOW == 0 {
+            return Self { verdict: verdict::DENY, rule: 0 };
+        }
+        if kind & decision::WOULD != 0 {
+            return Self { verdict: verdict::WOULD | verdict::DENY_RULE, rule };
+        }
+        if kind & decision::ALLOW != 0 {
+            return Self { verdict: verdict::ALLOW_RULE, rule };
+        }
+        Self::ALLOW
     }
 }
 
@@ -46,6 +70,11 @@ pub fn config() -> Config {
 /// A destination: address in network order, IPv4 as ::ffff:a.b.c.d, port in host order.
 #[inline(always)]
 pub fn destination(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -> Ruling {
+    looked_up(config, addr, port, protocol).under(config)
+}
+
+#[inline(always)]
+fn looked_up(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -> Ruling {
     if config.flags & config_flag::NET_RULES == 0 {
         return Ruling::ALLOW;
     }
@@ -73,6 +102,12 @@ pub fn of_set(set: u32, port: u32, protocol: u32) -> Decision {
         }
     }
     Decision::default()
+}
+
+/// The highest of a decision's three bits.
+#[inline(always)]
+fn highest(kind: u32) -> u32 {
+    kind & !(kind >> 1) & !(kind >> 2)
 }
 
 /// The opinions on one exec, gathered from each name that the program goes by. It lives in a map
@@ -110,14 +145,16 @@ impl Opinion {
         // SAFETY: the key is in a map value of ours; the value is read at once.
         unsafe {
             let Some(found) = PROGRAMS.get(&*key) else { return };
-            if vouch || found.decision.kind == decision::DENY {
-                Self::merge(this, found.decision);
+            let mut own = found.decision;
+            if !vouch {
+                own.kind &= !decision::ALLOW;
             }
+            Self::merge(this, own);
             (&raw mut (*this).groups[slot]).write_volatile(found.group);
         }
     }
 
-    /// Deny over allow over default.
+    /// Deny over would over allow over default.
     #[inline(always)]
     pub unsafe fn merge(this: *mut Self, other: Decision) {
         // SAFETY: the caller's value.
@@ -125,10 +162,11 @@ impl Opinion {
             let kind = &raw mut (*this).decision.kind;
             let rule = &raw mut (*this).decision.rule;
             let (had, first) = (kind.read_volatile(), rule.read_volatile());
-            if other.kind > had || (other.kind == had && other.rule < first) {
-                kind.write_volatile(other.kind);
+            let (old, new) = (highest(had), highest(other.kind));
+            if new > old || (new == old && other.rule < first) {
                 rule.write_volatile(other.rule);
             }
+            kind.write_volatile(had | other.kind);
         }
     }
 

@@ -80,7 +80,7 @@ impl Assembler {
         let verdict = verdict_of(event.verdict, event.rule, names);
         let errno = match verdict {
             Verdict::Denied { .. } => EPERM,
-            Verdict::Allowed { .. } => event.error.saturating_neg(),
+            Verdict::Allowed { .. } | Verdict::WouldDeny { .. } => event.error.saturating_neg(),
         };
         let mut cuts = vec![];
         if event.flags & (exec_flag::ARGV_CUT | exec_flag::ARGV_UNREAD) != 0 {

@@ -204,6 +204,12 @@ impl Assembler {
 /// Reads a verdict from the wire; one that is not known denies nothing silently: it reads as a
 /// denial by a rule that does not exist.
 fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
+    if kind & verdict::WOULD != 0 {
+        return match verdict_of(kind & !verdict::WOULD, rule, names) {
+            Verdict::Denied { rule } => Verdict::WouldDeny { rule },
+            other => other,
+        };
+    }
     match kind {
         verdict::ALLOW => Verdict::Allowed { rule: None },
         verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(rule)) },

@@ -151,8 +151,10 @@ impl Report {
                 "policy": {
                     "sha256": summary.sha256,
                     "default": if summary.default_deny { "deny" } else { "allow" },
+                    "enforce": summary.enforce,
                     "rules": {
                         "deny": summary.deny,
+                        "would": summary.would,
                         "allow": summary.allow,
                         "net": summary.net,
                         "exec": summary.exec,

@@ -174,7 +174,7 @@ impl View<'_> {
     }
 
     fn wanted(&self, record: &Value, outcome: Option<&Value>) -> bool {
-        let denied = record["verdict"] == "denied";
+        let denied = record["verdict"] == "denied" || record["verdict"] == "would_deny";
         let failed = outcome.is_some_and(|outcome| outcome["status"] == "failed") && !denied;
         match (self.args.denied, self.args.failed) {
             (false, false) => true,

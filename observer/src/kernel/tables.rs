@@ -30,6 +30,12 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
     if !tables.programs.is_empty() || tables.default_deny {
         flags |= config_flag::EXEC_RULES;
     }
+    if tables.advisory {
+        flags |= config_flag::ADVISORY;
+    }
+    if tables.raw.denies() {
+        flags |= config_flag::UNHELD_DENY;
+    }
     if tables.default_deny {
         flags |= config_flag::NET_DENY | config_flag::EXEC_DENY;
     }
@@ -40,6 +46,10 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
 pub(super) fn wire(decision: compile::Decision) -> Decision {
     match decision {
         compile::Decision::Deny(rule) => Decision { kind: decision::DENY, rule },
+        compile::Decision::Would { rule, allowed } => {
+            let allow = if allowed { decision::ALLOW } else { decision::DEFAULT };
+            Decision { kind: decision::WOULD | allow, rule }
+        }
         compile::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
         compile::Decision::DefaultDeny | compile::Decision::DefaultAllow => Decision::default(),
     }

@@ -154,6 +154,10 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
                 put("rule", rule.as_str().into());
             }
         }
+        Verdict::WouldDeny { rule } => {
+            put("verdict", "would_deny".into());
+            put("rule", rule.as_str().into());
+        }
         Verdict::Denied { rule } => {
             put("verdict", "denied".into());
             put("rule", rule.as_str().into());

@@ -214,6 +214,12 @@ pub enum Verdict {
         /// The rule's id; none where the default decided.
         rule: Option<String>,
     },
+    /// It went on, and a rule that is not enforced would have denied it; so would the default of
+    /// a policy that isn't (then the rule reads `default`).
+    WouldDeny {
+        /// The rule's id.
+        rule: String,
+    },
     /// Denied, by a rule or by `default = "deny"` (then the rule reads `default`).
     Denied {
         /// The rule's id.

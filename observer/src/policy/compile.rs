@@ -35,7 +35,7 @@ mod names;
 mod net;
 
 use super::problem::{Finding, Problem};
-use super::rule::Rule;
+use super::rule::{Class, Rule};
 
 /// The port of an entry that holds for every port without an entry of its own.
 pub const ANY_PORT: u32 = 0x1_0000;
@@ -52,6 +52,8 @@ pub struct Tables {
     pub sha256: [u8; 32],
     /// Whether what no rule matches is denied.
     pub default_deny: bool,
+    /// Whether nothing is enforced: what is denied goes on, and is recorded as such.
+    pub advisory: bool,
     /// The rules; a rule's index in decisions is its position here, which is the file's order.
     pub rules: Vec<RuleInfo>,
     /// The prefixes of the longest-prefix map, by address and length, each once.
@@ -81,6 +83,8 @@ pub struct RuleInfo {
     pub why: Option<String>,
     /// Whether it denies; else it allows.
     pub deny: bool,
+    /// Whether its denials are held.
+    pub enforce: bool,
 }
 
 /// A prefix of destinations and the set of rules that hold there.
@@ -177,6 +181,14 @@ pub struct GroupRule {
 pub enum Decision {
     /// A rule denies.
     Deny(u32),
+    /// A rule that is not enforced would deny. It allows nothing by itself: where no other rule
+    /// allows, the default decides whether the call goes on.
+    Would {
+        /// The rule.
+        rule: u32,
+        /// Whether a rule allows.
+        allowed: bool,
+    },
     /// A rule allows, and none denies.
     Allow(u32),
     /// No rule matches, and the default denies.
@@ -195,7 +207,7 @@ impl Decision {
     /// The index of the rule that decided; none where the default did.
     pub fn rule(self) -> Option<u32> {
         match self {
-            Self::Deny(rule) | Self::Allow(rule) => Some(rule),
+            Self::Deny(rule) | Self::Allow(rule) | Self::Would { rule, .. } => Some(rule),
             Self::DefaultDeny | Self::DefaultAllow => None,
         }
     }
@@ -205,16 +217,22 @@ impl Decision {
 pub(super) fn compile(
     sha256: [u8; 32],
     default_deny: bool,
+    advisory: bool,
     rules: &[Rule],
 ) -> Result<Tables, Problem> {
     let default = if default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
     let net = net::tables(rules, default).map_err(|excess| excess.problem(rules))?;
     let exec = exec::tables(rules, default).map_err(|excess| excess.problem(rules))?;
-    let info =
-        |rule: &Rule| RuleInfo { id: rule.id.clone(), why: rule.why.clone(), deny: rule.deny };
+    let info = |rule: &Rule| RuleInfo {
+        id: rule.id.clone(),
+        why: rule.why.clone(),
+        deny: rule.deny,
+        enforce: rule.enforce,
+    };
     Ok(Tables {
         sha256,
         default_deny,
+        advisory,
         rules: rules.iter().map(info).collect(),
         prefixes: net.prefixes,
         names: net.names,
@@ -241,17 +259,49 @@ impl Excess {
     }
 }
 
-/// What decides among rules that match alike: the first that denies, else the first that allows.
+/// What decides among rules that match alike, the default apart.
 fn first(rules: &[Rule], matching: impl Iterator<Item = usize>) -> Option<Decision> {
-    let mut allow = None;
-    for index in matching {
-        match rules.get(index) {
-            Some(rule) if rule.deny => return Some(Decision::Deny(number(index))),
-            Some(_) if allow.is_none() => allow = Some(Decision::Allow(number(index))),
-            _ => {}
+    join(matching.filter_map(|index| rules.get(index).map(|rule| own(rule, number(index)))))
+}
+
+/// What a rule decides alone.
+fn own(rule: &Rule, number: u32) -> Decision {
+    match rule.class() {
+        Class::Deny => Decision::Deny(number),
+        Class::Would => Decision::Would { rule: number, allowed: false },
+        Class::Allow => Decision::Allow(number),
+    }
+}
+
+/// What decisions on one call come to, the default apart: deny over would over allow, and among
+/// equals the rule that stands first.
+fn join(found: impl Iterator<Item = Decision>) -> Option<Decision> {
+    let (mut deny, mut would, mut allow) = (None, None, None);
+    let keep =
+        |slot: &mut Option<u32>, rule: u32| *slot = Some(slot.map_or(rule, |had| had.min(rule)));
+    let mut allows = false;
+    for decision in found {
+        match decision {
+            Decision::Deny(rule) => keep(&mut deny, rule),
+            Decision::Would { rule, allowed } => {
+                keep(&mut would, rule);
+                allows |= allowed;
+            }
+            Decision::Allow(rule) => keep(&mut allow, rule),
+            Decision::DefaultDeny | Decision::DefaultAllow => {}
         }
     }
-    allow
+    let would = would.map(|rule| Decision::Would { rule, allowed: allows || allow.is_some() });
+    deny.map(Decision::Deny).or(would).or(allow.map(Decision::Allow))
+}
+
+/// A decision of rules under a default: a rule that is not enforced lifts no default.
+fn settled(found: Option<Decision>, default: Decision) -> Decision {
+    match found {
+        None => default,
+        Some(Decision::Would { allowed: false, .. }) if default.denies() => default,
+        Some(decision) => decision,
+    }
 }
 
 /// A rule's index as the tables write it. The text's bound keeps it far below the type's.

@@ -1,10 +1,11 @@
-//! What rules mean, straight from the rules: deny over allow over default.
+//! What rules mean, straight from the rules: deny over allow over default. Whether the policy as a
+//! whole is enforced is not asked here: a decision is what it would be.
 
 use std::net::IpAddr;
 
 use super::Policy;
 use super::compile::{Decision, RAW};
-use super::rule::{Rule, Scope};
+use super::rule::{Class, Rule, Scope};
 
 impl Policy {
     /// Decides a destination. A v4-mapped address is its IPv4 address.
@@ -31,9 +32,14 @@ impl Policy {
             Scope::Net(net) => net.is_anywhere() && net.matches_protocol(RAW),
             Scope::Exec(_) => false,
         });
-        let ruled = self.rules.iter().any(|rule| matches!(rule.scope, Scope::Net(_)));
+        let ruled =
+            |rule: &Rule| matches!(rule.scope, Scope::Net(_)) && rule.class() != Class::Would;
         match decision {
-            Decision::DefaultAllow if ruled => Decision::DefaultDeny,
+            Decision::DefaultAllow | Decision::Would { allowed: false, .. }
+                if self.rules.iter().any(ruled) =>
+            {
+                Decision::DefaultDeny
+            }
             other => other,
         }
     }
@@ -49,15 +55,23 @@ impl Policy {
     }
 
     fn decide(&self, matches: impl Fn(&Rule) -> bool) -> Decision {
-        let first = |deny: bool| {
+        let first = |class: Class| {
             let mut numbered = (0u32..).zip(&self.rules);
-            numbered.find(|(_, rule)| rule.deny == deny && matches(rule)).map(|(index, _)| index)
+            numbered
+                .find(|(_, rule)| rule.class() == class && matches(rule))
+                .map(|(index, _)| index)
         };
-        match (first(true), first(false)) {
+        let allow = first(Class::Allow);
+        match (first(Class::Deny), first(Class::Would)) {
             (Some(rule), _) => Decision::Deny(rule),
-            (None, Some(rule)) => Decision::Allow(rule),
-            (None, None) if self.default_deny => Decision::DefaultDeny,
-            (None, None) => Decision::DefaultAllow,
+            (None, Some(rule)) if allow.is_some() || !self.default_deny => {
+                Decision::Would { rule, allowed: allow.is_some() }
+            }
+            _ => match allow {
+                Some(rule) => Decision::Allow(rule),
+                None if self.default_deny => Decision::DefaultDeny,
+                None => Decision::DefaultAllow,
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::Policy;
 use super::compile::{Decision, ProgramKey, RAW, Tables};
 use super::problem::{Problem, quote};
-use super::rule::{ExecScope, NetScope, Rule, Scope};
+use super::rule::{Class, ExecScope, NetScope, Rule, Scope};
 
 /// How many pairs of prefixes or programs are compared to name the rule that shadows another.
 const BUDGET: usize = 20_000_000;
@@ -18,8 +18,11 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
     let mut found = Vec::new();
     let alive = Alive::of(&policy.tables);
     let mut budget = BUDGET;
+    let would = policy.rules.iter().any(|rule| rule.class() == Class::Would);
     for (index, rule) in policy.rules.iter().enumerate() {
-        let dead = !alive.decides(index, rule);
+        // Below a rule that is only recorded, one that allows still lets the call go on.
+        let hidden = would && !rule.deny;
+        let dead = !hidden && !alive.decides(index, rule);
         if dead {
             let (by, help) = match shadow(&policy.rules, index, &mut budget) {
                 Some(by) => {
@@ -116,8 +119,10 @@ fn base(key: &ProgramKey) -> Option<ProgramKey> {
 fn shadow<'r>(rules: &'r [Rule], index: usize, budget: &mut usize) -> Option<&'r Rule> {
     let rule = rules.get(index)?;
     rules.iter().enumerate().find_map(|(other, by)| {
-        let before =
-            if by.deny { !rule.deny || other < index } else { !rule.deny && other < index };
+        let before = match (by.class(), rule.class()) {
+            (by, class) if by == class => other < index,
+            (by, _) => by == Class::Deny,
+        };
         let covers = before
             && match (&by.scope, &rule.scope) {
                 (Scope::Net(by), Scope::Net(rule)) => net_covers(by, rule, budget),

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 pub use compile::Tables;
 pub use problem::Problem;
-use rule::{Rule, Scope};
+use rule::{Class, Rule, Scope};
 
 /// The most bytes that a policy's text may have.
 pub const MAX_TEXT: usize = 32 << 20;
@@ -46,6 +46,7 @@ pub const MAX_SET_RULES: usize = 2_000_000;
 #[derive(Clone, Debug)]
 pub struct Policy {
     default_deny: bool,
+    enforce: bool,
     resolvers: Vec<IpAddr>,
     rules: Vec<Rule>,
     notes: Vec<Problem>,
@@ -57,12 +58,13 @@ impl Policy {
     ///
     /// What needs more room than the tables have is found last, once the text is right.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let parse::Parsed { default_deny, resolvers, rules, notes } = parse::parse(text)?;
+        let parse::Parsed { default_deny, enforce, resolvers, rules, notes } = parse::parse(text)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest.as_ref());
-        let tables = compile::compile(sha256, default_deny, &rules).map_err(|found| vec![found])?;
-        Ok(Self { default_deny, resolvers, rules, notes, tables })
+        let tables = compile::compile(sha256, default_deny, !enforce, &rules)
+            .map_err(|found| vec![found])?;
+        Ok(Self { default_deny, enforce, resolvers, rules, notes, tables })
     }
 
     /// The tables for the kernel.
@@ -113,6 +115,8 @@ impl Policy {
         Summary {
             sha256: hex(&self.tables.sha256),
             default_deny: self.default_deny,
+            enforce: self.enforce,
+            would: count(|rule| rule.class() == Class::Would),
             deny: count(|rule| rule.deny),
             allow: count(|rule| !rule.deny),
             net: count(|rule| matches!(rule.scope, Scope::Net(_))),
@@ -133,6 +137,10 @@ pub struct Summary {
     pub sha256: String,
     /// Whether what no rule matches is denied.
     pub default_deny: bool,
+    /// Whether denials are held; else they are recorded, and the calls go on.
+    pub enforce: bool,
+    /// How many of the rules that deny are only recorded.
+    pub would: usize,
     /// How many rules deny.
     pub deny: usize,
     /// How many rules allow.
@@ -159,6 +167,11 @@ impl fmt::Display for Summary {
         let Self { deny, allow, net, exec, prefixes, ports, programs, args, sha256, .. } = self;
         let names = self.names;
         writeln!(f, "{deny} deny, {allow} allow, default {default}; {net} net, {exec} exec")?;
+        match (self.enforce, self.would) {
+            (true, 0) => {}
+            (true, would) => writeln!(f, "not enforced, only recorded: {would} of the deny rules")?,
+            (false, _) => writeln!(f, "not enforced: denials are only recorded")?,
+        }
         write!(
             f,
             "tables: {prefixes} prefixes, {names} names, {ports} ports, {programs} programs, {args} args"

@@ -19,6 +19,8 @@ use super::rule::{Rule, Scope};
 /// A policy's text, read.
 pub(super) struct Parsed {
     pub(super) default_deny: bool,
+    /// Whether denials are held; else they are only recorded.
+    pub(super) enforce: bool,
     /// Whose answers may bind names, beside the host's own resolvers.
     pub(super) resolvers: Vec<IpAddr>,
     /// In the file's order.
@@ -53,12 +55,13 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
     }
     let root = root.get_ref();
     let default_deny = head(&mut report, root);
+    let enforce = value::flag(&mut report, None, root, "enforce").unwrap_or(true);
     let resolvers = host::resolvers(&mut report, root);
     let rules = rules(&mut report, root);
     let (problems, notes) = report.finish();
     match default_deny {
         Some(default_deny) if problems.is_empty() => {
-            Ok(Parsed { default_deny, resolvers, rules, notes })
+            Ok(Parsed { default_deny, enforce, resolvers, rules, notes })
         }
         _ => Err(problems),
     }
@@ -71,7 +74,7 @@ fn head(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<bool> {
         None,
         root,
         "a policy",
-        &["version", "default", "resolvers", "deny", "allow"],
+        &["version", "default", "enforce", "resolvers", "deny", "allow"],
     );
     match root.get("version") {
         None => report.problem(
@@ -117,8 +120,9 @@ fn rules(report: &mut Report<'_>, root: &DeTable<'_>) -> Vec<Rule> {
         let place = report.place(entry.at.start);
         let id = id(report, entry, place.0, &mut ids);
         let (why, scope) = body(report, entry, id);
+        let enforce = enforce(report, entry, id);
         if let (Some(id), Some(scope)) = (id, scope) {
-            rules.push(Rule { id: id.to_owned(), why, deny: entry.deny, scope, place });
+            rules.push(Rule { id: id.to_owned(), why, deny: entry.deny, enforce, scope, place });
         }
     }
     rules
@@ -189,7 +193,7 @@ fn body(
     entry: &Entry<'_, '_>,
     id: Option<&str>,
 ) -> (Option<String>, Option<Scope>) {
-    value::known(report, id, entry.table, "a rule", &["id", "why", "net", "exec"]);
+    value::known(report, id, entry.table, "a rule", &["id", "why", "enforce", "net", "exec"]);
     let why = entry.table.get("why").and_then(|why| {
         let text = why.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
@@ -211,6 +215,17 @@ fn body(
         }
     };
     (why, scope)
+}
+
+/// Whether the rule's denials are held.
+fn enforce(report: &mut Report<'_>, entry: &Entry<'_, '_>, id: Option<&str>) -> bool {
+    let enforce = value::flag(report, id, entry.table, "enforce");
+    if let (Some(_), false) = (enforce, entry.deny) {
+        let at = entry.table.get("enforce").map_or(entry.at.clone(), Spanned::span);
+        let message = "`enforce` stands in a rule that allows, where there is nothing to hold";
+        report.problem(id, at, finding(message, "remove it, or write it into a `[[deny]]`"));
+    }
+    enforce.unwrap_or(true)
 }
 
 fn one_scope(has: &str) -> Finding {

@@ -12,9 +12,32 @@ pub(super) struct Rule {
     pub(super) id: String,
     pub(super) why: Option<String>,
     pub(super) deny: bool,
+    /// Whether a denial is held; else it is only recorded.
+    pub(super) enforce: bool,
     pub(super) scope: Scope,
     /// Where it stands: line and column, from 1.
     pub(super) place: (u32, u32),
+}
+
+/// What becomes of a call that a rule matches, the stronger first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// It is denied.
+    Deny,
+    /// It is recorded as one that would be denied.
+    Would,
+    /// It is allowed.
+    Allow,
+}
+
+impl Rule {
+    pub(super) fn class(&self) -> Class {
+        match (self.deny, self.enforce) {
+            (true, true) => Class::Deny,
+            (true, false) => Class::Would,
+            (false, _) => Class::Allow,
+        }
+    }
 }
 
 /// What a rule is about.

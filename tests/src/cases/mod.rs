@@ -15,6 +15,7 @@ mod net;
 mod refused;
 mod signals;
 mod tail;
+mod would;
 
 use anyhow::Result;
 
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         net::CASES,
         deny_net::CASES,
         deny_exec::CASES,
+        would::CASES,
         lifecycle::CASES,
         attach::CASES,
         ledger::CASES,

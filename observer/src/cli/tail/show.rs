@@ -82,14 +82,27 @@ impl Painter {
             let rule = printable(record["rule"].as_str().unwrap_or("?"));
             return ("✗", Paint::Denied, format!("DENIED by {rule}"));
         }
-        let Some(outcome) = shown.outcome else { return ("…", Paint::Plain, String::new()) };
-        let how = how(outcome);
+        let would = record["verdict"] == "would_deny";
+        let Some(outcome) = shown.outcome else {
+            let end = if would { would_deny(record) } else { String::new() };
+            return ("…", Paint::Plain, end);
+        };
+        let mut how = how(outcome);
+        if would {
+            how = format!("{how}  {}", would_deny(record));
+            return ("≈", Paint::Denied, how.trim_start().to_owned());
+        }
         match outcome["status"].as_str() {
             Some("ok") => ("✓", Paint::Good, how),
             Some("failed") => ("!", Paint::Failed, how),
             _ => ("?", Paint::Plain, how),
         }
     }
+}
+
+/// That a rule which is not enforced would have stopped it.
+fn would_deny(record: &Value) -> String {
+    format!("WOULD BE DENIED by {}", printable(record["rule"].as_str().unwrap_or("?")))
 }
 
 fn how(outcome: &Value) -> String {
@@ -323,6 +336,14 @@ mod tests {
         let shown = line(record, json!({"status": "failed"}));
         assert!(shown.contains("✗") && shown.contains("tcp [::1]:80"), "{shown}");
         assert!(shown.ends_with("DENIED by meta"), "{shown}");
+    }
+
+    #[test]
+    fn what_would_be_denied_shows_its_end_and_its_rule() {
+        let record = json!({"type": "call", "kind": "exec", "verdict": "would_deny", "rule": "r",
+            "exec": {"argv": ["git"]}});
+        let shown = line(record, json!({"status": "ok", "exit": 0}));
+        assert!(shown.contains('≈') && shown.ends_with("exit 0  WOULD BE DENIED by r"), "{shown}");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    ArgEntry, Decision, Excess, Group, GroupRule, ProgramEntry, ProgramKey, first, number,
+    ArgEntry, Decision, Excess, Group, GroupRule, ProgramEntry, ProgramKey, first, number, own,
 };
 use crate::policy::problem::finding;
-use crate::policy::rule::{ExecScope, Rule, Scope};
+use crate::policy::rule::{Class, ExecScope, Rule, Scope};
 use crate::policy::{MAX_ARGS, MAX_GROUP_RULES, MAX_PROGRAMS};
 
 /// The tables that decide executions.
@@ -59,21 +59,26 @@ fn args(rules: &[Rule], index: usize) -> &[Vec<u8>] {
     }
 }
 
-/// The rules with arguments that can still decide beside the rules without: those that deny, then
-/// those that allow, each in the file's order.
+/// The rules with arguments that can still decide beside the rules without: those that deny, those
+/// that would, then those that allow, each in the file's order.
 fn asking(rules: &[Rule], matching: &[usize], own: Option<Decision>) -> Vec<usize> {
-    let side = |deny: bool| {
+    let side = |class: Class| {
         matching.iter().copied().filter(move |index| {
-            let denies = rules.get(*index).is_some_and(|rule| rule.deny);
             let earlier = match own {
-                Some(Decision::Deny(first)) => deny && number(*index) < first,
-                Some(Decision::Allow(first)) => deny || number(*index) < first,
+                Some(Decision::Deny(first)) => class == Class::Deny && number(*index) < first,
+                Some(Decision::Would { rule: first, allowed }) => match class {
+                    Class::Deny => true,
+                    Class::Would => number(*index) < first,
+                    Class::Allow => !allowed,
+                },
+                Some(Decision::Allow(first)) => class != Class::Allow || number(*index) < first,
                 _ => true,
             };
-            denies == deny && earlier && !args(rules, *index).is_empty()
+            let same = rules.get(*index).is_some_and(|rule| rule.class() == class);
+            same && earlier && !args(rules, *index).is_empty()
         })
     };
-    side(true).chain(side(false)).collect()
+    side(Class::Deny).chain(side(Class::Would)).chain(side(Class::Allow)).collect()
 }
 
 /// Adds a group of rules with arguments; returns its id.
@@ -104,9 +109,8 @@ fn add(rules: &[Rule], asking: &[usize], tables: &mut ExecTables) -> Result<u32,
         let bits = args(rules, index).iter().filter_map(|arg| bits.get(arg.as_slice()));
         bits.fold(0, |mask, bit| mask | 1u64 << bit)
     };
-    let decision = |index: usize| match rules.get(index) {
-        Some(rule) if !rule.deny => Decision::Allow(number(index)),
-        _ => Decision::Deny(number(index)),
+    let decision = |index: usize| {
+        rules.get(index).map_or(Decision::Deny(number(index)), |rule| own(rule, number(index)))
     };
     let list =
         asking.iter().map(|&index| GroupRule { mask: mask(index), decision: decision(index) });

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::{ANY_PORT, ANY_PROTOCOL, Decision, ProgramEntry, ProgramKey, Tables};
+use super::{ANY_PORT, ANY_PROTOCOL, Decision, ProgramEntry, ProgramKey, Tables, join, settled};
 use crate::policy::host::key;
 use crate::policy::rule::Net;
 
@@ -33,17 +33,25 @@ impl Tables {
             Some(entry) => entry.below,
             None => 0,
         };
-        let default =
-            if self.default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
-        if set == 0 { default } else { self.decide_set(set, protocol, port) }
+        if set == 0 { self.default() } else { self.decide_set(set, protocol, port) }
+    }
+
+    fn default(&self) -> Decision {
+        if self.default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow }
     }
 
     fn decide_set(&self, set: u32, protocol: u8, port: u16) -> Decision {
         let port = u32::from(port);
-        [(protocol, port), (protocol, ANY_PORT), (ANY_PROTOCOL, port), (ANY_PROTOCOL, ANY_PORT)]
-            .into_iter()
-            .find_map(|(protocol, port)| self.port(set, protocol, port))
-            .unwrap_or(Decision::DefaultDeny)
+        let found = [
+            (protocol, port),
+            (protocol, ANY_PORT),
+            (ANY_PROTOCOL, port),
+            (ANY_PROTOCOL, ANY_PORT),
+        ]
+        .into_iter()
+        .find_map(|(protocol, port)| self.port(set, protocol, port))
+        .unwrap_or(Decision::DefaultDeny);
+        settled(Some(found), self.default())
     }
 
     /// Decides the opening of a socket that destination rules can't hold: no look-up.
@@ -59,16 +67,9 @@ impl Tables {
         let found: Vec<Decision> = paths
             .chain(names)
             .filter_map(|key| self.programs.iter().find(|entry| entry.key == key))
-            .map(|entry| self.program(entry, argv))
+            .flat_map(|entry| self.program(entry, argv))
             .collect();
-        let first = |kind: fn(&Decision) -> bool| found.iter().copied().filter(kind).min();
-        first(|decision| matches!(decision, Decision::Deny(_)))
-            .or_else(|| first(|decision| matches!(decision, Decision::Allow(_))))
-            .unwrap_or(if self.default_deny {
-                Decision::DefaultDeny
-            } else {
-                Decision::DefaultAllow
-            })
+        settled(join(found.into_iter()), self.default())
     }
 
     fn port(&self, set: u32, protocol: u8, port: u32) -> Option<Decision> {
@@ -77,16 +78,17 @@ impl Tables {
         self.ports.iter().find(entry).map(|entry| entry.decision)
     }
 
-    fn program(&self, entry: &ProgramEntry, argv: &[&[u8]]) -> Decision {
+    /// An entry's own decision, and those of its group's rules that match.
+    fn program(&self, entry: &ProgramEntry, argv: &[&[u8]]) -> Vec<Decision> {
         let Some(group) = self.groups.iter().find(|group| group.id == entry.group) else {
-            return entry.decision;
+            return vec![entry.decision];
         };
         let bit = |arg: &&[u8]| {
             let found = self.args.iter().find(|named| named.group == group.id && named.arg == *arg);
             found.map_or(0, |named| 1u64 << named.bit)
         };
         let seen = argv.iter().skip(1).map(bit).fold(0, |seen, bit| seen | bit);
-        let rule = group.rules.iter().find(|rule| seen & rule.mask == rule.mask);
-        rule.map_or(entry.decision, |rule| rule.decision)
+        let rules = group.rules.iter().filter(|rule| seen & rule.mask == rule.mask);
+        rules.map(|rule| rule.decision).chain([entry.decision]).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::net::{Sets, scopes};
 use super::{Excess, Name};
 use crate::policy::host::key;
-use crate::policy::rule::Rule;
+use crate::policy::rule::{Class, Rule};
 
 use crate::policy::MAX_NAMES;
 use crate::policy::problem::finding;
@@ -45,8 +45,10 @@ pub(super) fn table(rules: &[Rule], sets: &mut Sets<'_>) -> Result<Vec<Name>, Ex
             all.into_iter().collect()
         };
         let (exact, below) = (join(&word.exact), join(&word.below));
-        let denies =
-            |set: &[usize]| set.iter().any(|index| rules.get(*index).is_some_and(|rule| rule.deny));
+        let denies = |set: &[usize]| {
+            set.iter()
+                .any(|index| rules.get(*index).is_some_and(|rule| rule.class() == Class::Deny))
+        };
         let mut numbered = |set: &[usize]| match set {
             [] => Ok(0),
             _ => sets.number(&[], set).map(|(number, _)| number),

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::{
     ANY_PORT, ANY_PROTOCOL, Decision, Excess, Name, PortEntry, Prefix, RAW, first, names, number,
+    settled,
 };
 use crate::policy::problem::finding;
-use crate::policy::rule::{Net, NetScope, Rule, Scope};
+use crate::policy::rule::{Class, Net, NetScope, Rule, Scope};
 use crate::policy::{MAX_PORT_ENTRIES, MAX_PREFIXES, MAX_SET_RULES};
 
 /// The tables that decide network calls.
@@ -50,8 +51,9 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
     }
     let raw = scopes(rules).filter(|(_, scope)| scope.is_anywhere() && scope.matches_protocol(RAW));
     let raw = first(rules, raw.map(|(index, _)| index));
-    let unruled = if scopes(rules).next().is_some() { Decision::DefaultDeny } else { default };
-    let raw = raw.unwrap_or(unruled);
+    let ruled = |index: usize| rules.get(index).is_some_and(|rule| rule.class() != Class::Would);
+    let ruled = scopes(rules).any(|(index, _)| ruled(index));
+    let raw = settled(raw, if ruled { Decision::DefaultDeny } else { default });
     Ok(NetTables { prefixes, names, ports, raw })
 }
 
@@ -129,23 +131,24 @@ impl<'r> Sets<'r> {
     }
 
     /// Drops what can't decide beside a rule that holds for every protocol and port: a later rule
-    /// of its kind, and below one that denies whatever allows.
+    /// of its kind, and below one that denies all others.
     fn prune(&self, mut set: Vec<usize>) -> Vec<usize> {
-        let always = |deny: bool| {
+        let always = |class: Class| {
             set.iter().copied().find(|index| {
                 scope(self.rules, *index)
-                    .is_some_and(|(rule, net)| rule.deny == deny && net.unconditional())
+                    .is_some_and(|(rule, net)| rule.class() == class && net.unconditional())
             })
         };
-        let (deny, allow) = (always(true), always(false));
+        let (deny, would, allow) =
+            (always(Class::Deny), always(Class::Would), always(Class::Allow));
         set.retain(|index| {
-            let denies = self.rules.get(*index).is_some_and(|rule| rule.deny);
-            match (denies, deny, allow) {
-                (true, Some(deny), _) => *index <= deny,
-                (false, Some(_), _) => false,
-                (false, None, Some(allow)) => *index <= allow,
-                (_, None, _) => true,
-            }
+            let Some(class) = self.rules.get(*index).map(Rule::class) else { return false };
+            let last = match class {
+                Class::Deny => deny,
+                Class::Would => would,
+                Class::Allow => allow,
+            };
+            (class == Class::Deny || deny.is_none()) && last.is_none_or(|last| *index <= last)
         });
         set
     }
@@ -268,22 +271,22 @@ fn segments(rules: &[Rule], default: Decision, set: &[usize], protocol: u8) -> V
     }
     edges.entry(0).or_default();
     edges.entry(ANY_PORT).or_default();
-    let mut active: [BTreeSet<usize>; 2] = [BTreeSet::new(), BTreeSet::new()];
+    let mut active: [BTreeSet<usize>; 3] = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
     let mut found: Vec<Segment> = Vec::new();
     let mut edges = edges.into_iter().peekable();
     while let Some((start, changes)) = edges.next() {
         for (opens, index) in changes {
-            let denies = rules.get(index).is_some_and(|rule| rule.deny);
-            let side = &mut active[usize::from(!denies)];
+            let side = match rules.get(index).map(Rule::class) {
+                Some(Class::Would) => &mut active[1],
+                Some(Class::Allow) => &mut active[2],
+                _ => &mut active[0],
+            };
             let _ = if opens { side.insert(index) } else { side.remove(&index) };
         }
         let Some((end, _)) = edges.peek() else { break };
-        let [deny, allow] = &active;
-        let decision = match (deny.first(), allow.first()) {
-            (Some(index), _) => Decision::Deny(number(*index)),
-            (None, Some(index)) => Decision::Allow(number(*index)),
-            (None, None) => default,
-        };
+        let firsts = active.iter().filter_map(|side| side.first().copied());
+        // Not settled with the default: another set may have a word on the same call.
+        let decision = first(rules, firsts).unwrap_or(default);
         // Edges lie in 0..=65536, and a segment ends before the last.
         let (Ok(low), Ok(high)) = (u16::try_from(start), u16::try_from(end - 1)) else { continue };
         match found.last_mut() {

@@ -82,6 +82,23 @@ pub(super) fn strings<'a>(
     texts
 }
 
+/// A key's value as true or false; none where it is missing or something else.
+pub(super) fn flag(
+    report: &mut Report<'_>,
+    rule: Option<&str>,
+    table: &DeTable<'_>,
+    name: &str,
+) -> Option<bool> {
+    let found = table.get(name)?;
+    let flag = found.get_ref().as_bool();
+    if flag.is_none() {
+        let message = format!("`{name}` must be true or false, not {}", found.get_ref().type_str());
+        let help = format!("write `{name} = false`, or leave it out: it is true then");
+        report.problem(rule, found.span(), finding(message, help));
+    }
+    flag
+}
+
 /// A value as an integer.
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let digits = value.as_integer()?;

@@ -114,12 +114,14 @@ fn exec_rule() -> impl Strategy<Value = String> {
 }
 
 fn policy(rule: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    (any::<bool>(), vec((any::<bool>(), rule), 0..12)).prop_map(|(deny, rules)| {
+    let lists = select(vec!["allow", "deny", "deny", "would"]);
+    (any::<bool>(), vec((lists, rule), 0..12)).prop_map(|(deny, rules)| {
         let mut text =
             format!("version = 1\ndefault = \"{}\"\n", if deny { "deny" } else { "allow" });
-        for (number, (deny, scope)) in rules.iter().enumerate() {
-            let list = if *deny { "deny" } else { "allow" };
-            writeln!(text, "[[{list}]]\nid = \"r{number}\"\n{scope}").unwrap();
+        for (number, (list, scope)) in rules.iter().enumerate() {
+            let (list, more) =
+                if *list == "would" { ("deny", "enforce = false\n") } else { (*list, "") };
+            writeln!(text, "[[{list}]]\nid = \"r{number}\"\n{more}{scope}").unwrap();
         }
         text
     })
@@ -401,4 +403,30 @@ fn rules_about_names_say_nothing_of_addresses() {
     assert_eq!(policy.tables().decide_net(addr, 6, 443), Decision::DefaultDeny);
     assert_eq!(policy.decide_name(b"a.example", 6, 443), Decision::Allow(0));
     assert_eq!(policy.tables().decide_name(b"a.example", 6, 443), Decision::Allow(0));
+}
+
+#[test]
+fn a_rule_that_is_not_enforced_is_told_and_lifts_nothing() {
+    let would = "[[deny]]\nid = \"w\"\nenforce = false\n";
+    let (net, exec) = ("net = { to = \"10.0.0.0/8\" }\n", "exec = { program = \"git\" }\n");
+    let allow = format!("[[allow]]\nid = \"a\"\n{net}[[allow]]\nid = \"b\"\n{exec}");
+    let told = |allowed| Decision::Would { rule: 0, allowed };
+    for (default, more, expected) in [
+        ("allow", "", told(false)),
+        ("deny", "", Decision::DefaultDeny),
+        ("deny", allow.as_str(), told(true)),
+    ] {
+        for scope in [net, exec] {
+            let text = format!("version = 1\ndefault = \"{default}\"\n{would}{scope}{more}");
+            let policy = parse(&text);
+            let (addr, exec) = ("10.0.0.1".parse().unwrap(), (&[&b"/bin/git"[..]], &[&b"git"[..]]));
+            let found = if scope == net {
+                [policy.decide_net(addr, 6, 80), policy.tables().decide_net(addr, 6, 80)]
+            } else {
+                let tables = policy.tables();
+                [policy.decide_exec(exec.0, exec.1, &[]), tables.decide_exec(exec.0, exec.1, &[])]
+            };
+            assert_eq!(found, [expected; 2], "{text}");
+        }
+    }
 }

@@ -70,6 +70,7 @@ fn every_bad_value_has_one_message_with_its_place() {
         ("exec = { program = \"x\" }\nnet = { to = \"::1\" }", 5, 8, "both `net` and `exec`"),
         ("why = \"nothing\"", 3, 1, "neither `net` nor `exec`"),
         ("why = 1\nexec = { program = \"x\" }", 5, 7, "`why` must be a string"),
+        ("enforce = 1\nexec = { program = \"x\" }", 5, 11, "`enforce` must be true or false"),
         ("verdict = 1\nexec = { program = \"x\" }", 5, 1, "unknown key \"verdict\" in a rule"),
     ] {
         let found = problem(scope);
@@ -241,4 +242,14 @@ fn nesting_without_end_is_an_error_and_no_overflow() {
         problems(&format!("deny = {}", open.repeat(200_000)));
     }
     problems(&format!("{} = 1", "a.".repeat(200_000)));
+}
+
+#[test]
+fn an_allow_has_nothing_to_enforce() {
+    let found = problems(
+        "version = 1\ndefault = \"deny\"\n[[allow]]\nid = \"a\"\nenforce = false\n\
+         exec = { program = \"x\" }\n",
+    );
+    assert_eq!((found.len(), found[0].line, found[0].column), (1, 5, 11), "{found:?}");
+    assert!(found[0].message.contains("nothing to hold"), "{}", found[0]);
 }
