@@ -1,87 +1,162 @@
-//! Bodies of messages: what came compressed is undone within bounds and masked; what can't be
-//! undone is not stored.
+//! Bodies of messages: undone where they came compressed, and masked by what they are. What can't
+//! be judged, or is no text, is not stored: its size, the reason and a hash are.
 
-use std::io::Read;
-
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-
-use super::{Masked, Masker};
+use super::fields::Fields;
+use super::form::{self, Part};
+use super::{coding, json};
 use crate::model::Raw;
 
-/// No body is looked at beyond this.
-const LARGEST: usize = 4 << 20;
-/// What grows more than this is a bomb.
-const RATIO: usize = 200;
-/// More codings on one body than this nobody uses.
-const CODINGS: usize = 3;
+/// A message's body as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BodyBytes<'a> {
+    /// Its bytes, as the wire had them.
+    pub bytes: &'a [u8],
+    /// What `Content-Type` says; empty for nothing.
+    pub kind: &'a [u8],
+    /// What `Content-Encoding` says; empty for nothing.
+    pub coding: &'a [u8],
+    /// The capture ended before the body did.
+    pub cut: bool,
+}
 
 /// A body as it can be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Its text, undone and masked.
+    /// Its text, masked.
     Text(Raw),
-    /// It could not be judged: how many bytes came, and why.
+    /// JSON, or several one after another; masked value by value, so that it still is JSON.
+    Json(Raw),
+    /// A form's fields: names and values, decoded.
+    Form(Vec<(Raw, Raw)>),
+    /// The parts of a multipart body.
+    Parts(Vec<Part>),
+    /// It is not stored.
     Left {
         /// The bytes that came.
         bytes: u64,
         /// Why they are not here, in our words.
         why: &'static str,
+        /// Their HMAC-SHA-256 under the run's mask key, in hex: equal bodies can be told.
+        hmac: String,
     },
 }
 
-impl Masker {
-    /// Masks a body whose `Content-Encoding` says `coding`; empty for none. `cut` says that the
-    /// capture ended before the body did.
-    pub fn body(&mut self, body: &[u8], coding: &[u8], cut: bool) -> Masked<Body> {
-        let mut counts = self.counts();
-        let value = match undo(body, coding, cut) {
-            Ok(text) => Body::Text(self.field(&Raw::new(text), cut, &mut counts)),
-            Err(why) => {
-                *counts.entry("left-out").or_default() += 1;
-                Body::Left { bytes: body.len() as u64, why }
-            }
-        };
-        self.masked(value, counts)
+/// How deep bodies may stand within each other.
+const DEPTH: u32 = 3;
+
+impl Fields<'_> {
+    /// A body.
+    pub(super) fn body(&mut self, body: &BodyBytes<'_>) -> Body {
+        match coding::undo(body.bytes, body.coding, body.cut) {
+            Ok(text) => self.undone(&text, body.kind, body.cut, DEPTH),
+            Err(why) => self.left(body.bytes, why),
+        }
+    }
+
+    /// A body without its codings, or a part of one. `depth` is how many may stand within it.
+    pub(super) fn undone(&mut self, text: &[u8], kind: &[u8], cut: bool, depth: u32) -> Body {
+        let media = media(kind);
+        if text.is_empty() {
+            return Body::Text(Raw::default());
+        }
+        if media.starts_with(b"multipart/")
+            && depth > 0
+            && let Some(boundary) = parameter(kind, b"boundary")
+            && let Some(parts) = form::parts(self, text, &boundary, cut, depth - 1)
+        {
+            return Body::Parts(parts);
+        }
+        if is_binary(text) {
+            return self.left(text, "not text");
+        }
+        if media == b"application/x-www-form-urlencoded" {
+            return Body::Form(form::fields(self, text, cut));
+        }
+        // Whatever its type says: many send JSON as text.
+        let first = text.trim_ascii_start().first();
+        if matches!(first, Some(b'{' | b'['))
+            && let Some(masked) = json::masked(self, text)
+        {
+            return Body::Json(masked);
+        }
+        Body::Text(self.text(&Raw::from(text), cut))
+    }
+
+    fn left(&mut self, bytes: &[u8], why: &'static str) -> Body {
+        self.count("left-out");
+        let mut hash = self.masker.rest_hmac();
+        hash.update(bytes);
+        Body::Left { bytes: bytes.len() as u64, why, hmac: hash.finish_hex() }
     }
 }
 
-/// Undoes the codings, the last first.
-fn undo(body: &[u8], codings: &[u8], cut: bool) -> Result<Vec<u8>, &'static str> {
-    let names = codings.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
-    if names.len() > CODINGS {
-        return Err("too many codings");
-    }
-    let mut text = body.to_vec();
-    for name in names.into_iter().rev() {
-        let lower = name.to_ascii_lowercase();
-        let limit = (text.len().saturating_mul(RATIO)).min(LARGEST);
-        text = match lower.as_slice() {
-            b"identity" => text,
-            b"gzip" | b"x-gzip" => inflate(MultiGzDecoder::new(text.as_slice()), limit, cut)?,
-            // Some servers leave out the frame that RFC 9110 asks for.
-            b"deflate" if text.first().is_some_and(|b| b & 15 == 8) => {
-                inflate(ZlibDecoder::new(text.as_slice()), limit, cut)?
-            }
-            b"deflate" => inflate(DeflateDecoder::new(text.as_slice()), limit, cut)?,
-            _ => return Err("a coding that is not known"),
-        };
-    }
-    if text.len() > LARGEST { Err("larger than the bound") } else { Ok(text) }
+/// The type without its parameters, in lower case.
+fn media(kind: &[u8]) -> Vec<u8> {
+    let media = kind.split(|&b| b == b';').next().unwrap_or_default();
+    media.trim_ascii().to_ascii_lowercase()
 }
 
-fn inflate(decoder: impl Read, limit: usize, cut: bool) -> Result<Vec<u8>, &'static str> {
+/// A parameter of a `Content-Type` or `Content-Disposition` (RFC 9110, 5.6.6; RFC 7578, 4.2).
+pub(super) fn parameter(value: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = value;
+    loop {
+        let at = rest.iter().position(|&b| b == b';')?;
+        rest = rest.get(at + 1..)?.trim_ascii_start();
+        let sign = rest.iter().position(|b| matches!(b, b'=' | b';'))?;
+        if rest.get(sign) != Some(&b'=') {
+            continue;
+        }
+        let here = rest[..sign].trim_ascii().eq_ignore_ascii_case(name);
+        rest = rest.get(sign + 1..)?.trim_ascii_start();
+        let (text, len) = match rest.strip_prefix(b"\"") {
+            Some(quoted) => {
+                let (text, len) = unquote(quoted);
+                (text, len + 1)
+            }
+            None => {
+                let len = rest.iter().position(|&b| b == b';').unwrap_or(rest.len());
+                (rest[..len].trim_ascii().to_vec(), len)
+            }
+        };
+        if here {
+            return Some(text);
+        }
+        rest = rest.get(len..)?;
+    }
+}
+
+/// A quoted string to its closing quote, and how long it is with that.
+fn unquote(text: &[u8]) -> (Vec<u8>, usize) {
     let mut out = vec![];
-    let read = decoder.take(limit as u64 + 1).read_to_end(&mut out);
-    if out.len() > limit {
-        return Err("larger than the bound when undone");
+    let mut at = 0;
+    while let Some(&b) = text.get(at) {
+        at += 1;
+        match b {
+            b'"' => break,
+            b'\\' => {
+                out.extend(text.get(at));
+                at += 1;
+            }
+            _ => out.push(b),
+        }
     }
-    match read {
-        Ok(_) => Ok(out),
-        // What the capture cut gives its beginning.
-        Err(_) if cut && !out.is_empty() => Ok(out),
-        Err(_) => Err("damaged, or cut off"),
-    }
+    (out, at.min(text.len()))
+}
+
+/// Whether nobody would read it as text.
+fn is_binary(text: &[u8]) -> bool {
+    const GLANCE: usize = 4096;
+    let glance = text.get(..GLANCE).unwrap_or(text);
+    // UTF-16 has a NUL for each letter of ASCII: that is text, and masked as such.
+    let wide = glance.starts_with(&[0xff, 0xfe]) || glance.starts_with(&[0xfe, 0xff]);
+    let odd = |b: &&u8| matches!(b, 0..=8 | 14..=26 | 28..=31 | 127);
+    let controls = glance.iter().filter(odd).count();
+    let broken = match std::str::from_utf8(glance) {
+        Ok(_) => false,
+        // A character that the glance cut is whole further on.
+        Err(error) => error.error_len().is_some() || error.valid_up_to() + 4 < glance.len(),
+    };
+    !wide && (controls * 16 > glance.len() || broken && controls > 0)
 }
 
 #[cfg(test)]
@@ -92,7 +167,7 @@ mod tests {
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
     use super::*;
-    use crate::mask::MaskKey;
+    use crate::mask::{MaskKey, Masked, Masker};
 
     const TEXT: &str = "{\"password\":\"zQ7vT2mXpLx9WkRb4\",\"name\":\"n\"}";
 
@@ -102,13 +177,24 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn body(body: &[u8], coding: &str, cut: bool) -> Masked<Body> {
-        Masker::new(MaskKey::fixed(5)).body(body, coding.as_bytes(), cut)
+    fn body(bytes: &[u8], coding: &str, cut: bool) -> Masked<Body> {
+        let coding = coding.as_bytes();
+        Masker::new(MaskKey::fixed(5)).body(&BodyBytes { bytes, kind: b"", coding, cut })
+    }
+
+    fn typed(bytes: &str, kind: &str) -> Body {
+        let body =
+            BodyBytes { bytes: bytes.as_bytes(), kind: kind.as_bytes(), ..BodyBytes::default() };
+        Masker::new(MaskKey::fixed(5)).body(&body).get().clone()
+    }
+
+    fn said(raw: &Raw) -> String {
+        String::from_utf8_lossy(raw.bytes()).into_owned()
     }
 
     #[track_caller]
     fn shows(masked: &Masked<Body>) {
-        let Body::Text(text) = masked.get() else { panic!("{:?}", masked.get()) };
+        let Body::Json(text) = masked.get() else { panic!("{:?}", masked.get()) };
         let text = String::from_utf8_lossy(text.bytes());
         assert!(text.contains("<mask:secret:") && text.ends_with(",\"name\":\"n\"}"), "{text}");
         assert!(!text.contains("zQ7v"), "{text}");
@@ -139,9 +225,12 @@ mod tests {
             (TEXT.into(), "gzip,gzip,gzip,gzip", "too many"),
         ] {
             let out = body(&bytes, coding, false);
-            let Body::Left { bytes: size, why } = out.get() else { panic!("{:?}", out.get()) };
+            let Body::Left { bytes: size, why, hmac } = out.get() else {
+                panic!("{:?}", out.get())
+            };
             assert!(why.contains(says), "{why}");
             assert_eq!(*size, bytes.len() as u64);
+            assert_eq!(hmac.len(), 64);
             assert_eq!(out.counts().get("left-out"), Some(&1));
         }
     }
@@ -151,10 +240,69 @@ mod tests {
         let long = format!("{TEXT}{}", "an ordinary sentence, and another. ".repeat(40));
         let whole = gzip(long.as_bytes());
         for at in 1..whole.len() {
-            if let Body::Text(text) = body(&whole[..at], "gzip", true).get() {
+            if let Body::Text(text) | Body::Json(text) = body(&whole[..at], "gzip", true).get() {
                 let text = String::from_utf8_lossy(text.bytes());
                 assert!(!text.contains("T2mXpLx9"), "{at}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn json_stays_json_and_is_masked_value_by_value() {
+        let text = r#"{"credentials":{"type":"basic","n":["zQ7vT2mXpLx9WkRb4"],"odd":"p\"q\u0041-9z"},
+            "a\n password=kP4wN8sYcVb3":1e400,"b":[1.50,null,"é"],"b":"-----BEGIN PRIVATE KEY-----\nMIIE"}"#;
+        let Body::Json(masked) = typed(text, "text/plain") else { panic!() };
+        let shown = said(&masked);
+        assert!(serde_json::from_str::<serde::de::IgnoredAny>(&shown).is_ok(), "{shown}");
+        for secret in ["zQ7vT2mX", "kP4wN8sY", "MIIE", "-9z"] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+        for kept in ["\"type\":\"basic\"", ":1e400,", "[1.50,null,\"é\"]"] {
+            assert!(shown.contains(kept), "{kept}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_forms_fields_are_masked_by_their_names() {
+        let kind = "application/x-www-form-urlencoded; charset=utf-8";
+        let Body::Form(fields) = typed("user=a+b&password=zQ7%26vT2+mX&note=%2Fx&x", kind) else {
+            panic!()
+        };
+        let shown: Vec<_> = fields.iter().map(|(name, value)| (said(name), said(value))).collect();
+        assert_eq!(shown[0], ("user".into(), "a b".into()));
+        assert!(shown[1].0 == "password" && shown[1].1.starts_with("<mask:secret:"), "{shown:?}");
+        assert_eq!(shown[2], ("note".into(), "/x".into()));
+        assert_eq!(shown[3], ("x".into(), String::new()));
+    }
+
+    #[test]
+    fn parts_are_masked_by_their_names_and_types() {
+        let text = "--b1\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nhunter two\r\n\
+            --b1\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a;b.json\"\r\n\
+            Content-Type: application/json\r\n\r\n{\"token\":\"zQ7vT2mXpLx9WkRb4\"}\r\n\
+            --b1\r\n\r\nplain\r\n--b1--\r\n";
+        let Body::Parts(parts) = typed(text, "multipart/form-data; boundary=\"b1\"") else {
+            panic!()
+        };
+        assert_eq!(parts.len(), 3);
+        assert_eq!(said(&parts[0].name), "password");
+        assert!(matches!(&parts[0].body, Body::Text(text) if said(text).starts_with("<mask:")));
+        assert_eq!(parts[1].filename.as_ref().map(said).as_deref(), Some("a;b.json"));
+        assert!(
+            matches!(&parts[1].body, Body::Json(text) if said(text).starts_with("{\"token\":\"<mask:"))
+        );
+        assert!(matches!(&parts[2].body, Body::Text(text) if said(text) == "plain"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_out() {
+        let png =
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
+        let out = body(png, "", false);
+        assert!(
+            matches!(out.get(), Body::Left { bytes: 33, why: "not text", .. }),
+            "{:?}",
+            out.get()
+        );
     }
 }

@@ -9,6 +9,8 @@ const SHORTEST: usize = 12;
 const LONGEST: usize = 1 << 20;
 /// A last word is looked at from this length on.
 const TAIL: usize = 10;
+/// Shorter words are not looked into as base32.
+const SHORTEST32: usize = 20;
 /// Lines of base64 have at least so many digits.
 const LINE: usize = 40;
 /// Between two stretches of text so many digits may be of something else.
@@ -59,6 +61,12 @@ fn tail(text: &[u8], at: usize, out: &mut Vec<Word>) {
         let whole = &word[..word.len() & !1];
         HEXLOWER_PERMISSIVE.decode(whole).into_iter().for_each(add);
     }
+}
+
+/// Whether a word may be base32 in either case.
+pub(super) fn may_be_base32(word: &[u8]) -> bool {
+    word.len() >= SHORTEST32
+        && word.iter().all(|b| b.is_ascii_alphabetic() || (b'2'..=b'7').contains(b))
 }
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {
@@ -242,7 +250,7 @@ fn look(word: &[u8]) -> Look {
         regions,
         wide: zeros * 6 > word.len() && word.len() >= 24,
         hex,
-        base32: base32 & 16 != 0 && word.len() >= 20,
+        base32: base32 & 16 != 0 && word.len() >= SHORTEST32,
     }
 }
 

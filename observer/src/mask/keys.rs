@@ -64,6 +64,16 @@ pub(super) fn is_secret(key: &[u8]) -> bool {
     kind(key) == Kind::Strong
 }
 
+/// Whether a key says that its value is where a secret is, or of what kind.
+pub(super) fn is_about(key: &[u8]) -> bool {
+    let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or(key);
+    let mut lower = [0u8; LONGEST];
+    let mut ends = [0usize; WORDS];
+    let (used, words) = split(key, &mut lower, &mut ends);
+    let start = words.checked_sub(2).and_then(|i| ends.get(i)).copied().unwrap_or(0);
+    lower.get(start..used).is_some_and(|last| has(ABOUT, last))
+}
+
 /// A word that ends with one that leaves no doubt: `mypassword`, `bottoken`.
 fn is_glued(word: &[u8]) -> bool {
     const TAILS: &[&[u8]] = &[

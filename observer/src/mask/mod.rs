@@ -8,12 +8,17 @@
 
 mod argv;
 mod body;
+mod coding;
 mod encoding;
 mod escape;
 mod explain;
+mod fields;
+mod form;
 mod generic;
+mod json;
 mod key;
 mod keys;
+mod name;
 mod phrases;
 mod pii;
 mod random;
@@ -24,18 +29,21 @@ mod span;
 mod stream;
 mod structure;
 mod taint;
+mod url;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-pub use body::Body;
+pub use body::{Body, BodyBytes};
 pub use explain::Finding;
+pub use form::Part;
 pub use key::{MaskKey, RestHash};
 pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
 use crate::model::{Action, Call, CutField, Process, Raw, UnixAddress};
+use fields::Fields;
 use key::Tokens;
 use scan::Scanner;
 use span::Span;
@@ -90,11 +98,6 @@ impl Masker {
         self.tokens.id()
     }
 
-    /// Takes other rules from the next record on. What the run has shown stays known.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.rules = rules;
-    }
-
     /// Takes what stands there from each next record on.
     pub fn follow(&mut self, rules: SharedRules) {
         self.followed = Some(rules);
@@ -102,113 +105,102 @@ impl Masker {
 
     /// Masks a call.
     pub fn call(&mut self, call: Call) -> Masked<Call> {
-        let mut counts = self.counts();
+        let mut fields = self.fields();
         let mut call = call;
         let cuts: Vec<CutField> = call.cuts.iter().map(|cut| cut.field).collect();
         let cut = |field: CutField| cuts.contains(&field);
         match &mut call.action {
             Action::Exec(exec) => {
-                exec.argv = self.argv(&exec.argv, cut(CutField::Argv), &mut counts);
-                exec.path = self.field(&exec.path, cut(CutField::Path), &mut counts);
-                exec.filename = self.field(&exec.filename, cut(CutField::Filename), &mut counts);
-                exec.cwd = self.field(&exec.cwd, cut(CutField::Cwd), &mut counts);
-                exec.interpreter = exec.interpreter.take().map(|i| self.value(&i, &mut counts));
+                exec.argv = fields.argv(&exec.argv, cut(CutField::Argv));
+                exec.path = fields.text(&exec.path, cut(CutField::Path));
+                exec.filename = fields.text(&exec.filename, cut(CutField::Filename));
+                exec.cwd = fields.text(&exec.cwd, cut(CutField::Cwd));
+                exec.interpreter = exec.interpreter.take().map(|i| fields.text(&i, false));
             }
             Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => {
-                *name = self.value(name, &mut counts);
+                *name = fields.text(name, false);
             }
             Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
         }
-        call.process = self.who(call.process, &mut counts);
-        self.masked(call, counts)
+        call.process = fields.process(call.process);
+        fields.masked(call)
     }
 
     /// Masks what is said of a process.
     pub fn process(&mut self, process: Process) -> Masked<Process> {
-        let mut counts = self.counts();
-        let value = self.who(process, &mut counts);
-        self.masked(value, counts)
+        let mut fields = self.fields();
+        let value = fields.process(process);
+        fields.masked(value)
     }
 
     /// Masks one text.
     pub fn text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = self.counts();
-        let value = self.value(&raw, &mut counts);
-        self.masked(value, counts)
+        let mut fields = self.fields();
+        let value = fields.text(&raw, false);
+        fields.masked(value)
     }
 
     /// Masks one text whose end was cut off: its last word goes, whose rest nobody sees.
     pub fn cut_text(&mut self, raw: Raw) -> Masked<Raw> {
-        let mut counts = self.counts();
-        let value = self.field(&raw, true, &mut counts);
-        self.masked(value, counts)
+        let mut fields = self.fields();
+        let value = fields.text(&raw, true);
+        fields.masked(value)
     }
 
     /// Masks a command's arguments.
     pub fn command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = self.counts();
-        let value = self.argv(argv, false, &mut counts);
-        self.masked(value, counts)
+        let mut fields = self.fields();
+        let value = fields.argv(argv, false);
+        fields.masked(value)
     }
 
     /// Masks a command's arguments of which the last was cut off.
     pub fn cut_command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
-        let mut counts = self.counts();
-        let value = self.argv(argv, true, &mut counts);
-        self.masked(value, counts)
+        let mut fields = self.fields();
+        let value = fields.argv(argv, true);
+        fields.masked(value)
     }
 
-    /// A new record begins: rules that were exchanged are taken.
-    fn counts(&mut self) -> Counts {
+    /// Masks a name of DNS, in its text form: what its labels hide together as well.
+    pub fn dns_name(&mut self, name: &Raw) -> Masked<Raw> {
+        let mut fields = self.fields();
+        let value = fields.dns_name(name);
+        fields.masked(value)
+    }
+
+    /// Masks a URL, or what of one a request's first line has.
+    pub fn url(&mut self, url: &Raw, cut: bool) -> Masked<Raw> {
+        let mut fields = self.fields();
+        let value = fields.url(url, cut);
+        fields.masked(value)
+    }
+
+    /// Masks a header by its name: the name and the value, of which either may have to go.
+    pub fn header(&mut self, name: &Raw, value: &Raw, cut: bool) -> Masked<(Raw, Raw)> {
+        let mut fields = self.fields();
+        let pair = fields.header(name, value, cut);
+        fields.masked(pair)
+    }
+
+    /// Masks a message's body by its type: JSON stays JSON, fields of forms stand by their names.
+    pub fn body(&mut self, body: &BodyBytes<'_>) -> Masked<Body> {
+        let mut fields = self.fields();
+        let value = fields.body(body);
+        fields.masked(value)
+    }
+
+    /// A new record begins: rules that were exchanged are taken. What is masked through it counts
+    /// for that record.
+    fn fields(&mut self) -> Fields<'_> {
         if let Some(followed) = &self.followed {
             self.rules = followed.get();
         }
-        Counts::new()
+        Fields::new(self)
     }
 
     /// A hash under the run's key, for what is cut off and never stored.
     pub fn rest_hmac(&self) -> RestHash {
         self.tokens.rest()
-    }
-
-    fn masked<T>(&self, value: T, counts: Counts) -> Masked<T> {
-        Masked { value, counts, rules: self.rules.shared_version() }
-    }
-
-    fn who(&mut self, process: Process, counts: &mut Counts) -> Process {
-        Process {
-            exe: self.value(&process.exe, counts),
-            comm: self.value(&process.comm, counts),
-            cgroup: self.value(&process.cgroup, counts),
-            ..process
-        }
-    }
-
-    /// Each argument by itself, by what its neighbours tell, and all of them joined: a shell splits
-    /// at spaces what was one value.
-    fn argv(&mut self, argv: &[Raw], cut: bool, counts: &mut Counts) -> Vec<Raw> {
-        let mut plan = argv::plan(argv, cut);
-        // First what the places tell, so that the dictionary knows it in every argument.
-        for (raw, spans) in argv.iter().zip(&plan) {
-            for span in spans.iter().filter(|span| span.learn) {
-                self.taint.learn(span.value(raw.bytes()), span.sort);
-            }
-        }
-        let joined = argv::Joined::new(argv);
-        if let Some(joined) = &joined {
-            let spans = self.spans(joined.text(), vec![]);
-            joined.share(spans, &mut plan);
-        }
-        argv.iter().zip(plan).map(|(raw, spans)| self.apply(raw, spans, counts)).collect()
-    }
-
-    fn value(&mut self, raw: &Raw, counts: &mut Counts) -> Raw {
-        self.apply(raw, vec![], counts)
-    }
-
-    fn field(&mut self, raw: &Raw, cut: bool, counts: &mut Counts) -> Raw {
-        let known = if cut { argv::last_word(raw.bytes()).into_iter().collect() } else { vec![] };
-        self.apply(raw, known, counts)
     }
 
     /// What must go of a text. Should judging it fail, all of it goes: a record keeps its structure
@@ -222,29 +214,6 @@ impl Masker {
             span.end = span.end.min(text.len());
         }
         spans
-    }
-
-    fn apply(&mut self, raw: &Raw, known: Vec<Span>, counts: &mut Counts) -> Raw {
-        let bytes = raw.bytes();
-        if bytes.is_empty() {
-            return raw.clone();
-        }
-        let spans = self.spans(bytes, known);
-        if spans.is_empty() {
-            return raw.clone();
-        }
-        let mut out = Vec::with_capacity(bytes.len());
-        let mut at = 0;
-        for cluster in span::merge(spans) {
-            out.extend_from_slice(bytes.get(at..cluster.start).unwrap_or_default());
-            for (sort, value) in cluster.tokens(bytes) {
-                out.extend_from_slice(self.tokens.token(sort, value).as_bytes());
-                *counts.entry(sort).or_default() += 1;
-            }
-            at = cluster.end;
-        }
-        out.extend_from_slice(bytes.get(at..).unwrap_or_default());
-        Raw::new(out)
     }
 }
 

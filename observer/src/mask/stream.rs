@@ -1,7 +1,8 @@
 //! A text that comes in pieces: masked with overlap, so that a value split over two of them is seen
 //! whole.
 
-use super::{Counts, Masked, Masker};
+use super::fields::Fields;
+use super::{Masked, Masker};
 use crate::model::Raw;
 
 /// What is held back at most, to be seen together with what follows.
@@ -23,11 +24,11 @@ impl Stream {
         self.held.extend_from_slice(piece);
         self.skip_key();
         let mut out = vec![];
-        let mut counts = masker.counts();
+        let mut fields = masker.fields();
         while self.held.len() >= HELD {
-            self.give(masker, &mut out, &mut counts);
+            self.give(&mut fields, &mut out);
         }
-        masker.masked(Raw::new(out), counts)
+        fields.masked(Raw::new(out))
     }
 
     /// Ends the stream. `cut` says that it went on, and nobody saw how.
@@ -35,9 +36,9 @@ impl Stream {
         if self.in_key {
             self.held.clear();
         }
-        let mut counts = masker.counts();
-        let value = masker.field(&Raw::new(self.held), cut, &mut counts);
-        masker.masked(value, counts)
+        let mut fields = masker.fields();
+        let value = fields.text(&Raw::new(self.held), cut);
+        fields.masked(value)
     }
 
     /// Within a private key, drops what comes until its end: its token stands already.
@@ -68,8 +69,8 @@ impl Stream {
 
     /// Gives what stands before the last safe place: between two clusters, at the end of a word, and
     /// far enough from the end of what is there.
-    fn give(&mut self, masker: &mut Masker, out: &mut Vec<u8>, counts: &mut Counts) {
-        let clusters = super::span::merge(masker.spans(&self.held, vec![]));
+    fn give(&mut self, fields: &mut Fields<'_>, out: &mut Vec<u8>) {
+        let clusters = super::span::merge(fields.masker.spans(&self.held, vec![]));
         let mut at = self.held.len().saturating_sub(CONTEXT);
         loop {
             // Back to a line's end, or else to a space.
@@ -94,12 +95,12 @@ impl Stream {
             self.in_key =
                 open.is_some_and(|open| open.spans.iter().any(|s| s.sort == "private-key"));
             let whole = Raw::new(std::mem::take(&mut self.held));
-            out.extend_from_slice(masker.field(&whole, true, counts).bytes());
+            out.extend_from_slice(fields.text(&whole, true).bytes());
             return;
         }
         let rest = self.held.split_off(at);
         let ready = Raw::new(std::mem::replace(&mut self.held, rest));
-        out.extend_from_slice(masker.value(&ready, counts).bytes());
+        out.extend_from_slice(fields.text(&ready, false).bytes());
     }
 }
 

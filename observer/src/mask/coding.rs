@@ -1,0 +1,57 @@
+//! Content codings (RFC 9110, 8.4.1): what came compressed is undone within bounds.
+
+use std::io::Read;
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+/// No body is looked at beyond this.
+pub(super) const LARGEST: usize = 4 << 20;
+/// What grows more than this is a bomb.
+const RATIO: usize = 200;
+/// A small body may grow to this whatever the ratio says.
+const FLOOR: usize = 64 * 1024;
+/// More codings on one body than this nobody uses.
+const CODINGS: usize = 3;
+
+/// Undoes the codings that a `Content-Encoding` names, the last first. `cut` says that the body's
+/// end is not here: what there is of it is given then.
+///
+/// # Errors
+/// Why it can't be undone, in our words.
+pub(super) fn undo(body: &[u8], codings: &[u8], cut: bool) -> Result<Vec<u8>, &'static str> {
+    let names = codings.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+    if names.len() > CODINGS {
+        return Err("too many codings");
+    }
+    let mut text = body.to_vec();
+    for name in names.into_iter().rev() {
+        let lower = name.to_ascii_lowercase();
+        let limit = text.len().saturating_mul(RATIO).clamp(FLOOR, LARGEST);
+        text = match lower.as_slice() {
+            b"identity" => text,
+            b"gzip" | b"x-gzip" => read(MultiGzDecoder::new(text.as_slice()), limit, cut)?,
+            // Some servers leave out the frame that RFC 9110 asks for.
+            b"deflate" if text.first().is_some_and(|b| b & 15 == 8) => {
+                read(ZlibDecoder::new(text.as_slice()), limit, cut)?
+            }
+            b"deflate" => read(DeflateDecoder::new(text.as_slice()), limit, cut)?,
+            _ => return Err("a coding that is not known"),
+        };
+    }
+    if text.len() > LARGEST { Err("larger than the bound") } else { Ok(text) }
+}
+
+fn read(decoder: impl Read, limit: usize, cut: bool) -> Result<Vec<u8>, &'static str> {
+    let mut out = vec![];
+    let read = decoder.take(limit as u64 + 1).read_to_end(&mut out);
+    if out.len() > limit {
+        return Err("larger than the bound when undone");
+    }
+    match read {
+        Ok(_) => Ok(out),
+        // What the capture cut gives its beginning.
+        Err(_) if cut && !out.is_empty() => Ok(out),
+        Err(_) => Err("damaged, or cut off"),
+    }
+}

@@ -1,0 +1,195 @@
+//! JSON bodies: masked literal by literal, so that what is stored is JSON again, with every number as
+//! it stood and every key in its place.
+
+use serde::de::IgnoredAny;
+
+use super::fields::Fields;
+use super::span::{self, Span};
+use super::{keys, structure};
+use crate::model::Raw;
+
+/// A string's inside, a number or a word of a JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Literal {
+    start: usize,
+    end: usize,
+    string: bool,
+    /// It stands below a key that names secrets, and is no key itself.
+    secret: bool,
+}
+
+/// Masks a JSON text, or several one after another; none where it is none, or so deep that
+/// `serde_json` (128 levels) does not read it.
+pub(super) fn masked(fields: &mut Fields<'_>, text: &[u8]) -> Option<Raw> {
+    is_json(text).then_some(())?;
+    let literals = literals(text);
+    let known = literals.iter().filter(|l| l.secret).filter_map(|l| told(text, l)).collect();
+    let clusters = span::merge(fields.masker.spans(text, known));
+    let mut out = Vec::with_capacity(text.len());
+    let (mut at, mut next) = (0, 0);
+    for literal in literals {
+        // A cluster may lie over several literals: each loses its own part.
+        while clusters.get(next).is_some_and(|cluster| cluster.end <= literal.start) {
+            next += 1;
+        }
+        let mut here = next;
+        while let Some(cluster) = clusters.get(here).filter(|c| c.start < literal.end) {
+            here += 1;
+            let (start, end) = widened(text, &literal, cluster.start, cluster.end);
+            let start = start.max(at);
+            if start >= end {
+                continue;
+            }
+            out.extend_from_slice(text.get(at..start).unwrap_or_default());
+            let whole = cluster.start >= literal.start && cluster.end <= literal.end;
+            let mut tokens = String::new();
+            if whole {
+                for (sort, value) in cluster.tokens(text) {
+                    tokens += &fields.token(sort, value);
+                }
+            } else {
+                let sort = cluster.spans.first().map_or("secret", |span| span.sort);
+                tokens = fields.token(sort, text.get(start..end).unwrap_or_default());
+            }
+            let quote = if literal.string { "" } else { "\"" };
+            out.extend_from_slice(format!("{quote}{tokens}{quote}").as_bytes());
+            at = end;
+        }
+    }
+    out.extend_from_slice(text.get(at..).unwrap_or_default());
+    // It can't be anything else; if it is, it is a text whose masking is done by spans alone.
+    is_json(&out).then(|| Raw::new(out))
+}
+
+fn is_json(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok()
+        && serde_json::Deserializer::from_slice(text)
+            .into_iter::<IgnoredAny>()
+            .all(|value| value.is_ok())
+}
+
+/// The place of a value that its key tells.
+fn told(text: &[u8], literal: &Literal) -> Option<Span> {
+    let raw = text.get(literal.start..literal.end)?;
+    let mut span = Span::new(literal.start, literal.end, "secret").by("key");
+    if raw.contains(&b'\\') {
+        let quoted = text.get(literal.start - 1..literal.end + 1)?;
+        span.decoded = Some(serde_json::from_slice::<String>(quoted).ok()?.into_bytes());
+    }
+    let value = span.value(text);
+    let word = value.iter().all(u8::is_ascii_alphabetic) && value.len() < 16;
+    let odd = literal.string && !word && structure::is_a_value(value);
+    odd.then_some(span)
+}
+
+/// A stretch of a literal that cuts no escape: numbers go as a whole.
+fn widened(text: &[u8], literal: &Literal, start: usize, end: usize) -> (usize, usize) {
+    if !literal.string {
+        return (literal.start, literal.end);
+    }
+    let (mut from, mut to) = (start.max(literal.start), end.min(literal.end));
+    // The escape that a place stands in begins at most eleven bytes before it.
+    let open = |place: usize| {
+        let mut at = place;
+        let mut first = None;
+        while at > literal.start && place - at < 6 {
+            at -= 1;
+            if text.get(at) == Some(&b'\\') {
+                let run = text[literal.start..at].iter().rev().take_while(|&&b| b == b'\\').count();
+                let len = if text.get(at + 1) == Some(&b'u') { 6 } else { 2 };
+                if run % 2 == 0 && at + len > place {
+                    first = Some((at, at + len));
+                }
+                break;
+            }
+        }
+        first
+    };
+    if let Some((begin, _)) = open(from) {
+        from = begin;
+    }
+    if let Some((_, end)) = open(to) {
+        to = end.min(literal.end);
+    }
+    (from, to)
+}
+
+/// The literals of a text that is JSON, in order.
+fn literals(text: &[u8]) -> Vec<Literal> {
+    let mut out = vec![];
+    // For each object or list that is open: whether it is an object, and whether it is secret.
+    let mut open: Vec<(bool, bool)> = vec![];
+    let mut key_secret = false;
+    let mut expects_key = false;
+    let mut at = 0;
+    while let Some(&b) = text.get(at) {
+        let inside = open.last().is_some_and(|&(_, secret)| secret);
+        match b {
+            b'{' | b'[' => {
+                open.push((b == b'{', inside || key_secret));
+                (expects_key, key_secret) = (b == b'{', false);
+            }
+            b'}' | b']' => {
+                open.pop();
+                (expects_key, key_secret) = (false, false);
+            }
+            b',' => {
+                (expects_key, key_secret) = (open.last().is_some_and(|&(object, _)| object), false);
+            }
+            b':' => expects_key = false,
+            b'"' => {
+                let start = at + 1;
+                let mut end = start;
+                while let Some(&b) = text.get(end).filter(|&&b| b != b'"') {
+                    end += if b == b'\\' { 2 } else { 1 };
+                }
+                let end = end.min(text.len());
+                let secret = !expects_key && inside && !key_secret && !is_about(text, &out);
+                out.push(Literal { start, end, string: true, secret });
+                if expects_key {
+                    key_secret = names_secrets(&text[start..end]);
+                }
+                at = end;
+            }
+            b'-' | b'0'..=b'9' | b'a'..=b'z' => {
+                let ends = |b: &u8| b",]}:{[\"".contains(b) || b.is_ascii_whitespace();
+                let len = text[at..].iter().take_while(|b| !ends(b)).count();
+                out.push(Literal { start: at, end: at + len, string: false, secret: false });
+                at += len - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out
+}
+
+/// Whether a key's object or list holds secrets, whatever their own keys say.
+fn names_secrets(key: &[u8]) -> bool {
+    const GROUPS: &[&[u8]] = &[
+        b"secret",
+        b"password",
+        b"passwd",
+        b"passphrase",
+        b"credential",
+        b"creds",
+        b"token",
+        b"apikey",
+    ];
+    let lower: Vec<u8> =
+        key.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+    keys::is_secret(key)
+        && GROUPS.iter().any(|group| {
+            let lower = lower.strip_suffix(b"s").unwrap_or(&lower);
+            lower.ends_with(group.strip_suffix(b"s").unwrap_or(group))
+        })
+}
+
+/// Whether the key that was met last says that its value is about a secret: its type, its name.
+fn is_about(text: &[u8], literals: &[Literal]) -> bool {
+    literals.last().is_some_and(|key| {
+        let after = text.get(key.end + 1..).unwrap_or_default();
+        let sign = after.trim_ascii_start().first();
+        key.string && sign == Some(&b':') && keys::is_about(&text[key.start..key.end])
+    })
+}
