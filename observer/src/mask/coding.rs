@@ -1,7 +1,10 @@
-//! Content codings (RFC 9110, 8.4.1): what came compressed is undone within bounds.
+//! Content codings (RFC 9110, 8.4.1): gzip and deflate, brotli (RFC 7932) and zstd (RFC 8878), each
+//! undone within bounds.
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use brotli_decompressor::Decompressor;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// No body is looked at beyond this.
@@ -10,6 +13,10 @@ pub(super) const LARGEST: usize = 4 << 20;
 const RATIO: usize = 200;
 /// A small body may grow to this whatever the ratio says.
 const FLOOR: usize = 64 * 1024;
+/// The window that a zstd decoder must have room for, and no more (RFC 9659): 8 MiB.
+const ZSTD_WINDOW: u32 = 23;
+/// Brotli is read in pieces of this.
+const PIECE: usize = 4096;
 /// More codings on one body than this nobody uses.
 const CODINGS: usize = 3;
 
@@ -36,10 +43,29 @@ pub(super) fn undo(body: &[u8], codings: &[u8], cut: bool) -> Result<Vec<u8>, &'
                 read(ZlibDecoder::new(text.as_slice()), limit, cut)?
             }
             b"deflate" => read(DeflateDecoder::new(text.as_slice()), limit, cut)?,
+            b"br" => brotli(&text, limit, cut)?,
+            b"zstd" => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(text.as_slice())
+                    .map_err(|_| "no room for its window")?;
+                let bounded = decoder.window_log_max(ZSTD_WINDOW);
+                bounded.map_err(|_| "no room for its window")?;
+                read(decoder, limit, cut)?
+            }
             _ => return Err("a coding that is not known"),
         };
     }
     if text.len() > LARGEST { Err("larger than the bound") } else { Ok(text) }
+}
+
+/// Its window is 16 MiB at most, as RFC 7932 has it: a stream that asks for more (1 GiB is possible
+/// in a form that no browser takes) is refused before anything is allocated.
+fn brotli(text: &[u8], limit: usize, cut: bool) -> Result<Vec<u8>, &'static str> {
+    if text.first().is_some_and(|b| b & 0x7f == 0x11) {
+        return Err("a window beyond the bound");
+    }
+    let undo = || read(Decompressor::new(text, PIECE), limit, cut);
+    // Its decoder is written in Rust, and asserts what it expects.
+    catch_unwind(AssertUnwindSafe(undo)).unwrap_or(Err("damaged, or cut off"))
 }
 
 fn read(decoder: impl Read, limit: usize, cut: bool) -> Result<Vec<u8>, &'static str> {
