@@ -19,7 +19,7 @@ const HOST: &str = "host";
 /// A file of rules has no more than this.
 const LARGEST: u64 = 4 << 20;
 /// How often a file of rules is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Which key a run's values are masked under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,15 +94,12 @@ impl Masking {
         let dir = state.join(KEYS);
         match self.key {
             KeyChoice::Forget => new(),
-            KeyChoice::Run => {
-                let key = new()?;
-                keep(&dir, &key.id(), &key)?;
-                Ok(key)
-            }
+            KeyChoice::Run => keep_new(&dir, new),
             KeyChoice::Host => {
                 if let Some(key) = read_key(&dir.join(HOST))? {
                     return Ok(key);
                 }
+                // Another run may be first: its key is the host's.
                 keep(&dir, HOST, &new()?)?;
                 read_key(&dir.join(HOST))?.context("the host's mask key is gone again")
             }
@@ -143,13 +140,13 @@ pub fn keys(state: &Path) -> Result<Vec<MaskKey>> {
 fn follow(
     masking: Masking,
     path: PathBuf,
-    mut known: Option<SystemTime>,
+    mut known: Option<Look>,
     shared: &SharedRules,
 ) -> Result<()> {
     let shared = shared.watcher();
     let watch = move || {
         loop {
-            thread::sleep(LOOK);
+            thread::sleep(EVERY);
             let Some(shared) = shared.upgrade() else { return };
             let now = changed(&path);
             if now.is_none() || now == known {
@@ -170,11 +167,29 @@ fn follow(
     Ok(())
 }
 
-fn changed(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+/// What tells that a file was written or replaced: when, which file it is, how long.
+type Look = (SystemTime, u64, u64);
+
+fn changed(path: &Path) -> Option<Look> {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.ino(), meta.size()))
 }
 
-fn keep(dir: &Path, name: &str, key: &MaskKey) -> Result<()> {
+/// Keeps a new key under its id. Where another has that id already, it takes one more: a key that
+/// stands under no name of its own could never be asked.
+fn keep_new(dir: &Path, mut new: impl FnMut() -> Result<MaskKey>) -> Result<MaskKey> {
+    const TRIES: u32 = 8;
+    for _ in 0..TRIES {
+        let key = new()?;
+        if keep(dir, &key.id(), &key)? {
+            return Ok(key);
+        }
+    }
+    bail!("{}: {TRIES} new mask keys have ids that are taken: that is no chance", dir.display())
+}
+
+/// Keeps a key under a name; false where the name is taken, and what stands there stays.
+fn keep(dir: &Path, name: &str, key: &MaskKey) -> Result<bool> {
     let path = dir.join(name);
     let write = || {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -185,9 +200,8 @@ fn keep(dir: &Path, name: &str, key: &MaskKey) -> Result<()> {
         let linked = fs::hard_link(&part, &path);
         fs::remove_file(&part)?;
         match linked {
-            // Another run was first: its key is the host's.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            linked => linked.map(|()| true),
         }
     };
     write().with_context(|| format!("cannot keep the mask key {}", path.display()))
@@ -232,6 +246,22 @@ mod tests {
             assert_eq!(equal, same, "{choice:?}");
             assert_eq!(keys(dir.path()).unwrap().len(), kept, "{choice:?}");
         }
+    }
+
+    #[test]
+    fn a_key_whose_id_is_taken_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = [1, 1, 1, 2].into_iter();
+        let mut new = || Ok(MaskKey::from_bytes([bytes.next().unwrap(); 32]));
+        let first = keep_new(dir.path(), &mut new).unwrap();
+        let second = keep_new(dir.path(), &mut new).unwrap();
+        assert_eq!((first.bytes()[0], second.bytes()[0]), (1, 2));
+        for key in [first, second] {
+            let kept = read_key(&dir.path().join(key.id())).unwrap().unwrap();
+            assert_eq!(kept.bytes(), key.bytes(), "what stood there was not written over");
+        }
+        let taken = keep_new(dir.path(), || Ok(MaskKey::from_bytes([1; 32])));
+        assert!(taken.err().unwrap().to_string().contains("are taken"));
     }
 
     #[test]

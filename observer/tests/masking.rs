@@ -428,3 +428,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reader_that_is_gone_changes_no_answer() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("ledger.jsonl");
+    std::fs::write(&log, "").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_observer"))
+        .args(["mask", "--match", "--log"])
+        .arg(&log)
+        .arg("--state-dir")
+        .arg(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"zQ7vT2mXpLx9").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+}

@@ -54,7 +54,7 @@ fn log(ledger: &Path, state: &Path) -> Result<ExitCode> {
     let key = PublicKey::read(&state.join("log.pub"))?;
     let key = VerifierKey { name: checkpoint.origin, kind: Kind::Log, key };
     anyhow::ensure!(note.verifies(&key), "{name}: not signed by the key in {}", state.display());
-    println!("{key}");
+    super::answer(&format!("{key}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -156,12 +156,12 @@ fn find(args: &MaskArgs, text: &[u8]) -> Result<ExitCode> {
         }
         let tags = key.tags(secret);
         if tokens.iter().any(|(key, tag)| *key == id && tags.contains(tag)) {
-            println!("it occurs in {}", path.display());
+            super::answer(&format!("it occurs in {}\n", path.display()))?;
             return Ok(ExitCode::SUCCESS);
         }
     }
     if missing.is_empty() {
-        println!("it does not occur in {}", path.display());
+        super::answer(&format!("it does not occur in {}\n", path.display()))?;
         return Ok(ExitCode::from(1));
     }
     eprintln!(

@@ -12,15 +12,27 @@ mod tail;
 mod verify;
 mod witness;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use observer::daemon;
 use observer::ledger::{Elsewhere, Epochs, Rotation};
 use observer::masking::{KeyChoice, Masking};
+
+/// Writes an answer to standard output. A reader that has gone away has seen enough: the answer is
+/// still the exit code.
+fn answer(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The flight recorder for AI agents on Linux: what an agent executes and where it connects,
 /// seen from outside of it, masked, signed, in a file that it can't reach.

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::entry::{Entry, Events, RunStart};
-use crate::mask::Masked;
+use crate::mask::{Marks, Masked};
 use crate::model::{
     Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
     Status, UnixAddress, Verdict,
@@ -82,6 +82,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         Entry::Escape { process: who, to, held, .. } => {
             put("escape", json!({ "held": held, "to": text(to.get()) }));
             put("process", process(who.get()));
+            masks(&[who.marks(), to.marks()], &mut put);
         }
         Entry::Recover { what, bytes, sha256, lost, .. } => {
             let mut found = Map::new();
@@ -133,6 +134,7 @@ fn run_start(start: &RunStart, put: &mut dyn FnMut(&str, Value)) {
     out.insert("started_by".into(), start.started_by.into());
     if let Some(command) = &start.command {
         out.insert("command".into(), command.get().iter().map(text).collect());
+        masks(&[command.marks()], put);
     }
     if let Some(sha256) = &start.exe_sha256 {
         out.insert("exe_sha256".into(), sha256.as_str().into());
@@ -175,9 +177,19 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
     if !call.cuts.is_empty() {
         put("truncated", cuts(&call.cuts));
     }
-    let counts: Fields =
-        masked.counts().iter().map(|(sort, n)| ((*sort).to_owned(), Value::from(*n))).collect();
-    put("mask", json!({ "counts": counts, "rules": masked.rules() }));
+    masks(&[masked.marks()], put);
+}
+
+/// What was masked of a record: of each sort how much, in all that was masked for it, and by which
+/// rules. Every record with text of an agent's has it, so that "nothing was masked" is said too.
+fn masks(marks: &[Marks<'_>], put: &mut dyn FnMut(&str, Value)) {
+    let mut counts = Fields::new();
+    for (sort, n) in marks.iter().flat_map(|marks| marks.counts) {
+        let before = counts.get(*sort).and_then(Value::as_u64).unwrap_or(0);
+        counts.insert((*sort).to_owned(), int(before + u64::from(*n)));
+    }
+    let Some(last) = marks.last() else { return };
+    put("mask", json!({ "counts": counts, "rules": last.rules }));
 }
 
 fn process(process: &Process) -> Value {

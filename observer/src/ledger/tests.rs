@@ -394,6 +394,36 @@ fn a_record_is_written_as_the_format_says() {
 }
 
 #[test]
+fn every_record_with_an_agents_text_says_what_was_masked_of_it() {
+    let place = Place::new();
+    let mut writer = place.writer();
+    let run = RunId::generate();
+    let mut masker = Masker::new(MaskKey::fixed(1));
+    writer.admit(run, "tester", None).unwrap();
+    let Entry::RunStart(plain) = start(run) else { unreachable!() };
+    let argv = [Raw::from("x"), Raw::from("--password=zQ7vT2mXpLx9")];
+    let command = Some(masker.command(&argv));
+    writer.append(Entry::RunStart(RunStart { command, ..plain }));
+    writer.append(Entry::Escape {
+        run,
+        at: at(2),
+        process: masker
+            .process(Process { comm: Raw::from("zQ7vT2mXpLx9"), ..call(run, 1, vec![]).process }),
+        to: masker.text(Raw::from("/x/token=zQ7vT2mXpLx9")),
+        held: true,
+    });
+    writer.append(end(run));
+    writer.commit().unwrap();
+    let shown = String::from_utf8_lossy(&place.bytes()).into_owned();
+    assert!(!shown.contains("zQ7vT2mX"), "{shown}");
+    let counts = |n: u32| format!("\"mask\":{{\"counts\":{{\"password\":{n}}},\"rules\":\"");
+    for (kind, n) in [("run.start", 1), ("escape", 2)] {
+        let line = shown.lines().find(|l| l.contains(&format!("\"type\":\"{kind}\"")));
+        assert!(line.is_some_and(|line| line.contains(&counts(n))), "{kind}: {line:?}");
+    }
+}
+
+#[test]
 fn bytes_that_are_not_text_are_kept_whole() {
     let place = Place::new();
     let mut writer = place.writer();

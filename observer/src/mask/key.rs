@@ -27,13 +27,14 @@ impl MaskKey {
         &self.0
     }
 
-    /// The name by which tokens call it: eight hex digits, which tell nothing of the key.
+    /// The name by which tokens call it: sixteen hex digits, which tell nothing of the key. A host's
+    /// keys are told apart by it, so it is wide enough for as many as there ever are.
     pub fn id(&self) -> String {
         let mut name = digest::Context::new(&digest::SHA256);
         name.update(b"observer/mask/id\n");
         name.update(&*self.0);
         let mut id = HEXLOWER.encode(name.finish().as_ref());
-        id.truncate(8);
+        id.truncate(16);
         id
     }
 

@@ -57,10 +57,24 @@ pub struct Masked<T> {
     rules: Arc<str>,
 }
 
+/// What masking did to a value: what records say of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks<'a> {
+    /// How many values of which sort were masked.
+    pub counts: &'a BTreeMap<&'static str, u32>,
+    /// The version of the rules that were used.
+    pub rules: &'a str,
+}
+
 impl<T> Masked<T> {
     /// The masked value.
     pub fn get(&self) -> &T {
         &self.value
+    }
+
+    /// What was masked, without the value itself.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks { counts: &self.counts, rules: &self.rules }
     }
 
     /// How many values of which sort were masked.
