@@ -23,7 +23,7 @@ usage: cargo xtask <command>
   test [--fast] [--vm-only] [--kernel 6.1|6.12] [FILTER…]
                                           everything that CI runs; --fast leaves out the VMs,
                                           FILTER goes to the end-to-end tests
-  bench kernel [--rounds N] [--scale N] [--json] [exec|connect|udp|outside]…
+  bench kernel [--rounds N] [--scale N] [--json] [--peers] [--peer 'COMMAND, SIGNAL']… [WORKLOAD]…
                                           what observation costs on this kernel, as ratios
   bench pipeline                          what a record costs in user space, stage by stage
   bench verify                            how many records a second are verified

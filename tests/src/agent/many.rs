@@ -1,14 +1,16 @@
 //! Great numbers of one thing, in as little besides it as can be: what a benchmark times.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
 use anyhow::{Result, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::sys;
+use super::sys::{self, Program};
 
 /// Runs a program `count` times, each time in a child that shares this one's memory until then
 /// (posix_spawn(3)).
@@ -55,4 +57,29 @@ pub(super) fn syscall(count: u64) -> Result<u8> {
         unsafe { libc::syscall(libc::SYS_getppid) };
     }
     Ok(0)
+}
+
+/// Does one thing in `ways` children at once; the last failure's status.
+pub(super) fn parallel(ways: u64, deed: &[OsString]) -> Result<u8> {
+    let status = || match super::act(deed) {
+        Ok(status) => status,
+        Err(_) => super::MISUSED,
+    };
+    let children: Vec<_> = (0..ways).map(|_| sys::fork(status)).collect::<io::Result<_>>()?;
+    let mut last = 0;
+    for child in children {
+        match sys::wait(child)? {
+            0 => {}
+            status => last = status,
+        }
+    }
+    Ok(last)
+}
+
+/// Goes on as a program on these processors alone.
+pub(super) fn pinned(processors: Range<usize>, command: &[OsString]) -> Result<u8> {
+    let mut cpus = CpuSet::new();
+    processors.for_each(|cpu| cpus.set(cpu));
+    sched_setaffinity(None, &cpus)?;
+    Err(Program::new(command)?.exec().into())
 }

@@ -50,6 +50,8 @@ fn act(args: &[OsString]) -> Result<u8> {
         "spawn-many" => many::spawn(number(rest, 0)?, at(rest, 1)?),
         "udp-many" => many::udp(number(rest, 0)?),
         "syscall-many" => many::syscall(number(rest, 0)?),
+        "parallel" => many::parallel(number(rest, 0)?, tail(rest)?),
+        "pinned" => many::pinned(number(rest, 0)?..number(rest, 1)?, rest.get(2..).unwrap_or(&[])),
         "exec-many" => programs::exec_many(number(rest, 0)?),
         "exec-fail" => programs::exec_fail(&text(rest, 0)?, at(rest, 1)?),
         "big-argv" => programs::big_argv(number(rest, 0)?),

@@ -1,22 +1,28 @@
-//! What observation costs: each workload unobserved and observed in turn, several times, as a
-//! ratio. A single time says little on a machine that others share; the ratio of two neighbours
-//! says more, and the spread says how much.
+//! What observation costs: each workload unobserved, observed, and if wished under others of
+//! observer's kind, in turn, several times, as a ratio. A single time says little on a machine that
+//! others share; the ratio of two neighbours says more, and the spread says how much.
 
+mod build;
 mod observed;
+mod peer;
+mod row;
+mod web;
 mod workload;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::Ctx;
-use observed::{Costs, Place};
-use workload::Workload;
+use observed::Place;
+use peer::Peer;
+use row::{Beside, Row};
+use workload::Workloads;
 
-const USAGE: &str =
-    "bench --observer PATH --agent PATH [--rounds N] [--scale N] [--json] [WORKLOAD…]";
+const USAGE: &str = "bench --observer PATH --agent PATH [--rounds N] [--scale N] [--json] \
+                     [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
 
 /// What the command line says.
 struct Options {
@@ -26,6 +32,9 @@ struct Options {
     /// How many hundredths of a workload's usual number are done.
     scale: u64,
     json: bool,
+    peers: bool,
+    /// Peers of the caller's own: a command, and the signal that ends it.
+    others: Vec<(String, Signal)>,
     chosen: Vec<String>,
 }
 
@@ -46,7 +55,7 @@ pub fn main() -> Result<()> {
         println!("{}", json!({ "rounds": options.rounds, "workloads": rows }));
     } else {
         println!("{}", Row::HEAD);
-        rows.iter().for_each(|row| println!("{}", row.line()));
+        rows.iter().for_each(|row| println!("{}", row.lines()));
     }
     Ok(())
 }
@@ -55,6 +64,7 @@ impl Options {
     fn parse() -> Result<Self> {
         let (mut observer, mut agent) = (None, None);
         let (mut rounds, mut scale, mut json, mut chosen) = (7, 100, false, vec![]);
+        let (mut peers, mut others) = (false, vec![]);
         let mut args = std::env::args();
         args.next();
         while let Some(arg) = args.next() {
@@ -65,6 +75,8 @@ impl Options {
                 "--rounds" => rounds = next()?.parse().context("--rounds: a number")?,
                 "--scale" => scale = next()?.parse().context("--scale: a number")?,
                 "--json" => json = true,
+                "--peers" => peers = true,
+                "--peer" => others.push(other(&next()?)?),
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
                 name => chosen.push(name.to_owned()),
             }
@@ -74,39 +86,57 @@ impl Options {
             let path = path.context(USAGE)?;
             path.canonicalize().with_context(|| path.display().to_string())
         };
-        Ok(Self { observer: real(observer)?, agent: real(agent)?, rounds, scale, json, chosen })
+        let (observer, agent) = (real(observer)?, real(agent)?);
+        Ok(Self { observer, agent, rounds, scale, json, peers, others, chosen })
     }
 }
 
-/// One workload's figures.
-struct Row {
-    name: &'static str,
-    /// Deeds in a round.
-    count: u64,
-    unobserved: Vec<Duration>,
-    observed: Vec<Duration>,
-    costs: Costs,
+/// A peer of the caller's own: `COMMAND…` or `COMMAND…, SIGNAL`.
+fn other(text: &str) -> Result<(String, Signal)> {
+    let (command, signal) = text.rsplit_once(',').unwrap_or((text, "TERM"));
+    let signal = match signal.trim().trim_start_matches("SIG") {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "HUP" => Signal::HUP,
+        "KILL" => Signal::KILL,
+        name => bail!("--peer: {name:?}: TERM, INT, QUIT, HUP or KILL"),
+    };
+    Ok((command.to_owned(), signal))
 }
 
 fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
     let (observer, agent) = (options.observer.clone(), options.agent.clone());
     let ctx = Ctx { observer, agent, quick: false, name: "bench", dir };
     let place = Place::new(&ctx)?;
-    let all = workload::all(&ctx, options.scale)?;
+    let them = Workloads::new(&ctx, options.scale)?;
     for name in &options.chosen {
-        let known: Vec<_> = all.iter().map(|workload| workload.name).collect();
+        let mut known: Vec<_> = them.all.iter().map(|workload| workload.name).collect();
+        known.extend(them.missing.iter().map(|(name, _)| *name));
         ensure!(known.contains(&name.as_str()), "no workload {name:?}, but {}", known.join(", "));
     }
-    let is_chosen = |w: &&Workload| {
-        options.chosen.is_empty() || options.chosen.iter().any(|name| name == w.name)
-    };
+    let is_chosen =
+        |name: &str| options.chosen.is_empty() || options.chosen.iter().any(|own| own == name);
+    for (name, why) in them.missing.iter().filter(|(name, _)| is_chosen(name)) {
+        eprintln!("{name}: left out: {why}");
+    }
     let mut rows = vec![];
-    for workload in all.iter().filter(is_chosen) {
+    for workload in them.all.iter().filter(|workload| is_chosen(workload.name)) {
+        let name = workload.name;
+        let (peers, missing) = if options.peers || !options.others.is_empty() {
+            Peer::all(&ctx, workload, them.web.as_ref(), &options.others)?
+        } else {
+            (vec![], vec![])
+        };
+        if !missing.is_empty() {
+            eprintln!("{name}: not installed, left out: {}", missing.join(", "));
+        }
+        let chosen = |peer: &&Peer| options.peers || !peer.is_known();
+        let peers: Vec<_> = peers.iter().filter(chosen).collect();
         // Once for nothing: caches, and the pages of what is executed.
         place.time(workload)?;
-        let (count, name) = (workload.count, workload.name);
-        let (unobserved, observed) = (vec![], vec![]);
-        let mut row = Row { name, count, unobserved, observed, costs: Costs::default() };
+        let mut row = Row::new(name, workload.count);
+        row.peers = peers.iter().map(|peer| Beside::new(&peer.name)).collect();
         for round in 0..options.rounds {
             if !options.json {
                 eprintln!("{name}: round {} of {}", round + 1, options.rounds);
@@ -115,6 +145,12 @@ fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
             let (took, costs) = place.observed(workload)?;
             row.observed.push(took);
             row.costs.add(&costs);
+            for (peer, figures) in peers.iter().zip(&mut row.peers) {
+                match place.with_peer(workload, peer) {
+                    Ok((took, told)) => figures.add(took, told),
+                    Err(error) => figures.failed = Some(format!("{error:#}")),
+                }
+            }
         }
         rows.push(row);
     }
@@ -122,67 +158,15 @@ fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-impl Row {
-    const HEAD: &'static str = "workload     unobserved   observed/unobserved    events   lost   \
-                                observer's CPU   its memory";
-
-    /// Median, least and most of the rounds' ratios.
-    fn ratios(&self) -> (f64, f64, f64) {
-        let pairs = self.observed.iter().zip(&self.unobserved);
-        let ratios = pairs.map(|(with, without)| with.as_secs_f64() / without.as_secs_f64());
-        spread(ratios.collect())
-    }
-
-    /// The median of a deed's time, unobserved, in microseconds.
-    fn each_us(&self) -> f64 {
-        let times = self.unobserved.iter().map(Duration::as_secs_f64).collect();
-        spread(times).0 * 1e6 / self.count as f64
-    }
-
-    fn line(&self) -> String {
-        let (median, least, most) = self.ratios();
-        let Costs { produced, lost, .. } = self.costs;
-        format!(
-            "{:<12} {:>7.2} µs   {median:.3} ({least:.3}–{most:.3})  {produced:>8}  {lost:>5}   \
-             {:>8.2} µs     {:>5} MiB",
-            self.name,
-            self.each_us(),
-            self.costs.cpu_us_each(),
-            self.costs.peak_kib / 1024
-        )
-    }
-
-    fn json(&self) -> Value {
-        let (median, least, most) = self.ratios();
-        json!({
-            "workload": self.name,
-            "deeds_a_round": self.count,
-            "unobserved_us": self.each_us(),
-            "ratio": { "median": median, "min": least, "max": most },
-            "events": self.costs.produced,
-            "kept": self.costs.kept,
-            "lost": self.costs.lost,
-            "cpu_us_an_event": self.costs.cpu_us_each(),
-            "peak_kib": self.costs.peak_kib,
-        })
-    }
-}
-
-/// Median, least and most.
-fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
-    let last = values.len().saturating_sub(1);
-    ((at(last / 2) + at(last.div_ceil(2))) / 2.0, at(0), at(last))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_number_stands_between_two() {
-        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), (2.5, 1.0, 4.0));
-        assert_eq!(spread(vec![3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
+    fn a_peer_of_ones_own_ends_by_a_signal() {
+        let (command, signal) = other("tool --all, INT").unwrap();
+        assert_eq!((command.as_str(), signal), ("tool --all", Signal::INT));
+        assert_eq!(other("tool").unwrap().1, Signal::TERM);
+        assert!(other("tool, NONE").is_err());
     }
 }

@@ -1,13 +1,16 @@
 //! Running a workload in a cgroup, with observer attached to it or not.
 
+use std::ffi::OsString;
 use std::fs;
-use std::process::Child;
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::peer::Peer;
 use super::workload::Workload;
 use crate::harness::{Cgroup, Ctx, Gate, Live, command, finished};
 
@@ -64,22 +67,55 @@ impl<'a> Place<'a> {
         let gate = Gate::of(&fifo)?;
         let cpus = std::thread::available_parallelism()?.get();
         // Whoever is reached, and observer, keep off the workload's processor.
-        pin(None, cpus - 1)?;
+        let mut last = CpuSet::new();
+        last.set(cpus - 1);
+        sched_setaffinity(None, &last).context("sched_setaffinity")?;
         Ok(Self { ctx, cgroup, keeper, gate, cpus })
     }
 
     /// Runs it as it is.
     pub(super) fn time(&self, workload: &Workload) -> Result<Duration> {
-        let mut command = command(&self.ctx.agent);
+        self.timed(workload, &[], None)
+    }
+
+    /// Runs it with a peer: how long it took, and how many calls the peer told.
+    pub(super) fn with_peer(
+        &self,
+        workload: &Workload,
+        peer: &Peer,
+    ) -> Result<(Duration, Option<u64>)> {
+        let at_work = peer.start(&self.ctx.dir)?;
+        let (before, port) = peer.changes();
+        let took = self.timed(workload, before, port)?;
+        Ok((took, at_work.end(&peer.name, workload.kind)?))
+    }
+
+    /// `before` stands in front of its command line; `port` takes the place of the one it goes to.
+    fn timed(
+        &self,
+        workload: &Workload,
+        before: &[OsString],
+        port: Option<u16>,
+    ) -> Result<Duration> {
+        let agent = self.ctx.agent.clone().into_os_string();
+        let mut words = before.to_vec();
+        let processors = if workload.spread { self.cpus } else { 1 };
+        words.extend([agent.clone(), "pinned".into(), "0".into(), processors.to_string().into()]);
         if workload.inside {
-            command.args(["escape", self.cgroup.path()?]).arg(&self.ctx.agent);
+            words.extend([agent, "escape".into(), self.cgroup.path()?.into()]);
         }
-        command.args(&workload.args);
+        let mut own = workload.command.clone();
+        if let (Some(at), Some(port)) = (workload.port, port)
+            && let Some(place) = own.get_mut(at)
+        {
+            *place = port.to_string().into();
+        }
+        words.extend(own);
+        let (program, rest) = words.split_first().context("no command")?;
+        let mut command = command(Path::new(program));
+        command.args(rest).stdout(Stdio::null());
         let began = Instant::now();
         let mut child = command.spawn().context(workload.name)?;
-        if self.cpus > 1 {
-            pin(Some(Pid::from_child(&child)), 0)?;
-        }
         let status = finished(&mut child, workload.name, PATIENCE)?;
         let took = began.elapsed();
         ensure!(status.success(), "{} ended with {status}", workload.name);
@@ -112,13 +148,6 @@ impl<'a> Place<'a> {
         finished(&mut self.keeper, "the keeper", PATIENCE)?;
         Ok(())
     }
-}
-
-/// Keeps a process, or this one's thread and what it starts, on one processor.
-fn pin(pid: Option<Pid>, cpu: usize) -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu);
-    sched_setaffinity(pid, &cpus).context("sched_setaffinity")
 }
 
 /// The time that a process's threads have run (Documentation/scheduler/sched-stats.rst).

@@ -1,42 +1,144 @@
-//! The workloads: what the sample does, and how often.
+//! The workloads: what is done, and how often.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::build;
+use super::web::Web;
 use crate::harness::{Ctx, Tcp};
+
+/// What a workload is made of: what a peer can see of it depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Exec,
+    Connect,
+    Udp,
+    Http,
+    Https,
+    Build,
+    Outside,
+}
 
 /// Something to be done many times.
 pub(super) struct Workload {
     /// Its name.
     pub(super) name: &'static str,
+    /// What it is made of.
+    pub(super) kind: Kind,
     /// How often it is done in a round.
     pub(super) count: u64,
-    /// What the sample is told.
-    pub(super) args: Vec<String>,
+    /// The program that does it, and its arguments.
+    pub(super) command: Vec<OsString>,
+    /// Which of the arguments is the port that it goes to, where somebody can stand in between.
+    pub(super) port: Option<usize>,
     /// Whether it is done inside of the observed cgroup.
     pub(super) inside: bool,
-    /// Whom it reaches.
-    _server: Option<Tcp>,
+    /// Whether it has all processors, and not one of its own.
+    pub(super) spread: bool,
 }
 
-/// All of them; `scale` hundredths of each one's usual number.
-pub(super) fn all(ctx: &Ctx, scale: u64) -> Result<Vec<Workload>> {
-    let nothing = nothing(ctx)?;
-    let server = Tcp::new()?;
-    let to = server.addr.to_string();
-    let make = |name, count: u64, deed: &str, rest: &[&str], inside, server| {
-        let count = (count * scale / 100).max(1);
-        let own = [deed.to_owned(), count.to_string()];
-        let args = own.into_iter().chain(rest.iter().map(|&arg| arg.to_owned())).collect();
-        Workload { name, count, args, inside, _server: server }
-    };
-    Ok(vec![
-        make("exec", 4_000, "spawn-many", &[&nothing], true, None),
-        make("connect", 20_000, "connect-many", &[&to], true, Some(server)),
-        make("udp", 50_000, "udp-many", &[], true, None),
-        make("outside", 5_000_000, "syscall-many", &[], false, None),
-    ])
+/// All workloads, and whom they reach.
+pub(super) struct Workloads {
+    pub(super) all: Vec<Workload>,
+    /// Those that can't be done here, and why.
+    pub(super) missing: Vec<(&'static str, String)>,
+    pub(super) web: Option<Web>,
+    _tcp: Tcp,
+}
+
+impl Workloads {
+    /// `scale` hundredths of each one's usual number.
+    pub(super) fn new(ctx: &Ctx, scale: u64) -> Result<Self> {
+        let mut them = Self { all: vec![], missing: vec![], web: None, _tcp: Tcp::new()? };
+        let nothing = nothing(ctx)?;
+        let to = them._tcp.addr.to_string();
+        let scaled = |count: u64| (count * scale / 100).max(4);
+        let mut add = |name, kind, count: u64, ways: u64, deed: &str, rest: &str| {
+            let count = scaled(count);
+            let agent = ctx.agent.clone().into_os_string();
+            let mut command = vec![agent];
+            let own = (count / ways).to_string();
+            let ways_text = ways.to_string();
+            let mut words = vec![];
+            if ways > 1 {
+                words.extend(["parallel", &ways_text]);
+            }
+            words.extend([deed, &own]);
+            words.extend((!rest.is_empty()).then_some(rest));
+            command.extend(words.iter().map(OsString::from));
+            let (inside, spread) = (kind != Kind::Outside, ways > 1);
+            let count = count / ways * ways;
+            them.all.push(Workload { name, kind, count, command, port: None, inside, spread });
+        };
+        add("exec", Kind::Exec, 4_000, 1, "spawn-many", &nothing);
+        add("exec-4", Kind::Exec, 8_000, 4, "spawn-many", &nothing);
+        add("connect", Kind::Connect, 20_000, 1, "connect-many", &to);
+        add("connect-2", Kind::Connect, 20_000, 2, "connect-many", &to);
+        add("udp", Kind::Udp, 50_000, 1, "udp-many", "");
+        add("outside", Kind::Outside, 5_000_000, 1, "syscall-many", "");
+        match Web::new(ctx) {
+            Ok(web) => them.add_web(web, scaled(20_000)),
+            Err(error) => {
+                for name in ["http", "http-4", "https", "https-4"] {
+                    them.missing.push((name, format!("{error:#}")));
+                }
+            }
+        }
+        match build::sources(ctx, scale)? {
+            Some((command, files)) => {
+                let (kind, port, inside, spread) = (Kind::Build, None, true, true);
+                let count = files;
+                them.all.push(Workload {
+                    name: "build",
+                    kind,
+                    count,
+                    command,
+                    port,
+                    inside,
+                    spread,
+                });
+            }
+            None => them.missing.push(("build", "no make and cc".to_owned())),
+        }
+        Ok(them)
+    }
+
+    fn add_web(&mut self, web: Web, count: u64) {
+        let all = [
+            ("http", Kind::Http, 1),
+            ("http-4", Kind::Http, 4),
+            ("https", Kind::Https, 1),
+            ("https-4", Kind::Https, 4),
+        ];
+        for (name, kind, connections) in all {
+            let (how, port) = match (kind, &web.tls) {
+                (Kind::Https, Err(why)) => {
+                    self.missing.push((name, why.clone()));
+                    continue;
+                }
+                (Kind::Https, Ok(port)) => ("tls", *port),
+                _ => ("plain", web.plain),
+            };
+            let count = count / connections * connections;
+            let words =
+                ["post", how, &port.to_string(), &connections.to_string(), &count.to_string()]
+                    .map(OsString::from);
+            let command = [web.program.clone().into_os_string()].into_iter().chain(words).collect();
+            let (inside, spread, port) = (true, connections > 1, Some(3));
+            self.all.push(Workload { name, kind, count, command, port, inside, spread });
+        }
+        self.web = Some(web);
+    }
+}
+
+impl Workload {
+    /// The program's name, for who looks for it.
+    pub(super) fn program(&self) -> &Path {
+        self.command.first().map(Path::new).unwrap_or(Path::new(""))
+    }
 }
 
 /// The least program that there is, so that a loop of it is made of fork and exec alone: an ELF

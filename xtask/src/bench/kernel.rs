@@ -8,7 +8,7 @@ use crate::run::{self, run};
 use crate::setup::{self, Group};
 use crate::test::binaries::Binaries;
 
-/// `bench kernel [--rounds N] [--scale N] [--json] [WORKLOAD…]`.
+/// `bench kernel [--rounds N] [--scale N] [--json] [--peers] [--peer COMMAND]… [WORKLOAD…]`.
 pub(super) fn command(arguments: &[String]) -> Result<ExitCode> {
     if !run::is_root() {
         bail!("observing needs root:\n  sudo --preserve-env=PATH,HOME cargo xtask bench kernel");
