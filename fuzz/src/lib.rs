@@ -107,7 +107,7 @@ impl Names for World {
         Raw::new(format!("/observer/{id}"))
     }
 
-    fn rule(&self, index: u32) -> String {
+    fn rule(&self, _: u32, index: u32) -> String {
         format!("rule-{index}")
     }
 

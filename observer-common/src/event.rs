@@ -311,8 +311,13 @@ pub mod exec_flag {
     pub const FILENAME_UNREAD: u32 = 1 << 8;
 }
 
-/// What the kernel decided.
+/// What the kernel decided: a kind, [`verdict::WOULD`], and above [`verdict::GENERATION`] the low bits of
+/// the generation of the policy that did, or 0.
 pub mod verdict {
+    /// The bit from which on the policy's generation stands.
+    pub const GENERATION: u32 = 16;
+    /// The kind alone.
+    pub const KIND: u32 = 0xff;
     /// Allowed, by the default.
     pub const ALLOW: u32 = 0;
     /// Allowed, by a rule.

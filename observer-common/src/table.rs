@@ -13,6 +13,17 @@ pub struct Config {
     pub flags: u32,
     /// The decision on sockets that destination rules can't hold (raw and the like).
     pub unheld: Decision,
+    /// The count of the policy, from 1. Its tables are in the bank [`Config::bank`].
+    pub generation: u32,
+}
+
+impl Config {
+    /// Where the tables of a generation stand: there are two banks, and the one that is not in
+    /// use takes the next policy.
+    #[inline(always)]
+    pub const fn bank(&self) -> u32 {
+        self.generation & 1
+    }
 }
 
 /// Bits of [`Config::flags`].
@@ -190,7 +201,7 @@ pub struct Group {
 }
 
 const _: () = {
-    assert!(size_of::<Config>() == 12);
+    assert!(size_of::<Config>() == 16);
     assert!(size_of::<Label>() == 16);
     assert!(size_of::<NameValue>() == 16);
     assert!(size_of::<PortKey>() == 12);

@@ -21,6 +21,10 @@ pub struct Scan {
     /// 1 inside argv\[0\] or an argument longer than any rule's.
     skip: u32,
     failed: u32,
+    /// The bank of the policy that judges.
+    bank: u32,
+    /// Zero.
+    reserved: u32,
     key: ArgKey,
     opinion: Opinion,
 }
@@ -31,7 +35,7 @@ pub struct Scan {
 /// # Safety
 /// `scan` and `opinion` are map values that nobody else uses.
 #[inline(always)]
-pub unsafe fn judge(scan: *mut Scan, start: u64, end: u64) -> bool {
+pub unsafe fn judge(scan: *mut Scan, bank: u32, start: u64, end: u64) -> bool {
     // SAFETY: as promised; the callbacks have the helper's signature.
     unsafe {
         (&raw mut (*scan).at).write_volatile(start);
@@ -39,6 +43,7 @@ pub unsafe fn judge(scan: *mut Scan, start: u64, end: u64) -> bool {
         for i in 0..GROUPS_MAX {
             (&raw mut (*scan).bits[i]).write_volatile(0);
         }
+        (&raw mut (*scan).bank).write_volatile(bank);
         (&raw mut (*scan).skip).write_volatile(1);
         (&raw mut (*scan).failed).write_volatile(0);
         let mut context = Context { scan };
@@ -80,7 +85,8 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         if group == 0 {
             return 0;
         }
-        let Some(group) = GROUPS.get_ptr(group) else { return 0 };
+        let bank = (&raw const (*scan).bank).read_volatile();
+        let Some(group) = GROUPS.get_value_ptr_mut(bank, &group) else { return 0 };
         let rules = (&raw const (*group).rules).cast::<GroupRule>();
         let rule = rules.add(index as usize & (GROUP_RULES - 1));
         let mask = (&raw const (*rule).mask).read_volatile();
@@ -144,7 +150,9 @@ unsafe extern "C" fn next(_index: u64, context: *mut c_void) -> i64 {
                 continue;
             }
             (&raw mut (*key).group).write_volatile(group);
-            if let Some(&bit) = ARGS.get(&*key) {
+            let bank = (&raw const (*scan).bank).read_volatile();
+            if let Some(bit) = ARGS.get_value_ptr_mut(bank, &*key) {
+                let bit = bit.read_volatile();
                 let bits = (&raw mut (*scan).bits).cast::<u64>().add(slot);
                 bits.write_volatile(bits.read_volatile() | 1 << (bit & 63));
             }

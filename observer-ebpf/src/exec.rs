@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_send_signal,
 };
 use observer_common::{
-    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, DENIED_ARGV_MAX, EventKind,
+    ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, Config, DENIED_ARGV_MAX, EventKind,
     ExecEvent, Header, Label, NAME_LEN, PATH_MAX, ProgramKey, config_flag, exec_flag,
     label_flag, program_kind, verdict,
 };
@@ -23,8 +23,6 @@ use crate::{args, lineage};
 
 const SIGKILL: u32 = 9;
 const EPERM: i32 = 1;
-const BPF_ANY: u64 = 0;
-const BPF_NOEXIST: u64 = 1;
 
 /// Room for the paths and names of an exec: two resolved paths, two names as given.
 const NAMES: usize = 4 * (PATH_MAX + NAME_LEN);
@@ -251,8 +249,14 @@ unsafe fn rule(
 ) -> Ruling {
     let config = config();
     if config.flags & config_flag::EXEC_RULES == 0 {
-        return Ruling::ALLOW;
+        return Ruling::ALLOW.under(&config);
     }
+    let bank = config.bank();
+    // SAFETY: copied at once.
+    let judged = unsafe { JUDGED.get(thread).copied() };
+    let _ = JUDGED.remove(thread);
+    // Where the policy was replaced since the LSM hook judged the file, this one judges it whole.
+    let named = judged.is_some_and(|judged| judged.is_of(&config));
     // SAFETY: keys and names stand in the caller's buffer.
     unsafe {
         let key = &raw mut (*s).key;
@@ -262,47 +266,45 @@ unsafe fn rule(
         let len = (*s).event.path_len;
         let cut = (*s).event.flags & exec_flag::PATH_CUT != 0;
         if !cut && path::path_key(key, program_kind::PATH, data, len) {
-            Opinion::ask(opinion, key, 0, !script);
+            Opinion::ask(opinion, bank, key, 0, !script);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            Opinion::ask(opinion, key, 1, !script);
+            Opinion::ask(opinion, bank, key, 1, !script);
         }
         if let Some(filename) = filename {
             path::basename(filename, &raw mut (*s).base);
             let base = (&raw const (*s).base).read_volatile();
             let name = filename.wrapping_add(base as usize);
             if path::name_key(key, program_kind::NAME, name) {
-                Opinion::ask(opinion, key, 2, true);
+                Opinion::ask(opinion, bank, key, 2, true);
             }
             if script {
-                if config.flags & config_flag::EXEC_LSM == 0
+                if !named
                     && path::name_key(key, program_kind::SCRIPT_NAME, name)
                 {
-                    Opinion::ask(opinion, key, 3, true);
+                    Opinion::ask(opinion, bank, key, 3, true);
                 }
                 if path::name_key(key, program_kind::SCRIPT, filename) {
-                    Opinion::ask(opinion, key, 3, true);
+                    Opinion::ask(opinion, bank, key, 3, true);
                 }
             }
         }
         let mut default_denies = config.flags & config_flag::EXEC_DENY != 0;
         let groups = Opinion::has_groups(opinion);
-        if config.flags & config_flag::EXEC_LSM != 0 {
+        if named {
             // The LSM hook judged names, a script's by its resolved path; what waits for argv is
             // judged here.
             default_denies &= groups && !script;
         }
-        if groups && args::judge(&raw mut (*s).scan, start, end) {
+        if groups && args::judge(&raw mut (*s).scan, bank, start, end) {
             (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
         let ruling = Ruling::from(Opinion::decision(opinion), default_denies).under(&config);
-        if config.flags & config_flag::EXEC_LSM == 0 || ruling.denies() || ruling.would() {
-            return ruling;
+        match judged {
+            // What the LSM hook let go on, and would have denied.
+            Some(judged) if named && judged.would() && !ruling.denies() => judged,
+            _ => ruling,
         }
-        // What the LSM hook let go on, and would have denied.
-        let Some(judged) = JUDGED.get(thread).copied() else { return ruling };
-        let _ = JUDGED.remove(thread);
-        judged
     }
 }
 
@@ -380,22 +382,23 @@ pub fn check(bprm: Ptr) -> i32 {
         emit::scratch_busy();
         return held;
     }
-    let ruling = judge_file(bprm, thread, config.flags & config_flag::EXEC_DENY != 0);
-    let ruling = ruling.under(&config);
+    let ruling = judge_file(bprm, thread, &config).under(&config);
     let _ = PATHS.remove(thread);
     if !ruling.denies() {
         // A script's own word stands before its interpreter's.
         let first = kernel::follow(bprm, at!(bprm_interp)) == kernel::follow(bprm, at!(bprm_filename));
-        if ruling.would() {
-            let _ = JUDGED.insert(thread, ruling, if first { BPF_ANY } else { BPF_NOEXIST });
-        } else if first {
-            let _ = JUDGED.remove(thread);
+        if first || ruling.would() {
+            // SAFETY: read at once.
+            let would = unsafe { JUDGED.get(thread) }.is_some_and(|judged| judged.would());
+            if first || !would {
+                let _ = JUDGED.insert(thread, ruling, 0);
+            }
         }
         return 0;
     }
     let told = config.flags & config_flag::EXEC_EXIT != 0
         && !kernel::in_compat_syscall()
-        && JUDGED.insert(thread, ruling, BPF_ANY).is_ok();
+        && JUDGED.insert(thread, ruling, 0).is_ok();
     if !told {
         crate::fail::denied(ruling, &label, kernel::follow(bprm, at!(bprm_filename)));
     }
@@ -404,8 +407,10 @@ pub fn check(bprm: Ptr) -> i32 {
 
 /// Judges the file that a `linux_binprm` holds now, by its names.
 #[inline(always)]
-fn judge_file(bprm: Ptr, thread: u64, default_denies: bool) -> Ruling {
+fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Ruling {
     const DENY: Ruling = Ruling { verdict: verdict::DENY, rule: 0 };
+    let bank = config.bank();
+    let default_denies = config.flags & config_flag::EXEC_DENY != 0;
     let Some(s) = PATHS.get_ptr_mut(thread) else { return DENY };
     let Some(file) = kernel::follow(bprm, at!(bprm_file)) else { return DENY };
     let Some(filename) = kernel::follow(bprm, at!(bprm_filename)) else { return DENY };
@@ -419,15 +424,15 @@ fn judge_file(bprm: Ptr, thread: u64, default_denies: bool) -> Ruling {
         let key = &raw mut (*s).key;
         let opinion = &raw mut (*s).opinion;
         if whole && path::path_key(key, program_kind::PATH, data, cursor.read_volatile()) {
-            Opinion::ask(opinion, key, 0, true);
+            Opinion::ask(opinion, bank, key, 0, true);
         }
         if path::name_key(key, program_kind::NAME, data) {
-            Opinion::ask(opinion, key, 1, true);
+            Opinion::ask(opinion, bank, key, 1, true);
         }
         path::basename(filename, &raw mut (*s).base);
         let base = (&raw const (*s).base).read_volatile();
         if path::name_key(key, program_kind::NAME, filename.wrapping_add(base as usize)) {
-            Opinion::ask(opinion, key, 2, true);
+            Opinion::ask(opinion, bank, key, 2, true);
         }
         // An interpreter is allowed where its script is; arguments are judged when argv stands.
         let default_denies = default_denies && !interpreter && !Opinion::has_groups(opinion);

@@ -1,8 +1,8 @@
 //! The maps, each with its bound and what happens when it is full.
 
-use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
     ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, NetKey, PortKey,
     ProgramKey, ProgramValue,
@@ -32,9 +32,21 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub static IDLE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The run's configuration.
+/// The generation of the policy that decides.
 #[map]
-pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The run's configuration, a bank each.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(2, 0);
+
+/// A table of the policy's: two banks, of which user space fills the one that is not in use, as
+/// large as the policy needs it, before it names it in [`ACTIVE`]. An empty bank holds nothing.
+pub type Banks<M> = ArrayOfMaps<M, 2>;
+/// A bank that is looked up by longest prefix.
+pub type Prefixes<K, V> = btf_maps::LpmTrie<K, V, 1>;
+/// A bank that is looked up by key.
+pub type Keys<K, V> = btf_maps::HashMap<K, V, 1>;
 
 /// The run's processes. Full: the process is found by its cgroup, and counted.
 #[map]
@@ -49,34 +61,34 @@ pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, ON_DEM
 #[map]
 pub static LIVE: PerCpuArray<i64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Destinations, longest prefix first, to the set of rules that apply. Sized at load.
-#[map]
-pub static PREFIXES: LpmTrie<NetKey, u32> = LpmTrie::with_max_entries(1, ON_DEMAND);
+/// Destinations, longest prefix first, to the set of rules that apply.
+#[btf_map]
+pub static PREFIXES: Banks<Prefixes<NetKey, u32>> = Banks::new();
 
-/// Names that rules speak of, longest suffix first, to the sets of rules that apply. Sized at load.
-#[map]
-pub static NAMES: LpmTrie<NameKey, NameValue> = LpmTrie::with_max_entries(1, ON_DEMAND);
+/// Names that rules speak of, longest suffix first, to the sets of rules that apply.
+#[btf_map]
+pub static NAMES: Banks<Prefixes<NameKey, NameValue>> = Banks::new();
 
-/// What a set of rules says of protocol and port. Sized at load.
-#[map]
-pub static PORTS: HashMap<PortKey, Decision> = HashMap::with_max_entries(1, 0);
+/// What a set of rules says of protocol and port.
+#[btf_map]
+pub static PORTS: Banks<Keys<PortKey, Decision>> = Banks::new();
 
-/// Programs that rules name. Sized at load.
-#[map]
-pub static PROGRAMS: HashMap<ProgramKey, ProgramValue> = HashMap::with_max_entries(1, 0);
+/// Programs that rules name.
+#[btf_map]
+pub static PROGRAMS: Banks<Keys<ProgramKey, ProgramValue>> = Banks::new();
 
-/// Arguments that rules name. Sized at load.
-#[map]
-pub static ARGS: HashMap<ArgKey, u32> = HashMap::with_max_entries(1, 0);
+/// Arguments that rules name.
+#[btf_map]
+pub static ARGS: Banks<Keys<ArgKey, u32>> = Banks::new();
 
-/// Groups of rules on arguments. Sized at load.
-#[map]
-pub static GROUPS: HashMap<u32, Group> = HashMap::with_max_entries(1, 0);
+/// Groups of rules on arguments.
+#[btf_map]
+pub static GROUPS: Banks<Keys<u32, Group>> = Banks::new();
 
-/// What the LSM hook denied, until the exit of execve tells it; and what it would deny, until the
-/// exec has happened. Full: a denial is told at once, without argv; the rest as if it weren't there.
+/// What the LSM hook said of the exec that a thread is at: until it has happened, or its exit tells
+/// that it was denied. Evicted: the exec is judged once more when it has happened.
 #[map]
-pub static JUDGED: HashMap<u64, Ruling> = HashMap::with_max_entries(1024, ON_DEMAND);
+pub static JUDGED: LruHashMap<u64, Ruling> = LruHashMap::with_max_entries(4096, 0);
 
 /// Connects under way, by thread. The result of a connect that fails at once is told from here;
 /// evicted: its result is unknown.

@@ -4,7 +4,7 @@
 //! backwards while the name is read forwards; its length need not be known before.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use observer_common::{HOST_LEN, NameKey, NameValue, name_flag};
+use observer_common::{Config, HOST_LEN, NameKey, NameValue, name_flag};
 
 use crate::maps::NAMES;
 
@@ -88,7 +88,7 @@ impl NameBuf {
 
     /// What the rules say of the name.
     #[inline(always)]
-    pub unsafe fn ask(this: *mut Self) -> Named {
+    pub unsafe fn ask(this: *mut Self, config: &Config) -> Named {
         const NONE: Named = Named { set: 0, denies: false };
         // SAFETY: inside the caller's value, by the bound below; the value found is read at once.
         unsafe {
@@ -102,7 +102,8 @@ impl NameBuf {
             for i in 0..HEAD {
                 key.add(i).write_volatile(bits[i]);
             }
-            let Some(found) = NAMES.get(&*key.cast::<Key<NameKey>>()) else { return NONE };
+            let key = &*key.cast::<Key<NameKey>>();
+            let Some(found) = NAMES.get_value_ptr_mut(config.bank(), key) else { return NONE };
             let NameValue { len: own, exact, below, flags } = *found;
             let (set, denies) = if own as usize == len {
                 (exact, flags & name_flag::EXACT_DENIES)

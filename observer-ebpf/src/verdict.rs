@@ -4,7 +4,7 @@ use observer_common::{
     Config, Decision, PortKey, ProgramKey, config_flag, decision, verdict,
 };
 
-use crate::maps::{CONFIG, PORTS, PREFIXES, PROGRAMS};
+use crate::maps::{ACTIVE, CONFIG, PORTS, PREFIXES, PROGRAMS};
 
 /// A verdict and the rule behind it.
 #[repr(C)]
@@ -23,7 +23,7 @@ impl Ruling {
     /// Whether it denies.
     #[inline(always)]
     pub fn denies(self) -> bool {
-        self.verdict >= verdict::DENY && !self.would()
+        self.verdict & verdict::KIND >= verdict::DENY && !self.would()
     }
 
     /// Whether it would deny, and lets the call go on.
@@ -32,13 +32,21 @@ impl Ruling {
         self.verdict & verdict::WOULD != 0
     }
 
-    /// The same where nothing is enforced.
+    /// The same as the policy has it: with its generation, and denying nothing where nothing is
+    /// enforced. Each ruling passes this once.
     #[inline(always)]
     pub fn under(self, config: &Config) -> Self {
-        if config.flags & config_flag::ADVISORY != 0 && self.verdict >= verdict::DENY {
-            return Self { verdict: self.verdict | verdict::WOULD, rule: self.rule };
-        }
-        self
+        let kind = self.verdict & verdict::KIND;
+        let advisory = config.flags & config_flag::ADVISORY != 0 && kind >= verdict::DENY;
+        let would = if advisory { verdict::WOULD } else { 0 };
+        let generation = config.generation << verdict::GENERATION;
+        Self { verdict: self.verdict | would | generation, rule: self.rule }
+    }
+
+    /// Whether the policy that decided is this one.
+    #[inline(always)]
+    pub fn is_of(self, config: &Config) -> bool {
+        (self.verdict ^ config.generation << verdict::GENERATION) >> verdict::GENERATION == 0
     }
 
     /// A decision, with the default where no rule decided.
@@ -61,10 +69,14 @@ impl Ruling {
     }
 }
 
-/// The run's configuration; nothing is decided without one.
+/// The run's configuration; nothing is decided without one. It is read once for a decision, and
+/// every table is asked in its bank: so one policy decides, never a mix of two.
 #[inline(always)]
 pub fn config() -> Config {
-    CONFIG.get(0).copied().unwrap_or_default()
+    let Some(active) = ACTIVE.get_ptr(0) else { return Config::default() };
+    // SAFETY: a word of our own, which user space writes at once.
+    let generation = unsafe { active.read_volatile() };
+    CONFIG.get(generation & 1).copied().unwrap_or_default()
 }
 
 /// A destination: address in network order, IPv4 as ::ffff:a.b.c.d, port in host order.
@@ -80,15 +92,17 @@ fn looked_up(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -> Ruli
     }
     let default_denies = config.flags & config_flag::NET_DENY != 0;
     let key = aya_ebpf::maps::lpm_trie::Key::new(128, *addr);
-    let Some(&set) = PREFIXES.get(&key) else {
+    let Some(set) = PREFIXES.get_value_ptr_mut(config.bank(), &key) else {
         return Ruling::from(Decision::default(), default_denies);
     };
-    Ruling::from(of_set(set, port, protocol), default_denies)
+    // SAFETY: read at once; a bank in use is not written.
+    let set = unsafe { set.read_volatile() };
+    Ruling::from(of_set(config, set, port, protocol), default_denies)
 }
 
 /// What a set of rules, of addresses or of names, decides for a port and a protocol.
 #[inline(always)]
-pub fn of_set(set: u32, port: u32, protocol: u32) -> Decision {
+pub fn of_set(config: &Config, set: u32, port: u32, protocol: u32) -> Decision {
     let tries = [
         (protocol, port),
         (protocol, PortKey::ANY_PORT),
@@ -96,9 +110,10 @@ pub fn of_set(set: u32, port: u32, protocol: u32) -> Decision {
         (0, PortKey::ANY_PORT),
     ];
     for (protocol, port) in tries {
-        // SAFETY: copied at once; the tables of a run are written before its first process.
-        if let Some(found) = unsafe { PORTS.get(PortKey { set, port, protocol }) } {
-            return *found;
+        let key = PortKey { set, port, protocol };
+        if let Some(found) = PORTS.get_value_ptr_mut(config.bank(), &key) {
+            // SAFETY: copied at once; a bank in use is not written.
+            return unsafe { *found };
         }
     }
     Decision::default()
@@ -141,10 +156,17 @@ impl Opinion {
     /// Asks the table for one name; `slot` numbers the names. A name that can't `vouch` can only
     /// have the exec denied: an interpreter does not stand for its script.
     #[inline(always)]
-    pub unsafe fn ask(this: *mut Self, key: *const ProgramKey, slot: usize, vouch: bool) {
+    pub unsafe fn ask(
+        this: *mut Self,
+        bank: u32,
+        key: *const ProgramKey,
+        slot: usize,
+        vouch: bool,
+    ) {
         // SAFETY: the key is in a map value of ours; the value is read at once.
         unsafe {
-            let Some(found) = PROGRAMS.get(&*key) else { return };
+            let Some(found) = PROGRAMS.get_value_ptr_mut(bank, &*key) else { return };
+            let found = &*found;
             let mut own = found.decision;
             if !vouch {
                 own.kind &= !decision::ALLOW;

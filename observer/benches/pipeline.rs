@@ -201,7 +201,7 @@ impl Names for World {
         Raw::from("/observer/01a20f96-9763-76fe-a785-9a37f677be63")
     }
 
-    fn rule(&self, index: u32) -> String {
+    fn rule(&self, _: u32, index: u32) -> String {
         format!("rule-{index}")
     }
 

@@ -1,6 +1,7 @@
 //! A run from its beginning to its end: the only place that starts and stops things.
 
 mod prepare;
+mod reload;
 mod wait;
 
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel};
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart, Writer};
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
-use crate::pipeline::{Ending, Hooks, Pipeline, Setup, Summary};
+use crate::pipeline::{Ending, Hooks, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
@@ -31,6 +32,8 @@ use wait::{Waited, wait};
 pub const LOG: &str = "/var/log/observer/ledger.jsonl";
 /// The default place of the host's key.
 pub const STATE: &str = "/var/lib/observer";
+/// Where each recorder with a policy says which process it is: `<run>.pid`.
+pub const RECORDERS: &str = "/run/observer";
 /// The policy that is used where none is named and this one is there.
 pub const POLICY: &str = "/etc/observer/policy.toml";
 
@@ -107,6 +110,7 @@ struct Session {
     cgroup: Cgroup,
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
+    policy: Option<reload::Source>,
     guarded: bool,
     freezes: bool,
 }
@@ -164,7 +168,12 @@ fn begin(
         cgroup: settings.freeze.then(|| cgroup.path().to_owned()),
         followed: vec![],
     };
-    let rules = policy.iter().flat_map(|p| p.tables().rules.iter().map(|rule| rule.id.clone()));
+    let policies = Policies::default();
+    policies.add(
+        1,
+        policy.as_ref().map(hash),
+        policy.as_ref().map(Policy::ids).unwrap_or_default(),
+    );
     let pipeline = Pipeline::start(Setup {
         run,
         rings,
@@ -173,10 +182,11 @@ fn begin(
         elsewhere,
         masker,
         mount,
-        rules: rules.collect(),
+        policies: policies.clone(),
         hooks: Box::new(reactions),
     })?;
-    Ok(Session { cgroup, kernel, pipeline, guarded, freezes: settings.freeze })
+    let policy = reload::Source::new(run, settings, policy.is_some(), policies);
+    Ok(Session { cgroup, kernel, pipeline, policy, guarded, freezes: settings.freeze })
 }
 
 /// Labels what runs in a cgroup already, and what it forks meanwhile.

@@ -83,6 +83,19 @@ pub enum DecodeError {
     Length,
 }
 
+impl Event<'_> {
+    /// The low bits of the generation of the policy that decided; 0 where none has.
+    pub fn generation(&self) -> u32 {
+        let verdict = match self {
+            Self::Exec { event, .. } => event.verdict,
+            Self::Fail { event, .. } => event.verdict,
+            Self::Net(event) => event.verdict,
+            _ => 0,
+        };
+        verdict >> observer_common::verdict::GENERATION
+    }
+}
+
 /// Reads one event.
 pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
     let header: Header = fixed(bytes)?;

@@ -5,6 +5,7 @@
 //! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
 //! each count becomes a `loss` record.
 
+mod policies;
 mod read;
 mod world;
 
@@ -27,6 +28,7 @@ use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
 use crate::mask::Masker;
 use crate::model::{RunId, Stamp};
 use crate::rescue;
+pub use policies::Policies;
 use read::read;
 use world::World;
 
@@ -60,8 +62,8 @@ pub struct Setup {
     pub masker: Masker,
     /// The cgroup v2 mount.
     pub mount: Mount,
-    /// The ids of the policy's rules, by index.
-    pub rules: Vec<String>,
+    /// The run's policies.
+    pub policies: Policies,
     /// What the run's world is told.
     pub hooks: Box<dyn Hooks>,
 }
@@ -93,6 +95,8 @@ pub struct Pipeline {
 
 enum Message {
     Batch(Batch),
+    /// Something to record beside what the kernel tells.
+    Entry(Box<Entry>),
     /// Nothing more comes: the run ended so.
     End(Ending),
 }
@@ -120,7 +124,9 @@ impl Pipeline {
             .name("observer-ring".into())
             .spawn(move || read(rings, &watch, &batches))?;
         let worker = Worker {
-            world: World::new(setup.mount, setup.rules, &setup.masker),
+            world: World::new(setup.mount, setup.policies.clone(), &setup.masker),
+            policies: setup.policies,
+            under: 0,
             assembler: Assembler::new(setup.run, clock::boot_id(), clock::wall_offset()),
             run: setup.run,
             masker: setup.masker,
@@ -144,6 +150,12 @@ impl Pipeline {
         Ok(Self { stop, ring, ledger, requests: sender })
     }
 
+    /// Records something beside what the kernel tells.
+    pub fn record(&self, entry: Entry) {
+        // It fails only when the ledger's thread is gone, and then the summary says so.
+        let _ = self.requests.send(Message::Entry(Box::new(entry)));
+    }
+
     /// Drains what is left, writes the run's end and the recorder's, and ends. The hooks must be
     /// detached already, so that nothing new comes.
     pub fn finish(self, ending: Ending) -> Summary {
@@ -159,6 +171,9 @@ impl Pipeline {
 /// The ledger thread's state.
 struct Worker {
     world: World,
+    policies: Policies,
+    /// The generation of the policy that the last event was decided by.
+    under: u32,
     assembler: Assembler,
     run: RunId,
     masker: Masker,
@@ -191,6 +206,7 @@ impl Worker {
             let wait = if self.pending > 0 { GROUP_AGE } else { TICK };
             match messages.recv_timeout(wait) {
                 Ok(Message::Batch(batch)) => self.batch(&batch),
+                Ok(Message::Entry(entry)) => self.append(*entry),
                 Ok(Message::End(ending)) => last = Some(ending),
                 Err(RecvTimeoutError::Timeout) => self.settle(),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -214,7 +230,10 @@ impl Worker {
         for bytes in batch.events() {
             self.kept += 1;
             match decode::decode(bytes) {
-                Ok(event) => self.event(&event, &mut items),
+                Ok(event) => {
+                    self.set_policy(event.generation());
+                    self.event(&event, &mut items);
+                }
                 Err(error) => self.lose("decode", 1, &error.to_string()),
             }
             for item in items.drain(..) {
@@ -223,6 +242,24 @@ impl Worker {
         }
         self.settle();
         self.count();
+    }
+
+    /// Lets records name the policy that decided what they tell.
+    fn set_policy(&mut self, generation: u32) {
+        if generation == 0 || generation == self.under {
+            return;
+        }
+        // What waits for the rest of its argv was decided before.
+        let mut items = vec![];
+        if self.under != 0 {
+            self.assembler.release_waiting(&mut items);
+        }
+        for item in items {
+            self.item(item);
+        }
+        self.under = generation;
+        let policy = self.policies.sha256(generation);
+        self.writer.append(Entry::Under { run: self.run, policy });
     }
 
     /// Goes on with what waited for more.

@@ -18,6 +18,13 @@ pub(crate) struct Received {
     pub(crate) from_terminal: bool,
 }
 
+impl Received {
+    /// Whether it asks a recorder to read its files again.
+    pub(crate) fn asks_to_reload(self) -> bool {
+        self.signal == libc::SIGHUP && !self.from_terminal
+    }
+}
+
 /// The signals of this process, read from a descriptor.
 #[derive(Debug)]
 pub(crate) struct Signals {

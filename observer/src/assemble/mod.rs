@@ -28,8 +28,8 @@ const OPEN: usize = 65_536;
 pub trait Names {
     /// A cgroup's path below the cgroup v2 mount; empty where it is gone.
     fn cgroup(&mut self, id: u64) -> Raw;
-    /// The id of a policy's rule.
-    fn rule(&self, index: u32) -> String;
+    /// The id of a rule of the policy of a generation, by its low bits; 0 for the newest.
+    fn rule(&self, generation: u32, index: u32) -> String;
     /// A keyed hash, for what of an argv is cut.
     fn fingerprint(&self) -> Box<dyn Fingerprint>;
 }
@@ -144,6 +144,11 @@ impl Assembler {
         self.settle_streams(now, out);
     }
 
+    /// Gives all that waits for more: what comes now is of another policy.
+    pub fn release_waiting(&mut self, out: &mut Vec<Item>) {
+        self.settle_waiting(true, out);
+    }
+
     /// Ends: what has no result yet gets one that says so.
     pub fn finish(&mut self, now: u64, out: &mut Vec<Item>) {
         self.settle_waiting(true, out);
@@ -210,10 +215,11 @@ fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
             other => other,
         };
     }
-    match kind {
+    let generation = kind >> verdict::GENERATION;
+    match kind & verdict::KIND {
         verdict::ALLOW => Verdict::Allowed { rule: None },
-        verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(rule)) },
-        verdict::DENY_RULE => Verdict::Denied { rule: names.rule(rule) },
+        verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(generation, rule)) },
+        verdict::DENY_RULE => Verdict::Denied { rule: names.rule(generation, rule) },
         verdict::DENY_UNHELD => Verdict::Denied { rule: "unheld-socket".to_owned() },
         _ => Verdict::Denied { rule: "default".to_owned() },
     }

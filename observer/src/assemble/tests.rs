@@ -25,7 +25,7 @@ impl Names for World {
     fn cgroup(&mut self, id: u64) -> Raw {
         Raw::new(format!("/observer/{id}"))
     }
-    fn rule(&self, index: u32) -> String {
+    fn rule(&self, _: u32, index: u32) -> String {
         format!("rule-{index}")
     }
     fn fingerprint(&self) -> Box<dyn Fingerprint> {

@@ -2,6 +2,8 @@
 //!
 //! The one place that reads the policy's file; what it means is `policy`'s to say.
 
+mod reload;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ enum Command {
     /// Check a policy: exit 0 when it holds, 1 with every problem when it does not, 2 when the
     /// file can't be read
     Check(CheckArgs),
+    /// Have recorders read their policies again: as SIGHUP does
+    Reload(reload::ReloadArgs),
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +50,7 @@ struct CheckArgs {
 pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(args) => check(&args),
+        Command::Reload(args) => reload::run(&args),
     }
 }
 

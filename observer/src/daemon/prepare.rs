@@ -85,18 +85,22 @@ impl Made {
 }
 
 fn load_policy(path: Option<&Path>) -> Result<Option<Policy>> {
-    let path = match path {
-        Some(path) => path,
-        None if Path::new(POLICY).exists() => Path::new(POLICY),
-        None => return Ok(None),
-    };
+    match path {
+        Some(path) => read_policy(path).map(Some),
+        None if Path::new(POLICY).exists() => read_policy(Path::new(POLICY)).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads a policy's file, or says what is wrong with it.
+pub(super) fn read_policy(path: &Path) -> Result<Policy> {
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
     match Policy::parse(&text) {
         Ok(policy) if !policy.tables().names.is_empty() => {
             bail!("the policy {}: no hook of this version holds `host` yet", path.display())
         }
-        Ok(policy) => Ok(Some(policy)),
+        Ok(policy) => Ok(policy),
         Err(problems) => {
             let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
             bail!("the policy {} does not hold:\n{}", path.display(), list.join("\n"))

@@ -48,6 +48,10 @@ pub(super) fn wait(session: &Session, signals: &Signals, child: Option<&Child>) 
         }
         let ended = child.is_some() && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
         while let Some(received) = signals.next() {
+            if session.reloads(&received) {
+                session.reload();
+                continue;
+            }
             let Some(child) = child else { return Ok(Waited::Stopped(received.signal)) };
             if received.from_terminal {
                 continue; // the agent has it already

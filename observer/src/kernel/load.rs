@@ -1,14 +1,11 @@
 //! Loading: the object of programs and its maps, for one run.
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use observer_common::{
-    ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, PortKey, ProgramKey,
-    ProgramValue,
-};
+use observer_common::{Counters, Label};
 
+use super::banks::Banks;
 use super::btf::Types;
 use super::error::{LoadError, Step};
 use super::meters::Meters;
@@ -16,7 +13,6 @@ use super::pin::Guard;
 use super::probe::{Capabilities, ExecDenial};
 use super::programs::{VMLINUX, load_programs, offsets};
 use super::ring::Rings;
-use super::tables;
 use crate::policy::Tables;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
@@ -47,6 +43,7 @@ pub struct Kernel {
     cgroups: HashMap<MapData, u64, u32>,
     counters: Option<PerCpuArray<MapData, Counters>>,
     live: PerCpuArray<MapData, i64>,
+    banks: Banks,
     pub(super) guard: Option<Guard>,
     pub(super) links: Vec<FdLink>,
     /// Processes that user space labelled: they ran before the hooks did.
@@ -62,69 +59,39 @@ impl Kernel {
         let cpus = aya::util::nr_cpus().map_err(|(path, e)| (path.to_owned(), e));
         let cpus = cpus.map_err(|(path, e)| std::io::Error::new(e.kind(), format!("{path}: {e}")));
         let cpus = cpus.step("count the CPUs")? as u32;
-        let size = |n: usize| u32::try_from(n.max(1)).unwrap_or(u32::MAX);
-        let empty = Tables::default();
-        let t = options.tables.unwrap_or(&empty);
-        let programs = tables::programs(t);
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &offsets, true)
             .map_max_entries("SCRATCH", cpus)
-            .map_max_entries("PREFIXES", size(t.prefixes.len()))
-            .map_max_entries("NAMES", size(t.names.len()))
-            .map_max_entries("PORTS", size(t.ports.len()))
-            .map_max_entries("PROGRAMS", size(programs.len()))
-            .map_max_entries("ARGS", size(t.args.len()))
-            .map_max_entries("GROUPS", size(t.groups.len()))
             .load(OBJECT)
             .step("create the maps")?;
         let btf = Btf::from_sys_fs().step("read the kernel's BTF")?;
         let capabilities = load_programs(&mut ebpf, &btf, &types, options.no_trampolines)?;
         let lsm = capabilities.exec_denial == ExecDenial::Lsm;
-        let config = tables::config(options.tables, lsm, true);
         let mut kernel = Self {
             labels: take(&mut ebpf, "LABELS")?,
             cgroups: take(&mut ebpf, "CGROUPS")?,
             counters: Some(take(&mut ebpf, "COUNTERS")?),
             live: take(&mut ebpf, "LIVE")?,
+            banks: Banks::new(&mut ebpf, OBJECT, lsm)?,
             ebpf,
             capabilities,
             guard: None,
             links: vec![],
             adopted: 0,
         };
-        kernel.write_tables(t, &programs)?;
-        let mut map: Array<MapData, Config> = take(&mut kernel.ebpf, "CONFIG")?;
-        map.set(0, config, 0).step("write the run's configuration")?;
+        kernel.install(options.tables)?;
         Ok(kernel)
     }
 
-    fn write_tables(&mut self, t: &Tables, programs: &[tables::Program]) -> Result<(), LoadError> {
-        let what = "write the policy's tables";
-        let mut prefixes: LpmTrie<MapData, [u8; 16], u32> = take(&mut self.ebpf, "PREFIXES")?;
-        for p in &t.prefixes {
-            prefixes.insert(&Key::new(u32::from(p.len), p.addr), p.set, 0).step(what)?;
-        }
-        let mut names: LpmTrie<MapData, NameKey, NameValue> = take(&mut self.ebpf, "NAMES")?;
-        for (bits, key, value) in tables::names(t) {
-            names.insert(&Key::new(bits, key), value, 0).step(what)?;
-        }
-        let mut ports: HashMap<MapData, PortKey, Decision> = take(&mut self.ebpf, "PORTS")?;
-        for (key, value) in tables::ports(t) {
-            ports.insert(key, value, 0).step(what)?;
-        }
-        let mut map: HashMap<MapData, ProgramKey, ProgramValue> = take(&mut self.ebpf, "PROGRAMS")?;
-        for (key, value) in programs {
-            map.insert(key, value, 0).step(what)?;
-        }
-        let mut args: HashMap<MapData, ArgKey, u32> = take(&mut self.ebpf, "ARGS")?;
-        for (key, bit) in tables::args(t) {
-            args.insert(key, bit, 0).step(what)?;
-        }
-        let mut groups: HashMap<MapData, u32, Group> = take(&mut self.ebpf, "GROUPS")?;
-        for (id, group) in tables::groups(t) {
-            groups.insert(id, group, 0).step(what)?;
-        }
-        Ok(())
+    /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where
+    /// this fails, the one before goes on deciding.
+    pub fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
+        self.banks.install(policy)
+    }
+
+    /// The generation of the policy that decides.
+    pub fn generation(&self) -> u32 {
+        self.banks.generation()
     }
 
     /// What the kernel could do.
@@ -191,7 +158,7 @@ impl Kernel {
     }
 }
 
-fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, LoadError>
+pub(super) fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, LoadError>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

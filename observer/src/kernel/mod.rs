@@ -3,6 +3,7 @@
 //! No other room may import aya.
 
 mod attach;
+mod banks;
 mod btf;
 mod error;
 mod load;
@@ -11,6 +12,7 @@ mod pin;
 mod probe;
 mod programs;
 mod ring;
+mod shapes;
 mod tables;
 
 pub use error::LoadError;

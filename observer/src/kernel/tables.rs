@@ -19,7 +19,7 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
     if lsm {
         flags |= config_flag::EXEC_LSM;
     }
-    let Some(tables) = tables else { return Config { flags, unheld: Decision::default() } };
+    let Some(tables) = tables else { return Config { flags, ..Config::default() } };
     let net = tables.ports.iter().any(|entry| entry.decision.rule().is_some());
     if net || tables.raw.denies() || tables.default_deny {
         flags |= config_flag::NET_RULES;
@@ -39,7 +39,7 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
     if tables.default_deny {
         flags |= config_flag::NET_DENY | config_flag::EXEC_DENY;
     }
-    Config { flags, unheld: wire(tables.raw) }
+    Config { flags, unheld: wire(tables.raw), generation: 0 }
 }
 
 /// A decision on the wire.

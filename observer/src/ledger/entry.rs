@@ -77,6 +77,22 @@ pub enum Entry {
         /// The run that lost its recorder.
         lost: Option<LostRun>,
     },
+    /// A policy was to take another's place while a run lasts.
+    Policy {
+        /// When.
+        at: Stamp,
+        /// The run that it is for.
+        run: RunId,
+        /// What became of it.
+        policy: Reload,
+    },
+    /// No record: from here on a run's records name this policy.
+    Under {
+        /// The run.
+        run: RunId,
+        /// SHA-256 of the policy's text, in hex.
+        policy: Option<String>,
+    },
     /// A place for checkpoints began to keep them, or ceased to.
     Witness {
         /// When it was noticed.
@@ -125,6 +141,19 @@ pub struct Events {
     pub kept: u64,
     /// Those for which there was no room, or that never arrived.
     pub lost: u64,
+}
+
+/// A policy that was read while a run lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Its file.
+    pub file: String,
+    /// SHA-256 of its text, in hex; none where it could not be read.
+    pub sha256: Option<String>,
+    /// Its count in the run, from 2; none where the one before goes on deciding.
+    pub generation: Option<u32>,
+    /// Why it does.
+    pub why: Option<String>,
 }
 
 /// A run that has no end because its recorder was killed.
@@ -176,8 +205,10 @@ impl Entry {
             | Self::Recover { .. }
             | Self::Segment { .. }
             | Self::Key { .. }
+            | Self::Policy { .. }
             | Self::Witness { .. }
             | Self::ObserverStop { .. } => None,
+            Self::Under { run, .. } => Some(*run),
         }
     }
 
@@ -194,6 +225,8 @@ impl Entry {
             Self::Recover { .. } => "recover",
             Self::Segment { .. } => "segment",
             Self::Key { .. } => "key",
+            Self::Policy { .. } => "policy",
+            Self::Under { .. } => "",
             Self::Witness { .. } => "witness",
             Self::RunEnd { .. } => "run.end",
             Self::ObserverStop { .. } => "observer.stop",
@@ -212,9 +245,11 @@ impl Entry {
             | Self::Recover { at, .. }
             | Self::Segment { at }
             | Self::Key { at, .. }
+            | Self::Policy { at, .. }
             | Self::Witness { at, .. }
             | Self::RunEnd { at, .. }
             | Self::ObserverStop { at } => *at,
+            Self::Under { .. } => Stamp { mono_ns: 0, wall_ns: 0 },
         }
     }
 }

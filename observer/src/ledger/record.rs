@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::entry::{Entry, Events, RunStart};
+use super::entry::{Entry, Events, Reload, RunStart};
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, Stamp,
-    Status, UnixAddress, Verdict,
+    Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, RunId,
+    Stamp, Status, UnixAddress, Verdict,
 };
 
 /// The format's version.
@@ -111,6 +111,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             put("end", end.into());
         }
         Entry::Key { next, .. } => put("key", json!({ "next": next.to_base64() })),
+        Entry::Policy { run, policy, .. } => put("reload", reload(*run, policy)),
         Entry::Witness { kept, .. } => {
             let mut out = Map::new();
             out.insert("place".into(), kept.place.as_str().into());
@@ -121,9 +122,27 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             }
             put("witness", out.into());
         }
-        Entry::ObserverStop { .. } | Entry::Segment { .. } => {}
+        Entry::ObserverStop { .. } | Entry::Segment { .. } | Entry::Under { .. } => {}
     }
     out
+}
+
+/// Of a policy that was read while a run lasts.
+fn reload(run: RunId, policy: &Reload) -> Value {
+    let mut out = Map::new();
+    out.insert("accepted".into(), policy.generation.is_some().into());
+    out.insert("file".into(), policy.file.as_str().into());
+    out.insert("run".into(), run.to_string().into());
+    if let Some(generation) = policy.generation {
+        out.insert("generation".into(), generation.into());
+    }
+    if let Some(sha256) = &policy.sha256 {
+        out.insert("sha256".into(), sha256.as_str().into());
+    }
+    if let Some(why) = &policy.why {
+        out.insert("why".into(), why.as_str().into());
+    }
+    out.into()
 }
 
 fn run_start(start: &RunStart, put: &mut dyn FnMut(&str, Value)) {

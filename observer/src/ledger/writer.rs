@@ -103,6 +103,13 @@ struct Run {
     began: u64,
 }
 
+impl Run {
+    /// What a write that fails must put back.
+    fn place(&self) -> (u64, Counts, Option<String>) {
+        (self.seq, self.counts, self.policy.clone())
+    }
+}
+
 /// Where the chain stands.
 #[derive(Clone)]
 struct Place {
@@ -221,7 +228,8 @@ impl Writer {
     /// Queues an entry for the next group.
     pub fn append(&mut self, entry: Entry) {
         let vital =
-            matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. });
+            matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. })
+                || matches!(entry, Entry::Policy { .. } | Entry::Under { .. });
         if self.queue.len() >= WAITING && !vital {
             *self.dropped.entry(entry.run()).or_default() += 1;
             return;
@@ -305,8 +313,7 @@ impl Writer {
             return Ok(0);
         }
         let before = self.place.clone();
-        let was: Vec<_> =
-            self.runs.iter().map(|(&run, state)| (run, state.seq, state.counts)).collect();
+        let was: Vec<_> = self.runs.iter().map(|(&run, state)| (run, state.place())).collect();
         let bytes = self.lines();
         // A write that failed before may have left something behind our last line.
         let written = self
@@ -317,15 +324,16 @@ impl Writer {
         if let Err(source) = written {
             let _ = self.file.set_len(before.len);
             self.place = before;
-            for (run, seq, counts) in was {
+            for (run, (seq, counts, policy)) in was {
                 if let Some(state) = self.runs.get_mut(&run) {
-                    (state.seq, state.counts) = (seq, counts);
+                    (state.seq, state.counts, state.policy) = (seq, counts, policy);
                 }
             }
             return Err(self.failed(source));
         }
         self.place.len += bytes.len() as u64;
-        let count = self.queue.len();
+        let is_record = |entry: &&Entry| !matches!(entry, Entry::Under { .. });
+        let count = self.queue.iter().filter(is_record).count();
         self.epoch.0 += count as u64;
         for entry in self.queue.drain(..) {
             if let Entry::RunEnd { run, .. } = entry {
@@ -341,11 +349,19 @@ impl Writer {
         let each = self.queue.len() <= EACH_SIGNED;
         let mut last: HashMap<Option<RunId>, usize> = HashMap::new();
         for (i, entry) in self.queue.iter().enumerate() {
-            last.insert(self.signer(entry), i);
+            if !matches!(entry, Entry::Under { .. }) {
+                last.insert(self.signer(entry), i);
+            }
         }
         let queue = std::mem::take(&mut self.queue);
         let mut out = vec![];
         for (i, entry) in queue.iter().enumerate() {
+            if let Entry::Under { run, policy } = entry {
+                if let Some(run) = self.runs.get_mut(run) {
+                    run.policy.clone_from(policy);
+                }
+                continue;
+            }
             let record = self.record(entry);
             let leaf = merkle::leaf(&record);
             if self.place.tree.size() == 0 {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Policies;
 use crate::assemble::{Fingerprint, Names};
 use crate::cgroup::Mount;
 use crate::mask::{Masker, RestHash};
@@ -10,7 +11,7 @@ use crate::model::Raw;
 /// The names that the assembler asks for.
 pub(super) struct World {
     mount: Mount,
-    rules: Vec<String>,
+    policies: Policies,
     rest: RestHash,
     /// Paths of cgroups, by id: bounded, and begun anew when full.
     paths: HashMap<u64, Raw>,
@@ -19,8 +20,8 @@ pub(super) struct World {
 impl World {
     const PATHS: usize = 4096;
 
-    pub(super) fn new(mount: Mount, rules: Vec<String>, masker: &Masker) -> Self {
-        Self { mount, rules, rest: masker.rest_hmac(), paths: HashMap::new() }
+    pub(super) fn new(mount: Mount, policies: Policies, masker: &Masker) -> Self {
+        Self { mount, policies, rest: masker.rest_hmac(), paths: HashMap::new() }
     }
 }
 
@@ -36,9 +37,8 @@ impl Names for World {
         path.clone()
     }
 
-    fn rule(&self, index: u32) -> String {
-        let rule = self.rules.get(index as usize);
-        rule.cloned().unwrap_or_else(|| format!("unknown-rule-{index}"))
+    fn rule(&self, generation: u32, index: u32) -> String {
+        self.policies.rule(generation, index)
     }
 
     fn fingerprint(&self) -> Box<dyn Fingerprint> {

@@ -67,6 +67,11 @@ impl Policy {
         Ok(Self { default_deny, enforce, resolvers, rules, notes, tables })
     }
 
+    /// The rules' ids, by index.
+    pub fn ids(&self) -> Vec<String> {
+        self.rules.iter().map(|rule| rule.id.clone()).collect()
+    }
+
     /// The tables for the kernel.
     pub fn tables(&self) -> &Tables {
         &self.tables

@@ -13,6 +13,7 @@ mod ledger_trouble;
 mod lifecycle;
 mod net;
 mod refused;
+mod reload;
 mod signals;
 mod tail;
 mod would;
@@ -32,6 +33,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         deny_net::CASES,
         deny_exec::CASES,
         would::CASES,
+        reload::CASES,
         lifecycle::CASES,
         attach::CASES,
         ledger::CASES,

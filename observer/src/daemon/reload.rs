@@ -1,0 +1,127 @@
+//! A policy that is read again while a run lasts.
+//!
+//! The new one decides as a whole or not at all: what is wrong with it is said and recorded, and the
+//! old one goes on. A run that began without a policy stays without one.
+
+use std::fs;
+use std::path::PathBuf;
+
+use data_encoding::HEXLOWER;
+use ring::digest;
+
+use super::prepare::read_policy;
+use super::{POLICY, Session, Settings};
+use crate::clock;
+use crate::ledger::{Entry, Reload};
+use crate::model::RunId;
+use crate::pipeline::Policies;
+use crate::policy::Policy;
+use crate::signals::Received;
+
+/// Where a run's policy comes from.
+pub(super) struct Source {
+    run: RunId,
+    file: PathBuf,
+    policies: Policies,
+    /// Tells others which process to ask.
+    _asked: Option<Asked>,
+}
+
+impl Source {
+    /// None where the run has no policy.
+    pub(super) fn new(
+        run: RunId,
+        settings: &Settings,
+        is_there: bool,
+        policies: Policies,
+    ) -> Option<Self> {
+        let file = settings.policy.clone().unwrap_or_else(|| POLICY.into());
+        let absolute = std::path::absolute(&file).unwrap_or(file);
+        is_there.then(|| Self { run, file: absolute, policies, _asked: Asked::new(run) })
+    }
+}
+
+/// A file that names the recorder of a run, for as long as it lives.
+struct Asked(PathBuf);
+
+impl Asked {
+    fn new(run: RunId) -> Option<Self> {
+        let file = PathBuf::from(super::RECORDERS).join(format!("{run}.pid"));
+        let made = fs::create_dir_all(super::RECORDERS)
+            .and_then(|()| fs::write(&file, format!("{}\n", std::process::id())));
+        if let Err(error) = &made {
+            eprintln!(
+                "observer: cannot write {}: {error}; `observer policy reload` won't find this run, \
+                 SIGHUP to process {} does the same",
+                file.display(),
+                std::process::id()
+            );
+        }
+        made.is_ok().then_some(Self(file))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Session {
+    /// Whether a signal is meant for the recorder: SIGHUP, where there is a policy to read again.
+    pub(super) fn reloads(&self, received: &Received) -> bool {
+        received.asks_to_reload() && self.policy.is_some()
+    }
+
+    /// Reads the policy again, and lets it decide where it holds.
+    pub(super) fn reload(&self) {
+        let Some(source) = &self.policy else { return };
+        let read = read_policy(&source.file);
+        let sha256 = match &read {
+            Ok(policy) => Some(HEXLOWER.encode(&policy.tables().sha256)),
+            Err(_) => fs::read(&source.file)
+                .ok()
+                .map(|text| HEXLOWER.encode(digest::digest(&digest::SHA256, &text).as_ref())),
+        };
+        let taken = read.and_then(|policy| self.take(&policy, source));
+        let file = source.file.display().to_string();
+        let (generation, why) = match taken {
+            Ok(generation) => {
+                eprintln!("observer: {file} decides from now on (generation {generation})");
+                (Some(generation), None)
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                eprintln!("observer: the policy stays as it was: {why}");
+                (None, Some(bounded(why)))
+            }
+        };
+        let policy = Reload { file, sha256, generation, why };
+        self.pipeline.record(Entry::Policy { at: clock::now(), run: source.run, policy });
+    }
+
+    fn take(&self, policy: &Policy, source: &Source) -> anyhow::Result<u32> {
+        let mut kernel =
+            self.kernel.lock().map_err(|_| anyhow::anyhow!("the recorder is broken"))?;
+        let next = kernel.generation() + 1;
+        // Events of it can come as soon as it decides.
+        let sha256 = HEXLOWER.encode(&policy.tables().sha256);
+        source.policies.add(next, Some(sha256), policy.ids());
+        let taken = kernel.install(Some(policy.tables()));
+        if taken.is_err() {
+            source.policies.remove(next);
+        }
+        Ok(taken?)
+    }
+}
+
+/// What a record has room for.
+fn bounded(mut why: String) -> String {
+    const MOST: usize = 4096;
+    if why.len() > MOST {
+        let end = (0..=MOST).rev().find(|&at| why.is_char_boundary(at)).unwrap_or(0);
+        why.truncate(end);
+        why.push('…');
+    }
+    why
+}
