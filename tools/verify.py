@@ -30,6 +30,9 @@ GENESIS = bytes(32)
 HOSTS = {
     "observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness", "key",
 }
+PRIME = 2**255 - 19
+EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDER = {0, 1, PRIME - 1, EIGHTH, PRIME - EIGHTH}  # y of the points of order 1, 2, 4, 8
 TAIL = re.compile(rb',"sig":"([A-Za-z0-9+/=]{88})"\Z')
 DASH = "\u2014 ".encode()
 
@@ -156,6 +159,8 @@ def key_of(text):
     refuse_unless(isinstance(text, str), "not a key")
     key = b64(text)
     refuse_unless(len(key) == 32, "not an Ed25519 key")
+    y = int.from_bytes(key, "little") & (2**255 - 1)
+    refuse_unless(y < PRIME and y not in SMALL_ORDER, "a key that anybody can sign for")
     return key
 
 

@@ -3,12 +3,15 @@
 //!
 //! Each round takes the same events through all stages; the figure is the median of the rounds.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::begin;
 use observer::assemble::{Assembler, Fingerprint, Item, Names};
 use observer::clock;
 use observer::decode;
-use observer::ledger::{Entry, HostKey, RunStart, Writer};
+use observer::ledger::{Entry, HostKey, Writer};
 use observer::mask::{MaskKey, Masker};
 use observer::model::{Raw, RunId};
 use observer_common::{
@@ -101,26 +104,6 @@ fn round(events: &[Vec<u8>]) -> Stages {
     writer.commit().expect("a commit");
     let ledger = began.elapsed();
     Stages { assemble, mask, ledger }
-}
-
-fn begin(writer: &mut Writer, run: RunId) {
-    writer.admit(run, "bench", None).expect("a run's key");
-    let at = clock::now();
-    let (version, kernel, boot_id) = ("0".into(), "0".into(), "boot".into());
-    writer.append(Entry::ObserverStart { at, version, kernel, boot_id });
-    writer.append(Entry::RunStart(RunStart {
-        run,
-        at,
-        agent: "bench".into(),
-        started_by: 0,
-        cgroup: "/observer/bench".into(),
-        command: None,
-        exe_sha256: None,
-        policy: None,
-        attached: true,
-        enforcement: vec![],
-    }));
-    writer.commit().expect("a commit");
 }
 
 fn header(kind: EventKind, n: u64) -> Header {

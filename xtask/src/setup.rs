@@ -54,7 +54,7 @@ const fn compiler(name: &'static str, why: &'static str) -> Package {
 }
 
 static PACKAGES: [Package; 14] = [
-    package("gcc", Some("gcc"), Build, "links every program, and compiles ring's C"),
+    package("gcc", Some("gcc"), Build, "links every program, and compiles C of two crates"),
     package("libc6-dev", None, Build, "the C library to link with"),
     compiler("rustc-web", "compiles the eBPF programs"),
     compiler("cargo-web", "builds them, and bpf-linker"),

@@ -9,8 +9,8 @@ mod wait;
 
 use std::collections::{HashMap, VecDeque};
 
+use aws_lc_rs::digest;
 use observer_common::{Header, verdict};
-use ring::digest;
 
 use crate::decode::Event;
 use crate::model::{

@@ -2,22 +2,25 @@
 //!
 //! It shows; it does not judge: `verify` does. Nothing that an agent chose can move the cursor.
 
+pub(super) mod files;
 pub(super) mod follow;
 pub(super) mod show;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use observer::daemon;
-use observer::ledger::Verifier;
 use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
+use files::Lines;
 use follow::Follower;
-use show::{Painter, Shown};
+use show::{Painter, Shown, printable};
 
 /// Calls that are remembered, to show their children under them and their results beside them.
 const REMEMBERED: usize = 65_536;
@@ -28,7 +31,9 @@ Examples:
   observer tail
   observer tail -f --denied
   observer tail --run 0190…  --json | jq .exec.argv
+  observer tail --from 2026-01-02T03:00 --failed
 
+Closed files of the ledger come first, compressed or not; of one that is named, only it is shown.
 It shows what is there without checking it: `observer verify` does that.")]
 pub(crate) struct TailArgs {
     /// The ledger
@@ -40,6 +45,9 @@ pub(crate) struct TailArgs {
     /// Go on as it grows
     #[arg(short, long)]
     follow: bool,
+    /// Begin with a record: its number, or a time in UTC (2026-01-02, 2026-01-02T03:04:05Z)
+    #[arg(long, value_name = "IDX|TIME")]
+    from: Option<From>,
     /// Denied calls
     #[arg(long)]
     denied: bool,
@@ -79,44 +87,75 @@ pub(crate) fn run(args: TailArgs) -> Result<ExitCode> {
         number: 0,
         args: &args,
     };
-    let open = || File::open(&path).with_context(|| format!("cannot read {}", path.display()));
+    let from = match &args.from {
+        Some(From::Record(idx)) => *idx,
+        _ => 0,
+    };
+    let failed = || format!("cannot read {}", path.display());
     if args.follow {
-        let mut follower =
-            Follower::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut follower = Follower::open(&path, from).with_context(failed)?;
         loop {
-            match follower.next()? {
-                Some(line) => view.line(&line)?,
+            match follower.next().with_context(failed)? {
+                Some(line) => view.line(&line, &mut follower.lines)?,
                 None => view.out.flush()?,
             }
         }
     }
     // A first reading for the ends, so that a call stands on one line with what came of it.
-    each_line(open()?, |line| {
-        view.learn_end(line);
-        Ok(())
-    })?;
-    each_line(open()?, |line| view.line(line))?;
+    let mut lines = Lines::open(&path, from).with_context(failed)?;
+    while let Some(line) = lines.next().with_context(failed)? {
+        view.learn_end(&line);
+    }
+    let mut lines = Lines::open(&path, from).with_context(failed)?;
+    while let Some(line) = lines.next().with_context(failed)? {
+        view.line(&line, &mut lines)?;
+    }
+    let rest = lines.rest().to_owned();
+    if !rest.is_empty() {
+        view.line(&rest, &mut lines)?;
+    }
     view.out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Gives each line, without more of it in memory than a record can have; of one that is longer,
-/// its beginning, which is no record.
-fn each_line(file: File, mut f: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut input = BufReader::with_capacity(1 << 20, file);
-    let mut line = vec![];
-    loop {
-        line.clear();
-        let limit = Verifier::LINE as u64 + 1;
-        if io::Read::take(&mut input, limit).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
+/// Where to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum From {
+    /// With this record.
+    Record(u64),
+    /// With what happened then, in UTC: the beginning of what RFC 3339 makes of it.
+    Time(String),
+}
+
+impl FromStr for From {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(idx) = text.parse() {
+            return Ok(Self::Record(idx));
         }
-        f(line.strip_suffix(b"\n").unwrap_or(&line))?;
-        while !line.ends_with(b"\n") {
-            line.clear();
-            if io::Read::take(&mut input, limit).read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
-            }
+        // A day, or a day and as much of a time as is given.
+        const SHAPE: &[u8] = b"0000-00-00T00:00:00.000000000";
+        let like = |(shape, byte): (&u8, u8)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == *other,
+        };
+        let is_prefix = matches!(text.len(), 10 | 13 | 16 | 19 | 21..=29);
+        if is_prefix && SHAPE.iter().zip(text.bytes()).all(like) {
+            return Ok(Self::Time(text.to_owned()));
+        }
+        let bad = "neither a record's number nor a time as in 2026-01-02T03:04:05Z or 2026-01-02";
+        let utc = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| bad)?.to_offset(UtcOffset::UTC);
+        let text = utc.format(&Rfc3339).map_err(|_| bad)?;
+        Ok(Self::Time(text.trim_end_matches('Z').to_owned()))
+    }
+}
+
+impl From {
+    fn reached(&self, record: &Value) -> bool {
+        match self {
+            Self::Record(idx) => record["idx"].as_u64().is_none_or(|at| at >= *idx),
+            Self::Time(from) => record["time"].as_str().is_none_or(|time| time >= from.as_str()),
         }
     }
 }
@@ -142,12 +181,19 @@ impl View<'_> {
         }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<()> {
+    fn line(&mut self, line: &[u8], lines: &mut Lines) -> Result<()> {
+        if lines.began_anew() {
+            self.number = 0;
+        }
         self.number += 1;
         let Some(record) = record(line) else {
-            writeln!(self.out, "line {}: not a record", self.number)?;
+            let name = printable(&lines.name().to_string_lossy());
+            writeln!(self.out, "{name}, line {}: not a record", self.number)?;
             return Ok(());
         };
+        if self.args.from.as_ref().is_some_and(|from| !from.reached(&record)) {
+            return Ok(());
+        }
         let run = record["run"].as_str().unwrap_or_default();
         if self.args.run.as_deref().is_some_and(|wanted| !run.starts_with(wanted)) {
             return Ok(());

@@ -9,10 +9,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use aws_lc_rs::{digest, pkcs8};
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
-use ring::rand::{self, SystemRandom};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use ring::{digest, pkcs8};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -61,15 +61,30 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError + '_ {
     |source| KeyError::Io { path: path.to_owned(), source }
 }
 
-/// An Ed25519 public key (RFC 8032).
+/// An Ed25519 public key (RFC 8032), in the one way to write it, and not of small order: under
+/// such a key anybody can sign anything, and verifiers differ on what holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
+
+/// The y of the points of order 8, whichever sign their x has.
+const EIGHTH: [[u8; 32]; 2] = [
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+];
 
 impl PublicKey {
     /// From base64.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64.decode(text.trim().as_bytes()).ok()?;
-        Some(Self(bytes.try_into().ok()?))
+        Self::from_bytes(bytes.try_into().ok()?)
     }
 
     /// From a file of one base64 line.
@@ -80,8 +95,17 @@ impl PublicKey {
         Self::parse(&text).ok_or_else(|| KeyError::Malformed(path.to_owned()))
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Option<Self> {
+        // y, without the sign of x.
+        let mut y = bytes;
+        y[31] &= 0x7f;
+        let [first, middle @ .., last] = y;
+        let all = |byte: u8| middle.iter().all(|&b| b == byte);
+        // From p − 1 on, with p = 2^255 − 19: the point of order 2, and other ways to write
+        // what is below. And 0 and 1: those of order 4, and the one of order 1.
+        let large = last == 0x7f && all(0xff) && first >= 0xec;
+        let small = last == 0 && all(0) && first <= 1;
+        (!large && !small && !EIGHTH.contains(&y)).then_some(Self(bytes))
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
@@ -356,8 +380,7 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// A new one; its seed is wiped here. ring wipes nothing of the pair itself when it is
-    /// dropped: SECURITY.md says so.
+    /// A new one; its seed is wiped here, and the pair by AWS-LC, which wipes what it frees.
     pub(super) fn generate() -> Result<Self, KeyError> {
         let random = rand::generate::<[u8; 32]>(&SystemRandom::new());
         let seed = Zeroizing::new(random.map_err(|_| KeyError::NoRandomness)?.expose());

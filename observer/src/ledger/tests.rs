@@ -14,6 +14,7 @@ mod forgery;
 mod independent;
 mod killed;
 mod segment;
+mod torsion;
 
 use super::*;
 use crate::mask::{MaskKey, Masked, Masker};

@@ -1,28 +1,24 @@
-//! Following a file that grows: woken by inotify, through truncation and replacement.
+//! Following a ledger that grows: woken by inotify, through closed files, truncation and
+//! replacement.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use observer::ledger::Verifier;
 use rustix::fs::inotify;
 
-/// Lines of a file, as they come.
+use super::files::Lines;
+
+/// Lines of a ledger, as they come.
 pub(in crate::cli) struct Follower {
-    path: PathBuf,
-    file: File,
     watch: OwnedFd,
-    buffer: Vec<u8>,
-    /// Inside a line that is too long to be a record: its rest is left out.
-    skipping: bool,
-    anew: bool,
+    pub(in crate::cli) lines: Lines,
 }
 
 impl Follower {
-    pub(in crate::cli) fn open(path: &Path) -> io::Result<Self> {
+    /// From the file on that has the record `from`.
+    pub(in crate::cli) fn open(path: &Path, from: u64) -> io::Result<Self> {
         let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let events = inotify::WatchFlags::MODIFY
@@ -31,42 +27,14 @@ impl Follower {
             | inotify::WatchFlags::DELETE;
         // The directory: it tells of writes to the file, and of another one in its place.
         inotify::add_watch(&watch, dir.unwrap_or(Path::new(".")), events)?;
-        let file = File::open(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            watch,
-            buffer: vec![],
-            skipping: false,
-            anew: false,
-        })
+        Ok(Self { watch, lines: Lines::open(path, from)? })
     }
 
     /// The next line; None when it had to wait for one.
     pub(in crate::cli) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match self.next_now()? {
+        match self.lines.next()? {
             Some(line) => Ok(Some(line)),
             None => self.wait().map(|()| None),
-        }
-    }
-
-    /// The next line that is there already. An empty one stands for one that is too long.
-    pub(in crate::cli) fn next_now(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(line) = self.take() {
-                return Ok(Some(line));
-            }
-            if self.fill()? {
-                continue;
-            }
-            let Some(next) = self.next_file()? else { return Ok(None) };
-            // The last that was written before the file was put away.
-            if self.fill()? {
-                continue;
-            }
-            self.file = next;
-            self.buffer.clear();
-            self.anew = true;
         }
     }
 
@@ -77,47 +45,6 @@ impl Follower {
         match reader.next() {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Whether the last line is the first of another file, or of the same that was cut.
-    pub(in crate::cli) fn began_anew(&mut self) -> bool {
-        std::mem::take(&mut self.anew)
-    }
-
-    fn take(&mut self) -> Option<Vec<u8>> {
-        let end = self.buffer.iter().position(|&b| b == b'\n');
-        let Some(end) = end else {
-            if self.buffer.len() > Verifier::LINE {
-                self.buffer.clear();
-                return (!std::mem::replace(&mut self.skipping, true)).then(Vec::new);
-            }
-            return None;
-        };
-        let line: Vec<u8> = self.buffer.drain(..=end).take(end).collect();
-        if std::mem::take(&mut self.skipping) { self.take() } else { Some(line) }
-    }
-
-    fn fill(&mut self) -> io::Result<bool> {
-        let mut piece = vec![0; Verifier::LINE];
-        let n = self.file.read(&mut piece)?;
-        self.buffer.extend_from_slice(piece.get(..n).unwrap_or_default());
-        Ok(n > 0)
-    }
-
-    /// The file that stands at the path now, if it is another one or was cut.
-    fn next_file(&mut self) -> io::Result<Option<File>> {
-        let at = self.file.stream_position()?;
-        let open = self.file.metadata()?;
-        let Ok(there) = std::fs::metadata(&self.path) else { return Ok(None) };
-        let same = (there.dev(), there.ino()) == (open.dev(), open.ino());
-        if same && open.len() >= at {
-            return Ok(None);
-        }
-        match File::open(&self.path) {
-            Ok(file) => Ok(Some(file)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
         }
     }
 }

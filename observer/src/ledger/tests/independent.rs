@@ -25,7 +25,7 @@ while head := sys.stdin.buffer.readline():
     print(r['broken']['line'] if r['broken'] else 0, r['records'], r['stopped'], states)
 ";
 
-fn tool() -> PathBuf {
+pub(super) fn tool() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/verify.py")
 }
 
@@ -39,7 +39,7 @@ fn is_here(program: &str, args: &[&str]) -> bool {
     here
 }
 
-fn python() -> bool {
+pub(super) fn python() -> bool {
     is_here("python3", &["-c", "import cryptography, sys; assert sys.version_info >= (3, 9)"])
 }
 
