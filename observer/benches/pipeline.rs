@@ -85,7 +85,8 @@ fn round(events: &[Vec<u8>]) -> Stages {
         .map(|item| match item {
             Item::Call(call) => Entry::Call(Box::new(masker.call(*call))),
             Item::Result(result) => Entry::Result(result),
-            Item::Escape { .. } => panic!("nobody escapes here"),
+            Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
+            Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
         })
         .collect();
     let mask = began.elapsed();

@@ -265,7 +265,7 @@ impl Worker {
     /// Goes on with what waited for more.
     fn settle(&mut self) {
         let mut items = vec![];
-        self.assembler.settle(clock::now().mono_ns, &mut items);
+        self.assembler.settle(clock::now().mono_ns, &mut self.world, &mut items);
         for item in items {
             self.item(item);
         }
@@ -288,6 +288,10 @@ impl Worker {
         let entry = match item {
             Item::Call(call) => Entry::Call(Box::new(self.masker.call(*call))),
             Item::Result(result) => Entry::Result(result),
+            Item::Answer(answer) => Entry::Answer(Box::new(self.masker.answer(*answer))),
+            Item::Coverage { at, what, why } => {
+                Entry::Coverage { run: self.run, at, what, covered: false, why }
+            }
             Item::Escape { at, process, to, to_id } => Entry::Escape {
                 run: self.run,
                 at,
@@ -401,7 +405,7 @@ impl Worker {
 
     fn end(mut self, ending: Option<Ending>) -> Summary {
         let mut items = vec![];
-        self.assembler.finish(clock::now().mono_ns, &mut items);
+        self.assembler.finish(clock::now().mono_ns, &mut self.world, &mut items);
         for item in items {
             self.item(item);
         }

@@ -3,9 +3,11 @@
 
 mod exec;
 mod flows;
+pub mod http;
 mod net;
 pub mod stream;
 mod wait;
+mod web;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,8 +16,8 @@ use observer_common::{Header, verdict};
 
 use crate::decode::Event;
 use crate::model::{
-    Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp, Status,
-    Verdict,
+    Answer, Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp,
+    Status, Verdict,
 };
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
@@ -49,6 +51,17 @@ pub enum Item {
     Call(Box<Call>),
     /// The end of an attempt that was told before.
     Result(CallResult),
+    /// The end of an attempt, and what came back.
+    Answer(Box<Answer>),
+    /// Something of the run can't be seen.
+    Coverage {
+        /// When that began.
+        at: Stamp,
+        /// Of what.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// A process left its run's cgroup.
     Escape {
         /// When.
@@ -90,6 +103,7 @@ pub struct Assembler {
     open: HashMap<u64, Open>,
     waiting: HashMap<u64, wait::Waiting>,
     streams: stream::Streams,
+    web: web::Web,
 }
 
 impl Assembler {
@@ -105,6 +119,7 @@ impl Assembler {
             open: HashMap::new(),
             waiting: HashMap::new(),
             streams: stream::Streams::default(),
+            web: web::Web::default(),
         }
     }
 
@@ -127,8 +142,8 @@ impl Assembler {
             Event::Unix { event, path } => {
                 out.push(Item::Call(Box::new(self.unix(event, *path, names))));
             }
-            Event::Stream { event, bytes } => self.stream(event, bytes, out),
-            Event::StreamEnd(event) => self.stream_end(event, out),
+            Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
+            Event::StreamEnd(event) => self.stream_end(event, names, out),
             Event::Escape(event) => out.push(Item::Escape {
                 at: self.stamp(event.header.time),
                 process: self.process(&event.header, names),
@@ -139,9 +154,10 @@ impl Assembler {
     }
 
     /// Gives what still waits for more: its rest did not come in the batch after its own.
-    pub fn settle(&mut self, now: u64, out: &mut Vec<Item>) {
+    pub fn settle(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         self.settle_waiting(false, out);
-        self.settle_streams(now, out);
+        self.settle_streams(now, names, out);
+        self.settle_web(out);
     }
 
     /// Gives all that waits for more: what comes now is of another policy.
@@ -150,8 +166,9 @@ impl Assembler {
     }
 
     /// Ends: what has no result yet gets one that says so.
-    pub fn finish(&mut self, now: u64, out: &mut Vec<Item>) {
+    pub fn finish(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         self.settle_waiting(true, out);
+        self.finish_streams(now, names, out);
         let at = self.stamp(now);
         let mut left: Vec<(Kind, CallId)> =
             self.open.drain().map(|(_, open)| (open.kind, open.call)).collect();

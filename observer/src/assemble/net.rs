@@ -66,6 +66,9 @@ impl Assembler {
             let open = Open { call: call.id, kind: Kind::Connect, began: event.header.time };
             self.open.insert(event.call, open);
         }
+        if op == NetOp::Connect && !denied {
+            self.web.connected(event.cookie, call.id);
+        }
         out.push(Item::Call(Box::new(call)));
     }
 

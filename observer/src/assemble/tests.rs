@@ -8,7 +8,7 @@ use observer_common::{
 use super::*;
 use crate::model::{Action, CutField, NetOp};
 
-struct World;
+pub(super) struct World;
 
 struct Plain(Vec<u8>);
 
@@ -33,17 +33,17 @@ impl Names for World {
     }
 }
 
-fn header(kind: EventKind, time: u64, exec: u64) -> Header {
+pub(super) fn header(kind: EventKind, time: u64, exec: u64) -> Header {
     let mut comm = [0; 16];
     comm[..2].copy_from_slice(b"sh");
     Header { kind: kind as u32, time, pid: 42, start: 7, exec, comm, ..Header::default() }
 }
 
-fn exec(time: u64, by: u64, id: u64) -> ExecEvent {
+pub(super) fn exec(time: u64, by: u64, id: u64) -> ExecEvent {
     ExecEvent { header: header(EventKind::Exec, time, by), exec: id, ..ExecEvent::default() }
 }
 
-fn as_event(event: ExecEvent, argv: &'static [u8]) -> Event<'static> {
+pub(super) fn as_event(event: ExecEvent, argv: &'static [u8]) -> Event<'static> {
     Event::Exec { event, path: b"ls\0bin\0", cwd: b"", filename: b"ls", interp: b"", argv }
 }
 
@@ -51,7 +51,7 @@ fn exit(time: u64, exec: u64, status: u32) -> Event<'static> {
     Event::Exit(ExitEvent { header: header(EventKind::Exit, time, exec), status, execed: 1 })
 }
 
-fn connect(time: u64, exec: u64, call: u64) -> NetEvent {
+pub(super) fn connect(time: u64, exec: u64, call: u64) -> NetEvent {
     let mut addr = [0; 16];
     addr[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
     NetEvent {
@@ -71,7 +71,7 @@ fn run(events: &[Event<'_>]) -> Vec<Item> {
     for event in events {
         assembler.event(event, &mut World, &mut out);
     }
-    assembler.finish(9_999, &mut out);
+    assembler.finish(9_999, &mut World, &mut out);
     out
 }
 

@@ -3,7 +3,7 @@
 use super::elsewhere::Kept;
 use super::keys::PublicKey;
 use crate::mask::Masked;
-use crate::model::{Call, CallResult, Process, Raw, RunId, Stamp};
+use crate::model::{Answer, Call, CallResult, Process, Raw, RunId, Stamp};
 
 /// One record to be.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub enum Entry {
     Call(Box<Masked<Call>>),
     /// How an attempt ended.
     Result(CallResult),
+    /// How an attempt ended, and what came back.
+    Answer(Box<Masked<Answer>>),
     /// Something was seen and could not be kept.
     Loss {
         /// The run, where it is one's.
@@ -197,6 +199,7 @@ impl Entry {
             Self::RunStart(start) => Some(start.run),
             Self::Call(call) => Some(call.get().id.run),
             Self::Result(result) => Some(result.call.run),
+            Self::Answer(answer) => Some(answer.get().result.call.run),
             Self::Loss { run, .. } => *run,
             Self::Coverage { run, .. } | Self::Escape { run, .. } | Self::RunEnd { run, .. } => {
                 Some(*run)
@@ -218,7 +221,7 @@ impl Entry {
             Self::ObserverStart { .. } => "observer.start",
             Self::RunStart(_) => "run.start",
             Self::Call(_) => "call",
-            Self::Result(_) => "result",
+            Self::Result(_) | Self::Answer(_) => "result",
             Self::Loss { .. } => "loss",
             Self::Coverage { .. } => "coverage",
             Self::Escape { .. } => "escape",
@@ -238,6 +241,7 @@ impl Entry {
             Self::RunStart(start) => start.at,
             Self::Call(call) => call.get().at,
             Self::Result(result) => result.at,
+            Self::Answer(answer) => answer.get().result.at,
             Self::ObserverStart { at, .. }
             | Self::Loss { at, .. }
             | Self::Coverage { at, .. }

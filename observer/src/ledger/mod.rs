@@ -9,6 +9,7 @@ mod checkpoints;
 mod elsewhere;
 mod entry;
 mod files;
+mod http;
 mod keys;
 mod leaves;
 mod merkle;

@@ -9,10 +9,11 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::entry::{Entry, Events, Reload, RunStart};
+use super::http;
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw, Reason, RunId,
-    Stamp, Status, UnixAddress, Verdict,
+    Action, Call, CallResult, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw,
+    Reason, RunId, Stamp, Status, UnixAddress, Verdict,
 };
 
 /// The format's version.
@@ -26,7 +27,7 @@ const EXACT: u64 = (1 << 53) - 1;
 pub(super) type Fields = Map<String, Value>;
 
 /// Text that came from an agent, masked: as it is, or its bytes where it is not UTF-8.
-fn text(raw: &Raw) -> Value {
+pub(super) fn text(raw: &Raw) -> Value {
     match std::str::from_utf8(raw.bytes()) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "b64": BASE64.encode(raw.bytes()) }),
@@ -34,7 +35,7 @@ fn text(raw: &Raw) -> Value {
 }
 
 /// An integer, as a string where it is wider than 2^53 − 1.
-fn int(n: u64) -> Value {
+pub(super) fn int(n: u64) -> Value {
     if n <= EXACT { Value::from(n) } else { Value::from(n.to_string()) }
 }
 
@@ -68,10 +69,11 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         }
         Entry::RunStart(start) => run_start(start, &mut put),
         Entry::Call(masked) => call(masked, &mut put),
-        Entry::Result(result) => {
-            put("call", result.call.to_string().into());
-            put("kind", result.kind.word().into());
-            put("outcome", outcome(&result.outcome));
+        Entry::Result(end) => result(end, &mut put),
+        Entry::Answer(masked) => {
+            result(&masked.get().result, &mut put);
+            http::answer(&masked.get().http, &mut put);
+            masks(&[masked.marks()], &mut put);
         }
         Entry::Loss { place, lost, why, .. } => {
             put("loss", json!({ "count": int(*lost), "place": place, "why": why }));
@@ -189,6 +191,7 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
         Action::Exec(action) => put("exec", exec(action)),
         Action::Net(action) => put("net", net(action)),
         Action::Unix(address) => put("net", unix(address)),
+        Action::Http(action) => http::request(action, put),
     }
     if let Some(end) = &call.outcome {
         put("outcome", outcome(end));
@@ -209,6 +212,12 @@ fn masks(marks: &[Marks<'_>], put: &mut dyn FnMut(&str, Value)) {
     }
     let Some(last) = marks.last() else { return };
     put("mask", json!({ "counts": counts, "rules": last.rules }));
+}
+
+fn result(result: &CallResult, put: &mut dyn FnMut(&str, Value)) {
+    put("call", result.call.to_string().into());
+    put("kind", result.kind.word().into());
+    put("outcome", outcome(&result.outcome));
 }
 
 fn process(process: &Process) -> Value {
@@ -321,6 +330,12 @@ fn outcome(outcome: &Outcome) -> Value {
         Reason::Unseen(why) => {
             out.insert("reason".into(), why.into());
         }
+        Reason::Http { status, note } => {
+            out.insert("http_status".into(), status.into());
+            if let Some(note) = note {
+                out.insert("reason".into(), note.into());
+            }
+        }
     }
     if let Some(ns) = outcome.duration_ns {
         out.insert("duration_ns".into(), int(ns));
@@ -394,6 +409,9 @@ pub(super) fn write(fields: &mut Fields) -> Vec<u8> {
 /// Takes at least `over` bytes of arguments away, or whatever else is long. False where nothing
 /// is left to take.
 fn shorten(fields: &mut Fields, over: usize) -> bool {
+    if fields.contains_key("http") {
+        return http::shorten(fields);
+    }
     let length = |value: &Value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len() + 1);
     let Some(exec) = fields.get_mut("exec").and_then(Value::as_object_mut) else { return false };
     let Some(argv) = exec.get_mut("argv").and_then(Value::as_array_mut) else { return false };
@@ -413,7 +431,7 @@ fn shorten(fields: &mut Fields, over: usize) -> bool {
     note(fields, CutField::Argv.word(), kept as u64)
 }
 
-fn note(fields: &mut Fields, field: &str, kept: u64) -> bool {
+pub(super) fn note(fields: &mut Fields, field: &str, kept: u64) -> bool {
     let truncated = fields.entry("truncated").or_insert_with(|| json!({}));
     let Some(truncated) = truncated.as_object_mut() else { return false };
     let one = truncated.entry(field).or_insert_with(|| json!({}));

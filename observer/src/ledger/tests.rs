@@ -11,6 +11,7 @@ mod checkpoint;
 mod crash;
 mod epoch;
 mod forgery;
+mod http;
 mod independent;
 mod killed;
 mod segment;

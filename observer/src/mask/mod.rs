@@ -15,6 +15,7 @@ mod explain;
 mod fields;
 mod form;
 mod generic;
+mod http;
 mod json;
 mod key;
 mod keys;
@@ -134,6 +135,7 @@ impl Masker {
             Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => {
                 *name = fields.text(name, false);
             }
+            Action::Http(http) => fields.http(http),
             Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
         }
         call.process = fields.process(call.process);

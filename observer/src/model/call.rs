@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Process, Raw, RunId, Stamp};
+use super::{Http, Process, Raw, RunId, Stamp};
 
 /// A call's name: its run and its count within the run, written `<run>/<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +67,8 @@ pub enum Kind {
     Listen,
     /// A raw socket opened.
     Socket,
+    /// An HTTP request.
+    Http,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Kind {
             Self::Connect => "connect",
             Self::Listen => "listen",
             Self::Socket => "socket",
+            Self::Http => "http",
         }
     }
 }
@@ -90,6 +93,8 @@ pub enum Action {
     Net(Net),
     /// Connect to a unix socket.
     Unix(UnixAddress),
+    /// Ask over HTTP.
+    Http(Box<Http>),
 }
 
 /// A unix socket's address (unix(7)).
@@ -111,6 +116,7 @@ impl Action {
         match self {
             Self::Exec(_) => Kind::Exec,
             Self::Unix(_) => Kind::Connect,
+            Self::Http(_) => Kind::Http,
             Self::Net(net) => match net.op {
                 NetOp::Connect | NetOp::Send => Kind::Connect,
                 NetOp::Bind | NetOp::Listen => Kind::Listen,
@@ -262,6 +268,13 @@ pub enum Reason {
     Signal(i32),
     /// Why the end is not known, in our words, never the agent's.
     Unseen(&'static str),
+    /// A response to an HTTP request.
+    Http {
+        /// Its status.
+        status: u16,
+        /// What makes it a failure beside the status, in our words.
+        note: Option<&'static str>,
+    },
 }
 
 /// Something that was not kept whole.

@@ -4,6 +4,7 @@
 //! until `mask` has seen it.
 
 mod call;
+mod http;
 mod process;
 mod raw;
 mod run;
@@ -11,6 +12,11 @@ mod run;
 pub use call::{
     Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
     Protocol, Reason, Status, UnixAddress, Verdict,
+};
+pub use http::{
+    Answer, EventStream, Grpc, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart,
+    HttpRequest, HttpResponse, HttpTimes, HttpVersion, Inside, Message, Messages, Transport,
+    Tunnel, WebSocket,
 };
 pub use process::{Process, ProcessId};
 pub use raw::Raw;

@@ -106,7 +106,10 @@ fn would_deny(record: &Value) -> String {
 }
 
 fn how(outcome: &Value) -> String {
-    let mut out = if let Some(error) = outcome["error"].as_str() {
+    let mut out = if let Some(status) = outcome["http_status"].as_u64() {
+        let reason = printable(outcome["reason"].as_str().unwrap_or_default());
+        format!("{status} {reason}").trim_end().to_owned()
+    } else if let Some(error) = outcome["error"].as_str() {
         printable(error)
     } else if let Some(errno) = outcome["errno"].as_i64() {
         format!("errno {errno}")
@@ -137,6 +140,7 @@ fn what(record: &Value) -> String {
     match record["type"].as_str() {
         Some("call" | "result") if record["exec"].is_object() => command(&record["exec"]),
         Some("call" | "result") if record["net"].is_object() => network(&record["net"]),
+        Some("call") if record["http"].is_object() => request(&record["http"]),
         Some("result") => {
             format!("of call {}", word("/call").rsplit('/').next().unwrap_or_default())
         }
@@ -199,6 +203,13 @@ fn command(exec: &Value) -> String {
         Some(_) => {}
     }
     bound(words.join(" "))
+}
+
+/// The method and the URL, and what makes a reader doubt them.
+fn request(http: &Value) -> String {
+    let word = |key: &str| printable(&String::from_utf8_lossy(&bytes_of(&http[key])));
+    let doubt = if http["ambiguous"].is_array() { " (ambiguous)" } else { "" };
+    bound(format!("{} {}{doubt}", word("method"), word("url")))
 }
 
 fn network(net: &Value) -> String {

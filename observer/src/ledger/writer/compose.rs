@@ -96,6 +96,10 @@ impl Counts {
             Entry::Result(result) => {
                 self.failed += u64::from(result.outcome.status == Status::Failed);
             }
+            Entry::Answer(answer) => {
+                let status = answer.get().result.outcome.status;
+                self.failed += u64::from(status == Status::Failed);
+            }
             Entry::Loss { lost, .. } => self.lost += lost,
             _ => {}
         }

@@ -1,0 +1,130 @@
+//! What is kept, and how much: every bound on what a peer can make this room hold.
+
+/// Bytes of one head (start line and fields, or a decoded HTTP/2 field list) that are kept. What is
+/// beyond is counted, looked at for what frames the message, and let go.
+pub(super) const HEAD: usize = 64 * 1024;
+/// Bytes that are kept of trailers.
+pub(super) const TRAILERS: usize = 8 * 1024;
+/// Field lines that are kept of a head.
+pub(super) const FIELDS: usize = 1024;
+/// Requests of one connection that wait for their answers (HTTP/1.1 pipelining).
+pub(super) const PIPELINED: usize = 1024;
+/// Streams of one connection that are open at once.
+pub(super) const STREAMS: usize = 1024;
+/// An encoded HTTP/2 field block: it can't be left half read, so a larger one ends the reading.
+pub(super) const BLOCK: usize = 256 * 1024;
+/// Bytes of fields that HPACK may make of each byte that came; what it makes beyond is not kept.
+pub(super) const GROWTH: usize = 128;
+/// Bytes of fields that are kept whatever came, and that can be saved up.
+pub(super) const CREDIT: usize = 2 << 20;
+/// Largest dynamic table of HPACK that a peer may use.
+pub(super) const TABLE: usize = 64 * 1024;
+/// Bytes that came from one side before it is known what they are.
+pub(super) const HELD: usize = 64 * 1024;
+/// Tunnels within tunnels.
+pub(super) const DEPTH: u8 = 3;
+/// Interim responses that are told.
+pub(super) const INTERIM: usize = 8;
+
+/// Which contents are kept, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Bytes that are kept of a content where no rule says otherwise; 0 for none.
+    pub body: usize,
+    /// For some hosts or types; the first that fits counts.
+    pub rules: Vec<CaptureRule>,
+}
+
+/// What is kept of some contents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureRule {
+    /// Of this host (lower case, without a port), or with `*.` before it of all below; none for any.
+    pub host: Option<String>,
+    /// Of this media type (lower case, without parameters), or with `/*` of all of its kind; none
+    /// for any.
+    pub media: Option<String>,
+    /// Bytes that are kept; 0 for none.
+    pub body: usize,
+}
+
+impl Capture {
+    /// What is kept by default of each content.
+    pub const BODY: usize = 32 * 1024;
+    /// What can be kept at most: more fits no record.
+    pub const LARGEST: usize = 64 * 1024;
+    /// Rules there can be.
+    pub const RULES: usize = 256;
+
+    /// How many bytes are kept of a content of `media` in an exchange with `host` (which may bear
+    /// a port).
+    pub fn of(&self, host: &[u8], media: &[u8]) -> usize {
+        let host = without_port(host);
+        let media = media.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+        let fits = |rule: &&CaptureRule| {
+            rule.host.as_deref().is_none_or(|pattern| host_fits(pattern.as_bytes(), host))
+                && rule.media.as_deref().is_none_or(|kind| media_fits(kind.as_bytes(), media))
+        };
+        self.rules.iter().find(fits).map_or(self.body, |rule| rule.body).min(Self::LARGEST)
+    }
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { body: Self::BODY, rules: vec![] }
+    }
+}
+
+/// A host without its port; the brackets of an IPv6 address stay.
+pub(super) fn without_port(host: &[u8]) -> &[u8] {
+    let colon = host.iter().rposition(|&b| b == b':');
+    match colon {
+        Some(at) if host.last() != Some(&b']') && host[at + 1..].iter().all(u8::is_ascii_digit) => {
+            &host[..at]
+        }
+        _ => host,
+    }
+}
+
+fn host_fits(pattern: &[u8], host: &[u8]) -> bool {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    match pattern.strip_prefix(b"*") {
+        Some(suffix) => {
+            host.len() > suffix.len()
+                && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
+        }
+        None => host.eq_ignore_ascii_case(pattern),
+    }
+}
+
+fn media_fits(pattern: &[u8], media: &[u8]) -> bool {
+    match pattern.strip_suffix(b"*") {
+        Some(start) => media.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start)),
+        None => media.eq_ignore_ascii_case(pattern),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_fits_says_how_much_is_kept() {
+        let rule = |host: Option<&str>, media: Option<&str>, body| CaptureRule {
+            host: host.map(str::to_owned),
+            media: media.map(str::to_owned),
+            body,
+        };
+        let capture = Capture {
+            body: 10,
+            rules: vec![
+                rule(Some("*.example.com"), Some("image/*"), 1),
+                rule(Some("*.example.com"), None, 0),
+                rule(None, Some("application/json"), 1 << 30),
+            ],
+        };
+        assert_eq!(capture.of(b"a.Example.com:443", b"image/png"), 1);
+        assert_eq!(capture.of(b"a.example.com.", b"text/plain"), 0);
+        assert_eq!(capture.of(b"example.com", b"text/plain"), 10);
+        assert_eq!(capture.of(b"[::1]:80", b"Application/JSON; charset=utf-8"), Capture::LARGEST);
+    }
+}

@@ -1,0 +1,369 @@
+//! Requests and answers → calls and results: what `http` tells of each connection, tied to the
+//! process that opened it, the exec that this process runs since, and the connect that was recorded.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use observer_common::Header;
+
+use super::http::{self, Capture, Conversation, End, Told, Way};
+use super::stream::{Chunk, Close};
+use super::{Assembler, Item, Names};
+use crate::model::{
+    Action, Answer, Call, CallId, CallResult, Http, HttpAnswer, HttpBody, HttpRequest, Kind,
+    Outcome, Raw, Reason, Status, Transport, Verdict,
+};
+
+/// Conversations that are followed at once.
+const CONVERSATIONS: usize = 65_536;
+/// Bytes that all of them hold together; then the ones that were silent the longest are given up.
+const MEMORY: usize = 64 << 20;
+/// A conversation's memory is counted anew after so many bytes.
+const RECOUNT: usize = 8 * 1024;
+/// Calls that wait for their content, within a batch.
+const HELD: usize = 256;
+/// Connects that are remembered by their sockets.
+const CONNECTS: usize = 65_536;
+
+const FULL: &str = "too much is open at once";
+
+/// What carries a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Carrier {
+    /// A TCP connection, by its socket's cookie.
+    Socket(u64),
+}
+
+/// What is known of a carrier.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    /// Who opened it.
+    pub(super) who: Header,
+    pub(super) transport: Transport,
+    pub(super) peer: Option<SocketAddr>,
+    /// The name that TLS was given.
+    pub(super) name: Option<Raw>,
+    /// The cookie of the socket beneath.
+    pub(super) cookie: u64,
+    /// Whether its first byte was seen.
+    pub(super) from_start: bool,
+}
+
+/// All conversations of a run.
+#[derive(Default)]
+pub(super) struct Web {
+    capture: Capture,
+    conversations: HashMap<Carrier, Talk>,
+    /// What was told and is not yet made calls of.
+    told: Vec<(Carrier, Told)>,
+    /// Conversations whose connections ended.
+    over: Vec<Carrier>,
+    /// Calls that wait for the batch's end, for their content.
+    held: VecDeque<(Carrier, u64)>,
+    memory: usize,
+    /// Counts chunks, to know who was silent the longest.
+    turn: u64,
+    connects: HashMap<u64, CallId>,
+    connect_order: VecDeque<u64>,
+}
+
+struct Talk {
+    conversation: Conversation,
+    about: About,
+    connection: Option<CallId>,
+    asked: HashMap<u64, Asked>,
+    ended: [bool; 2],
+    memory: usize,
+    unweighed: usize,
+    turn: u64,
+}
+
+/// A request that has no result yet.
+struct Asked {
+    call: CallId,
+    at: u64,
+    /// The call itself, until it is given.
+    held: Option<Box<Call>>,
+    /// Its content, where that came after the call was given.
+    sent: Option<HttpBody>,
+}
+
+impl Web {
+    /// Remembers which call connected a socket.
+    pub(super) fn connected(&mut self, cookie: u64, call: CallId) {
+        if cookie == 0 {
+            return;
+        }
+        if self.connects.insert(cookie, call).is_none() {
+            self.connect_order.push_back(cookie);
+        }
+        while self.connects.len() > CONNECTS {
+            let Some(oldest) = self.connect_order.pop_front() else { return };
+            self.connects.remove(&oldest);
+        }
+    }
+
+    /// Takes a part of a conversation. Call `Assembler::told` afterwards.
+    pub(super) fn chunk(
+        &mut self,
+        carrier: Carrier,
+        about: impl FnOnce() -> About,
+        way: Way,
+        at: u64,
+        chunk: Chunk<'_>,
+    ) {
+        self.turn += 1;
+        if !self.conversations.contains_key(&carrier) {
+            if matches!(chunk, Chunk::End(_)) {
+                return;
+            }
+            self.make_room(at);
+            let about = about();
+            let flow = http::Flow {
+                transport: about.transport,
+                peer: about.peer,
+                name: about.name.clone(),
+                from_start: about.from_start,
+            };
+            let talk = Talk {
+                conversation: Conversation::new(flow),
+                connection: self.connects.get(&about.cookie).copied(),
+                about,
+                asked: HashMap::new(),
+                ended: [false; 2],
+                memory: 0,
+                unweighed: 0,
+                turn: 0,
+            };
+            self.conversations.insert(carrier, talk);
+        }
+        let Some(talk) = self.conversations.get_mut(&carrier) else { return };
+        talk.turn = self.turn;
+        let mut told = vec![];
+        let (conversation, capture) = (&mut talk.conversation, &self.capture);
+        match chunk {
+            Chunk::Bytes(bytes) => {
+                conversation.bytes(capture, way, at, bytes, &mut told);
+                talk.unweighed += bytes.len();
+            }
+            Chunk::Gap(bytes) => conversation.gap(capture, way, at, Some(bytes), &mut told),
+            Chunk::End(close) => {
+                let how = match close {
+                    Close::Fin => End::Closed,
+                    Close::Reset => End::Reset,
+                    Close::Unseen => End::Unseen,
+                };
+                conversation.end(capture, way, at, how, &mut told);
+                talk.ended[usize::from(way == Way::In)] = true;
+                talk.unweighed = RECOUNT;
+                if talk.ended == [true; 2] {
+                    self.over.push(carrier);
+                }
+            }
+        }
+        self.told.extend(told.into_iter().map(|told| (carrier, told)));
+        if talk.unweighed >= RECOUNT {
+            talk.unweighed = 0;
+            let now = talk.conversation.memory();
+            self.memory = self.memory.saturating_sub(talk.memory) + now;
+            talk.memory = now;
+            if self.memory > MEMORY {
+                self.let_go(at, MEMORY / 4 * 3);
+            }
+        }
+    }
+
+    /// Gives up those that were silent the longest until no more than `most` is held.
+    fn let_go(&mut self, at: u64, most: usize) {
+        let mut order: Vec<(u64, Carrier)> = self
+            .conversations
+            .iter()
+            .filter(|(_, talk)| talk.memory > 0)
+            .map(|(&carrier, talk)| (talk.turn, carrier))
+            .collect();
+        order.sort_unstable();
+        for (_, carrier) in order {
+            if self.memory <= most {
+                return;
+            }
+            self.give_up(carrier, at);
+        }
+    }
+
+    fn give_up(&mut self, carrier: Carrier, at: u64) {
+        let Some(talk) = self.conversations.get_mut(&carrier) else { return };
+        let mut told = vec![];
+        talk.conversation.give_up(&self.capture, at, FULL, &mut told);
+        self.told.extend(told.into_iter().map(|told| (carrier, told)));
+        self.memory = self.memory.saturating_sub(talk.memory);
+        talk.memory = 0;
+    }
+
+    /// Makes room for one more conversation: an eighth of them goes at once.
+    fn make_room(&mut self, at: u64) {
+        if self.conversations.len() < CONVERSATIONS {
+            return;
+        }
+        let mut order: Vec<(u64, Carrier)> =
+            self.conversations.iter().map(|(&carrier, talk)| (talk.turn, carrier)).collect();
+        order.sort_unstable();
+        for (_, carrier) in order.into_iter().take(CONVERSATIONS / 8) {
+            self.give_up(carrier, at);
+            self.over.push(carrier);
+        }
+    }
+}
+
+impl Assembler {
+    /// Which contents of HTTP messages are kept.
+    pub fn set_capture(&mut self, capture: Capture) {
+        self.web.capture = capture;
+    }
+
+    /// Makes calls and results of what was told.
+    pub(super) fn told(&mut self, names: &mut dyn Names, out: &mut Vec<Item>) {
+        for (carrier, told) in std::mem::take(&mut self.web.told) {
+            match told {
+                Told::Request { id, at, request } => {
+                    self.requested(carrier, id, at, request, names, out);
+                }
+                Told::Sent { id, body } => {
+                    let asked = self.web.asked(carrier, id);
+                    match asked.map(|asked| (asked.held.take(), asked)) {
+                        Some((Some(mut call), _)) => {
+                            if let Action::Http(http) = &mut call.action {
+                                http.request.body = Some(body);
+                            }
+                            out.push(Item::Call(call));
+                        }
+                        Some((None, asked)) => asked.sent = Some(body),
+                        None => {}
+                    }
+                }
+                Told::Answer { id, at, status, reason, answer } => {
+                    let outcome = Outcome { status, reason, duration_ns: None };
+                    self.answered((carrier, id), at, outcome, answer, out);
+                }
+                Told::Unparsed { at, way, why } => self.unparsed(carrier, at, way, why, out),
+            }
+        }
+        for carrier in std::mem::take(&mut self.web.over) {
+            self.forget(carrier, out);
+        }
+    }
+
+    fn requested(
+        &mut self,
+        carrier: Carrier,
+        id: u64,
+        at: u64,
+        request: Box<HttpRequest>,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let call_id = self.call_id();
+        let stamp = self.stamp(at);
+        let Some(talk) = self.web.conversations.get(&carrier) else { return };
+        let call = Call {
+            id: call_id,
+            at: stamp,
+            parent: self.parent(talk.about.who.exec),
+            // What the kernel decided is the connect's: no rule holds requests.
+            verdict: Verdict::Allowed { rule: None },
+            process: self.process(&talk.about.who, names),
+            action: Action::Http(Box::new(Http {
+                request: *request,
+                connection: talk.connection,
+                peer: talk.about.peer,
+                transport: talk.about.transport,
+            })),
+            outcome: None,
+            cuts: vec![],
+        };
+        let asked = Asked { call: call_id, at, held: Some(Box::new(call)), sent: None };
+        if let Some(talk) = self.web.conversations.get_mut(&carrier) {
+            talk.asked.insert(id, asked);
+        }
+        self.web.held.push_back((carrier, id));
+        while self.web.held.len() > HELD {
+            self.give_oldest(out);
+        }
+    }
+
+    fn answered(
+        &mut self,
+        (carrier, id): (Carrier, u64),
+        at: u64,
+        outcome: Outcome,
+        mut answer: Box<HttpAnswer>,
+        out: &mut Vec<Item>,
+    ) {
+        let stamp = self.stamp(at);
+        let talk = self.web.conversations.get_mut(&carrier);
+        let Some(asked) = talk.and_then(|talk| talk.asked.remove(&id)) else { return };
+        out.extend(asked.held.map(Item::Call));
+        answer.sent = asked.sent;
+        let duration_ns = Some(at.saturating_sub(asked.at));
+        let outcome = Outcome { duration_ns, ..outcome };
+        let result = CallResult { call: asked.call, kind: Kind::Http, at: stamp, outcome };
+        out.push(Item::Answer(Box::new(Answer { result, http: answer })));
+    }
+
+    fn unparsed(
+        &mut self,
+        carrier: Carrier,
+        at: u64,
+        way: Way,
+        why: &'static str,
+        out: &mut Vec<Item>,
+    ) {
+        let Some(talk) = self.web.conversations.get(&carrier) else { return };
+        let what = match way {
+            Way::Out => "requests",
+            Way::In => "answers",
+        };
+        let peer = talk.about.peer.map_or_else(|| "?".to_owned(), |peer| peer.to_string());
+        let call = talk.connection.map(|call| format!(" (call {call})")).unwrap_or_default();
+        out.push(Item::Coverage {
+            at: self.stamp(at),
+            what: format!("http {what}"),
+            why: format!("the connection to {peer}{call} is not read from here on: {why}"),
+        });
+    }
+
+    /// Lets a conversation go that is over. Each of its calls has its result by now.
+    fn forget(&mut self, carrier: Carrier, out: &mut Vec<Item>) {
+        let Some(talk) = self.web.conversations.remove(&carrier) else { return };
+        self.web.memory = self.web.memory.saturating_sub(talk.memory);
+        debug_assert!(talk.asked.is_empty(), "a request without an answer");
+        for asked in talk.asked.into_values() {
+            out.extend(asked.held.map(Item::Call));
+            let (status, reason) = (Status::Unknown, Reason::Unseen("no answer was seen"));
+            let outcome = Outcome { status, reason, duration_ns: None };
+            let at = self.stamp(asked.at);
+            out.push(Item::Result(CallResult { call: asked.call, kind: Kind::Http, at, outcome }));
+        }
+    }
+
+    /// Gives the calls that waited for their content.
+    pub(super) fn settle_web(&mut self, out: &mut Vec<Item>) {
+        while !self.web.held.is_empty() {
+            self.give_oldest(out);
+        }
+    }
+
+    fn give_oldest(&mut self, out: &mut Vec<Item>) {
+        let Some((carrier, id)) = self.web.held.pop_front() else { return };
+        let held = self.web.asked(carrier, id).and_then(|asked| asked.held.take());
+        out.extend(held.map(Item::Call));
+    }
+}
+
+impl Web {
+    fn asked(&mut self, carrier: Carrier, id: u64) -> Option<&mut Asked> {
+        self.conversations.get_mut(&carrier)?.asked.get_mut(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests;
