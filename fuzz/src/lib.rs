@@ -2,17 +2,27 @@
 //!
 //! Nothing here touches the system, and nothing depends on what was tried before.
 
+use std::collections::HashSet;
+
+use observer::assemble::http::{Capture, Conversation, End, Flow, Told, Way};
 use observer::assemble::{Assembler, Fingerprint, Item, Names};
 use observer::decode;
 use observer::ledger::Verifier;
-use observer::model::{Raw, RunId};
+use observer::model::{Kind, Raw, RunId};
 use observer::policy::Policy;
 
 /// What is done with bytes at a door.
 pub type Door = fn(&[u8]);
 
 /// The targets: each a function of this crate, a binary, and a directory of seeds.
-pub const TARGETS: [(&str, Door); 3] = [("decode", decode), ("verify", verify), ("policy", policy)];
+pub const TARGETS: [(&str, Door); 6] = [
+    ("decode", decode),
+    ("verify", verify),
+    ("policy", policy),
+    ("http1", http1),
+    ("http2", http2),
+    ("websocket", websocket),
+];
 
 /// Events, each with its length before it in two bytes, little-endian: decoded, then assembled.
 /// What one event leaves behind is there when the next comes.
@@ -35,9 +45,12 @@ pub fn decode(mut bytes: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
-    assembler.settle(u64::MAX, &mut items);
-    assembler.finish(u64::MAX, &mut items);
-    let calls = items.iter().filter(|item| matches!(item, Item::Call(_))).count();
+    assembler.settle(u64::MAX, &mut world, &mut items);
+    assembler.finish(u64::MAX, &mut world, &mut items);
+    let http = |item: &&Item| matches!(item, Item::Call(call) if call.action.kind() == Kind::Http);
+    let answers = items.iter().filter(|item| matches!(item, Item::Answer(_))).count();
+    assert_eq!(items.iter().filter(http).count(), answers, "each request has one answer");
+    let calls = items.iter().filter(|item| matches!(item, Item::Call(_)) && !http(item)).count();
     assert!(calls <= events, "{calls} calls of {events} events");
     for item in &items {
         results += usize::from(matches!(item, Item::Result(_)));
@@ -97,6 +110,77 @@ pub fn policy(bytes: &[u8]) {
             assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
         }
     }
+}
+
+/// A connection, from its first byte: pieces, each with a byte before it that says which way it went
+/// and what it is (bytes, a gap, an end), and its length in two bytes, little-endian.
+///
+/// # Panics
+/// When a request has not exactly one answer, or too much is held.
+pub fn http1(bytes: &[u8]) {
+    talk(&[], bytes);
+}
+
+/// The same, after the beginning of an HTTP/2 connection.
+///
+/// # Panics
+/// As [`http1`].
+pub fn http2(bytes: &[u8]) {
+    talk(&[(Way::Out, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")], bytes);
+}
+
+/// The same, after a handshake with compression.
+///
+/// # Panics
+/// As [`http1`].
+pub fn websocket(bytes: &[u8]) {
+    let asked = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answered = b"HTTP/1.1 101 S\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    talk(&[(Way::Out, asked), (Way::In, answered)], bytes);
+}
+
+fn talk(first: &[(Way, &[u8])], mut bytes: &[u8]) {
+    let capture = Capture { body: 64, rules: vec![] };
+    let mut conversation = Conversation::new(Flow::plaintext(None));
+    let (mut told, mut now, mut fed) = (vec![], 0, bytes.len());
+    for (way, bytes) in first {
+        conversation.bytes(&capture, *way, now, bytes, &mut told);
+        fed += bytes.len();
+    }
+    while let Some((&[kind, low, high], rest)) = bytes.split_first_chunk() {
+        now += 1;
+        let length = u16::from_le_bytes([low, high]);
+        let way = if kind & 1 == 0 { Way::Out } else { Way::In };
+        bytes = rest;
+        match kind >> 1 & 7 {
+            0 => conversation.gap(&capture, way, now, Some(length.into()), &mut told),
+            1 => {
+                let how = [End::Closed, End::Reset, End::Unseen][usize::from(low) % 3];
+                conversation.end(&capture, way, now, how, &mut told);
+            }
+            _ => {
+                let (piece, rest) = bytes.split_at(usize::from(length).min(bytes.len()));
+                conversation.bytes(&capture, way, now, piece, &mut told);
+                bytes = rest;
+            }
+        }
+        let _ = (conversation.wants(Way::Out), conversation.wants(Way::In));
+        // Some of what is held costs more than its bytes: a request that waits, a field's name.
+        assert!(conversation.memory() < (256 << 10) + 256 * fed, "{}", conversation.memory());
+    }
+    for way in [Way::Out, Way::In] {
+        conversation.end(&capture, way, now, End::Closed, &mut told);
+    }
+    let mut open = HashSet::new();
+    for told in &told {
+        match told {
+            Told::Request { id, .. } => assert!(open.insert(*id), "{id} is asked twice"),
+            Told::Sent { id, .. } => assert!(open.contains(id), "{id} is over"),
+            Told::Answer { id, .. } => assert!(open.remove(id), "{id} is answered twice"),
+            Told::Unparsed { why, .. } => assert!(!why.is_empty()),
+        }
+    }
+    assert!(open.is_empty(), "{open:?} have no answer");
 }
 
 /// A system that knows every name.

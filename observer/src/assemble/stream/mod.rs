@@ -294,7 +294,7 @@ impl Streams {
 
     fn count_gap(&mut self, bytes: u64) {
         self.counts.gaps += u64::from(bytes > 0);
-        self.counts.gap_bytes += bytes;
+        self.counts.gap_bytes = self.counts.gap_bytes.saturating_add(bytes);
     }
 }
 
