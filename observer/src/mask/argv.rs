@@ -1,62 +1,31 @@
-//! Secrets that an argument's neighbour names: `--password X`, `-u user:password`, `mysql -pX`.
+//! Secrets that an argument's neighbour or its program names: `--password X`, `-u user:password`, `mysql -pX`.
+
+mod joined;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+pub(super) use joined::Joined;
 
 use super::span::Span;
 use super::{keys, shell, structure};
 use crate::model::Raw;
+use programs::{CURL_ALONE, Takes, WAYS, Way};
 
-/// Programs whose `-u`, `-U` or `--user` takes `user:password`.
-const USER_PASSWORD: &[&str] = &["curl", "http", "https", "wget", "xh", "ab", "siege", "mongo"];
-/// Programs whose `-p` takes a password in the same argument.
-const DASH_P: &[&str] = &[
-    "mysql",
-    "mysqldump",
-    "mysqladmin",
-    "mysqlshow",
-    "mariadb",
-    "mariadb-dump",
-    "7z",
-    "7za",
-    "sshpass",
-    "zip",
-    "unzip",
-    "rar",
-];
-/// Programs whose `-p` takes a password in the next argument.
-const DASH_P_NEXT: &[&str] = &["mongo", "mongosh", "sshpass"];
-/// Programs whose `-p` does so once `login` was said: else it is a port.
-const LOGIN: &[&str] = &["docker", "podman", "helm", "nerdctl", "oc", "skopeo"];
-/// Programs whose `-a` takes a password.
-const DASH_A: &[&str] = &["redis-cli"];
-/// Programs whose `-w` or `-W` takes one.
-const DASH_W: &[&str] = &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"];
-type Words = &'static [&'static str];
-type Flags = &'static [&'static [u8]];
-
-/// Flags of single programs whose next argument is a secret.
-const NEXT: &[(Words, Flags)] = &[
-    (&["ssh-keygen"], &[b"-N", b"-P"]),
-    (&["openssl"], &[b"-k", b"-K", b"-passin", b"-passout", b"-pass"]),
-    (&["mosquitto_pub", "mosquitto_sub", "ipmitool", "sqlcmd", "bcp", "zip", "unzip"], &[b"-P"]),
-    (&["cqlsh", "useradd", "usermod", "ansible-vault"], &[b"-p"]),
-    (&["snmpget", "snmpwalk", "snmpset"], &[b"-A", b"-X", b"-c"]),
-    (&["curl"], &[b"-b", b"--cookie"]),
-    (&["keytool", "jarsigner"], &[b"-storepass", b"-keypass", b"-srcstorepass", b"-deststorepass"]),
-];
-/// Programs whose `-U`, `-u` or the like takes a user, this sign, and a password.
-const USER_SIGN: &[(Words, Flags, u8)] = &[
-    (&["smbclient", "rpcclient", "smbmap", "mount.cifs"], &[b"-U", b"--user"], b'%'),
-    (&["lftp", "ftp"], &[b"-u"], b','),
-];
 /// Words after which a key and its value stand as two arguments: `aws configure set KEY VALUE`.
 const SETTERS: &[&[u8]] = &[b"set", b"config", b"configure", b"setenv", b"put"];
 /// Flags whose argument is a command's text and not a value.
 const TEXT: &[&[u8]] = &[b"-c", b"-lc", b"-ec", b"-e", b"-xc", b"-ic", b"--command", b"--eval"];
+/// Flags whose argument is a header.
+const HEADER: &[&[u8]] = &[b"-H", b"--header", b"--headers", b"--proxy-header", b"--add-header"];
+/// Flags whose argument is `user:password`, whatever the program.
+const USER: &[&[u8]] = &[b"--userpwd", b"--userpass", b"--login", b"--creds", b"--basic-auth"];
 /// Commands within arguments of commands are looked into this deep.
-const DEPTH: u32 = 3;
+pub(super) const DEPTH: u32 = 3;
+/// A program is looked for among so many arguments: `sudo -u x env A=b timeout 5 curl …`.
+const LEADING: usize = 16;
 /// The shortest piece of a cut argument that may be the beginning of a token.
 const FRAGMENT: usize = 4;
-/// Longer commands are not looked at as one text.
-const JOINED: usize = 256 * 1024;
 
 /// For each argument the spans that its neighbours tell. `cut` says that the last one goes on.
 pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
@@ -70,87 +39,244 @@ pub(super) fn plan(argv: &[Raw], cut: bool) -> Vec<Vec<Span>> {
 /// The same of a command that may stand within an argument of another; an argument of its own is
 /// looked into as deep as `depth` says.
 pub(super) fn plan_within(argv: &[Raw], depth: u32) -> Vec<Vec<Span>> {
-    let mut out: Vec<Vec<Span>> = vec![vec![]; argv.len()];
-    let mut program = String::new();
+    let mut plan = Plan { argv, out: vec![vec![]; argv.len()], ways: vec![], program: vec![] };
     for (i, raw) in argv.iter().enumerate() {
         let arg = raw.bytes();
-        // `sudo -u x curl …`, `env A=b curl …`: the last program named counts.
-        if !arg.starts_with(b"-") && i < 8 {
-            let name = basename(arg);
-            if i == 0 || is_known(&name) {
-                program = name;
-            }
+        if !arg.starts_with(b"-") && i < LEADING {
+            plan.name(i, arg);
         }
-        let next = argv.get(i + 1).map(Raw::bytes).unwrap_or_default();
-        let known = |list: &[&str]| list.contains(&program.as_str());
-        let takes_next = match arg {
-            b"-u" | b"--user" | b"-U" | b"--proxy-user" | b"-a" if known(USER_PASSWORD) => {
-                if let Some(colon) = next.iter().position(|&b| b == b':')
-                    && let Some(spans) = out.get_mut(i + 1)
-                {
-                    spans.push(Span::new(colon + 1, next.len(), "password"));
-                }
-                false
-            }
-            b"-p" if known(DASH_P_NEXT) => true,
-            b"-p" if known(LOGIN) => argv.iter().take(i).any(|raw| raw.bytes() == b"login"),
-            b"-a" if known(DASH_A) => true,
-            b"-w" if known(DASH_W) => true,
-            [b'-', name @ ..] if !arg.contains(&b'=') => keys::is_secret(name) && name.len() > 1,
-            _ => false,
-        };
-        let takes_next = takes_next
-            || NEXT.iter().any(|(programs, flags)| known(programs) && flags.contains(&arg))
-            || sets(argv.get(..i).unwrap_or_default(), arg);
-        for (programs, flags, sign) in USER_SIGN {
-            if known(programs)
-                && flags.contains(&arg)
-                && let Some(at) = next.iter().position(|b| b == sign)
-                && let Some(spans) = out.get_mut(i + 1)
-            {
-                spans.push(Span::new(at + 1, next.len(), "password"));
-            }
-        }
-        let flag = next.starts_with(b"--") || next.is_empty() || next.starts_with(b"$");
-        if takes_next
-            && !flag
-            && let Some(spans) = out.get_mut(i + 1)
-        {
-            spans.push(Span::new(0, next.len(), "password"));
-        }
-        // `--password=X`: the argument's end is the value's, whatever stands in it.
-        if let Some(at) = arg.iter().position(|&b| b == b'=')
-            && (arg.starts_with(b"-") || is_variable(&arg[..at]) && !is_text(argv, i))
-            && keys::is_secret(&arg[..at])
-            && structure::is_a_value(&arg[at + 1..])
-        {
-            out[i].push(Span::new(at + 1, arg.len(), "password"));
-        }
-        if known(DASH_P) && arg.starts_with(b"-p") && arg.len() > 2 {
-            out[i].push(Span::new(2, arg.len(), "password"));
-        }
-        if known(USER_PASSWORD)
-            && let Some(joined) = arg.strip_prefix(b"-u").filter(|rest| !rest.is_empty())
-            && let Some(colon) = joined.iter().position(|&b| b == b':')
-        {
-            out[i].push(Span::new(2 + colon + 1, arg.len(), "password"));
-        }
-        if let Some(user) = arg.strip_prefix(b"--user=")
-            && known(USER_PASSWORD)
-            && let Some(colon) = user.iter().position(|&b| b == b':')
-        {
-            out[i].push(Span::new(7 + colon + 1, arg.len(), "password"));
-        }
+        plan.ways(i, arg);
+        plan.named(i, arg);
     }
+    let mut out = plan.out;
     for (raw, spans) in argv.iter().zip(&mut out) {
         spans.extend(shell::spans(raw.bytes(), depth));
     }
     out
 }
 
+/// A way of the program's, and how far it has come.
+struct Going {
+    way: &'static Way,
+    /// Its word was met, and so many arguments since that are no flags.
+    met: Option<usize>,
+}
+
+struct Plan<'a> {
+    argv: &'a [Raw],
+    out: Vec<Vec<Span>>,
+    program: Vec<u8>,
+    ways: Vec<Going>,
+}
+
+impl Plan<'_> {
+    /// `sudo -u x curl …`, `env A=b curl …`: the last program named counts.
+    fn name(&mut self, i: usize, arg: &[u8]) {
+        let name = arg.rsplit(|&b| b == b'/').next().unwrap_or(arg);
+        let name = name.strip_suffix(b".exe").unwrap_or(name);
+        let known = |way: &&Way| way.programs.iter().any(|program| program.as_bytes() == name);
+        let mut ways = WAYS.iter().filter(known).peekable();
+        if ways.peek().is_none() && i > 0 {
+            return;
+        }
+        // A word that is a program's name too does not end what has begun: `vault login …`.
+        if i > 0 && name == b"open" && !self.ways.is_empty() {
+            return;
+        }
+        self.program = name.to_vec();
+        let going = |way: &'static Way| Going { way, met: way.once.is_empty().then_some(0) };
+        self.ways = ways.map(going).collect();
+    }
+
+    /// What the program takes here.
+    fn ways(&mut self, i: usize, arg: &[u8]) {
+        let mut ways = std::mem::take(&mut self.ways);
+        for going in &mut ways {
+            let Some(words) = going.met else {
+                if going.way.once.iter().any(|word| is_word(arg, word)) {
+                    going.met = Some(0);
+                }
+                continue;
+            };
+            match going.way.takes {
+                Takes::Secret(flags) => self.flags(i, arg, flags, true, true, None),
+                Takes::Next(flags) => self.flags(i, arg, flags, true, false, None),
+                Takes::Joined(flags) => self.flags(i, arg, flags, false, true, None),
+                Takes::After(sign, &[""]) => self.after(i, arg, 0, sign),
+                Takes::After(sign, flags) => self.flags(i, arg, flags, true, true, Some(sign)),
+                Takes::Words(first, count) => {
+                    if !arg.starts_with(b"-") {
+                        if (first..first + count).contains(&words) && structure::is_a_value(arg) {
+                            self.push(i, 0);
+                        }
+                        going.met = Some(words + 1);
+                    }
+                }
+                Takes::Pairs => {
+                    if !arg.starts_with(b"-") {
+                        self.after(i, arg, 0, b'=');
+                    }
+                }
+                Takes::Last => {
+                    if i + 1 == self.argv.len() && !arg.starts_with(b"-") {
+                        self.push(i, 0);
+                    }
+                }
+            }
+        }
+        self.ways = ways;
+    }
+
+    /// The value of one of these flags: joined to it, or the next argument; of it what comes after
+    /// a sign, where there is one to find.
+    fn flags(
+        &mut self,
+        i: usize,
+        arg: &[u8],
+        flags: &[&str],
+        next: bool,
+        joined: bool,
+        sign: Option<u8>,
+    ) {
+        // Flags without a value may stand before it: `-sSLu`.
+        let alone = if self.program == b"curl" && !arg.starts_with(b"--") {
+            let letters = arg.get(1..).unwrap_or_default();
+            letters.iter().take_while(|b| CURL_ALONE.contains(b)).count()
+        } else {
+            0
+        };
+        for flag in flags.iter().map(|flag| flag.as_bytes()) {
+            let short = flag.len() == 2;
+            let skip = if short && arg.first() == flag.first() { alone } else { 0 };
+            let rest = match arg.get(1 + skip..) {
+                Some(rest) if arg.first() == flag.first() => rest.strip_prefix(&flag[1..]),
+                _ => None,
+            };
+            let Some(rest) = rest else { continue };
+            let from = arg.len() - rest.len();
+            if rest.is_empty() {
+                let value = self.argv.get(i + 1).map(Raw::bytes).unwrap_or_default();
+                if next && is_next(value) {
+                    match sign {
+                        Some(sign) => self.after(i + 1, value, 0, sign),
+                        None => self.push(i + 1, 0),
+                    }
+                }
+            } else if joined
+                && (short || !flag.starts_with(b"-") || rest.starts_with(b"=") || flag == b"-hp")
+            {
+                let from = from + usize::from(rest.starts_with(b"=") && flag.starts_with(b"-"));
+                match sign {
+                    Some(sign) => self.after(i, arg, from, sign),
+                    None => self.push(i, from),
+                }
+            }
+        }
+    }
+
+    /// What its own name says of an argument, whatever the program.
+    fn named(&mut self, i: usize, arg: &[u8]) {
+        let next = self.argv.get(i + 1).map(Raw::bytes).unwrap_or_default();
+        let takes_next = match arg {
+            [b'-', name @ ..] if !arg.contains(&b'=') => keys::is_secret(name) && name.len() > 1,
+            _ => false,
+        };
+        let before = self.argv.get(..i).unwrap_or_default();
+        let user = USER.contains(&arg) && next.contains(&b':') && !next.contains(&b'/');
+        if user && is_next(next) {
+            self.after(i + 1, next, 0, b':');
+        } else if (takes_next || sets(before, arg)) && is_next(next) {
+            self.push(i + 1, 0);
+        }
+        // `--password=X`: the argument's end is the value's, whatever stands in it.
+        if let Some(at) = arg.iter().position(|&b| b == b'=')
+            && (arg.starts_with(b"-") || is_variable(&arg[..at]) && !is_text(self.argv, i))
+            && keys::is_secret(&arg[..at])
+            && structure::is_a_value(&arg[at + 1..])
+        {
+            self.push(i, at + 1);
+        }
+        // `--env=DB_PASSWORD=X`, `-eDB_PASSWORD=X`, `--set a=b,auth.password=X`.
+        if let Some(at) = arg.iter().position(|&b| b == b'=').filter(|_| arg.starts_with(b"-")) {
+            self.second(i, arg, at);
+        }
+        if matches!(self.program.as_slice(), b"http" | b"https" | b"xh" | b"xhs") {
+            self.out[i].extend(structure::header_line(arg, 0));
+        }
+        if HEADER.contains(&arg) {
+            let spans = structure::header_line(next, 0);
+            self.out.get_mut(i + 1).into_iter().for_each(|out| out.extend(spans.clone()));
+        }
+        for flag in HEADER {
+            if let Some(rest) = arg.strip_prefix(*flag).filter(|rest| !rest.is_empty()) {
+                let from = arg.len() - rest.len() + usize::from(rest.starts_with(b"="));
+                self.out[i].extend(structure::header_line(arg, from));
+            }
+        }
+    }
+
+    /// An assignment within a flag's own.
+    fn second(&mut self, i: usize, arg: &[u8], first: usize) {
+        let short =
+            !arg.starts_with(b"--") && keys::is_secret(arg.get(2..first).unwrap_or_default());
+        if short && structure::is_a_value(&arg[first + 1..]) {
+            self.push(i, first + 1);
+        }
+        let rest = &arg[first + 1..];
+        if let Some(second) = rest.iter().position(|&b| b == b'=')
+            && keys::is_secret(&rest[..second])
+            && structure::is_a_value(&rest[second + 1..])
+        {
+            let end =
+                rest[second..].iter().position(|&b| b == b',').map_or(rest.len(), |n| second + n);
+            let from = first + 1;
+            self.out[i].push(Span::new(from + second + 1, from + end, "password"));
+        }
+    }
+
+    /// What stands after the sign, from a place of an argument on.
+    fn after(&mut self, i: usize, arg: &[u8], from: usize, sign: u8) {
+        let value = arg.get(from..).unwrap_or_default();
+        if let Some(at) = value.iter().position(|&b| b == sign)
+            && structure::is_a_value(&value[at + 1..])
+            && !value[at + 1..].starts_with(b"//")
+            && !arg.starts_with(b"-") | (from > 0)
+        {
+            self.push(i, from + at + 1);
+        }
+    }
+
+    /// An argument from a place on is a secret.
+    fn push(&mut self, i: usize, from: usize) {
+        let Some(arg) = self.argv.get(i).map(Raw::bytes) else { return };
+        if from < arg.len()
+            && let Some(spans) = self.out.get_mut(i)
+        {
+            spans.push(Span::new(from, arg.len(), "password"));
+        }
+    }
+}
+
+/// Whether it can be the value of the flag before it.
+fn is_next(arg: &[u8]) -> bool {
+    !arg.starts_with(b"--") && structure::is_a_value(arg)
+}
+
+/// Whether an argument is the word of a way.
+fn is_word(arg: &[u8], word: &str) -> bool {
+    let word = word.as_bytes();
+    match word {
+        [b'-', letter] => arg.starts_with(b"-") && arg.contains(letter),
+        [.., b'.'] => arg.starts_with(word),
+        _ => arg.eq_ignore_ascii_case(word) || arg.rsplit(|&b| b == b'/').next() == Some(word),
+    }
+}
+
 /// Whether this argument is a key whose value is the next: `config set db.password X`.
 fn sets(before: &[Raw], arg: &[u8]) -> bool {
-    let compound = arg.iter().any(|b| matches!(b, b'_' | b'-' | b'.' | b'/' | b':'));
+    let hump = |two: &[u8]| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase();
+    let compound = arg.iter().any(|b| matches!(b, b'_' | b'-' | b'.' | b'/' | b':'))
+        || arg.windows(2).any(hump);
     !arg.starts_with(b"-")
         && compound
         && before.iter().rev().take(3).any(|raw| SETTERS.contains(&raw.bytes()))
@@ -178,70 +304,4 @@ pub(super) fn last_word(text: &[u8]) -> Option<Span> {
     let mut span = Span::new(start, text.len(), "cut");
     span.learn = false;
     (len >= FRAGMENT).then_some(span)
-}
-
-/// All arguments as one text, with a space between two.
-pub(super) struct Joined {
-    text: Vec<u8>,
-    starts: Vec<usize>,
-}
-
-impl Joined {
-    /// None where there are fewer than two, or so many bytes that nobody typed them.
-    pub(super) fn new(argv: &[Raw]) -> Option<Self> {
-        let len: usize = argv.iter().map(|raw| raw.len() + 1).sum();
-        if argv.len() < 2 || len > JOINED {
-            return None;
-        }
-        let mut joined = Self { text: Vec::with_capacity(len), starts: vec![] };
-        for raw in argv {
-            joined.starts.push(joined.text.len());
-            joined.text.extend_from_slice(raw.bytes());
-            // A header's value goes to its line's end: the next argument is none of it.
-            joined.text.push(if structure::is_whole_header(raw.bytes()) { b'\n' } else { b' ' });
-        }
-        joined.text.pop();
-        Some(joined)
-    }
-
-    pub(super) fn text(&self) -> &[u8] {
-        &self.text
-    }
-
-    /// Gives each argument its part of what lies over a border between two. What lies within one
-    /// argument is found there.
-    pub(super) fn share(&self, spans: Vec<Span>, plan: &mut [Vec<Span>]) {
-        for span in spans {
-            let first = self.starts.partition_point(|&start| start <= span.start).saturating_sub(1);
-            let last = self.starts.partition_point(|&start| start < span.end).saturating_sub(1);
-            if first >= last {
-                continue;
-            }
-            let value = span.value(&self.text).to_vec();
-            for (index, spans) in plan.iter_mut().enumerate().take(last + 1).skip(first) {
-                let Some(&from) = self.starts.get(index) else { continue };
-                let next = self.starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
-                let (start, end) = (span.start.max(from), span.end.min(next));
-                if start < end {
-                    let mut part = span.clone();
-                    (part.start, part.end) = (start - from, end - from);
-                    part.decoded = Some(value.clone());
-                    part.learn = false;
-                    spans.push(part);
-                }
-            }
-        }
-    }
-}
-
-fn basename(arg: &[u8]) -> String {
-    let name = arg.rsplit(|&b| b == b'/').next().unwrap_or(arg);
-    String::from_utf8_lossy(name).into_owned()
-}
-
-fn is_known(name: &str) -> bool {
-    let lists = [USER_PASSWORD, DASH_P, DASH_P_NEXT, LOGIN, DASH_A, DASH_W];
-    lists.iter().any(|list| list.contains(&name))
-        || NEXT.iter().any(|(programs, _)| programs.contains(&name))
-        || USER_SIGN.iter().any(|(programs, ..)| programs.contains(&name))
 }

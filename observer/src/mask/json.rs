@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 
 use super::fields::Fields;
 use super::span::{self, Span};
-use super::{keys, structure};
+use super::{argv, keys, shell, structure};
 use crate::model::Raw;
 
 /// A string's inside, a number or a word of a JSON text.
@@ -16,6 +16,8 @@ struct Literal {
     string: bool,
     /// It stands below a key that names secrets, and is no key itself.
     secret: bool,
+    /// The number of the list that it stands in, from 1; 0 for none.
+    list: usize,
 }
 
 /// Masks a JSON text, or several one after another; none where it is none, or so deep that
@@ -23,7 +25,9 @@ struct Literal {
 pub(super) fn masked(fields: &mut Fields<'_>, text: &[u8]) -> Option<Raw> {
     is_json(text).then_some(())?;
     let literals = literals(text);
-    let known = literals.iter().filter(|l| l.secret).filter_map(|l| told(text, l)).collect();
+    let mut known: Vec<Span> =
+        literals.iter().filter(|l| l.secret).filter_map(|l| told(text, l)).collect();
+    commands(text, &literals, &mut known);
     let clusters = span::merge(fields.masker.spans(text, known));
     let mut out = Vec::with_capacity(text.len());
     let (mut at, mut next) = (0, 0);
@@ -66,6 +70,131 @@ fn is_json(text: &[u8]) -> bool {
         && serde_json::Deserializer::from_slice(text)
             .into_iter::<IgnoredAny>()
             .all(|value| value.is_ok())
+}
+
+/// What commands tell of their arguments: a list of strings may be one (`["mysql", "-pX"]`, after a
+/// `"command"` beside it), and a string under a key that names commands is a shell's text.
+fn commands(text: &[u8], literals: &[Literal], known: &mut Vec<Span>) {
+    let mut program: Option<Raw> = None;
+    let mut at = 0;
+    while let Some(literal) = literals.get(at) {
+        let after = text.get(literal.end + 1..).unwrap_or_default().trim_ascii_start();
+        if literal.list == 0 {
+            // A key and, next to it, its value.
+            let named =
+                literal.string && after.first() == Some(&b':') && names_commands(literal.of(text));
+            if named
+                && let Some(value) =
+                    literals.get(at + 1).filter(|value| value.string && value.list == 0)
+                && let Some(command) = value.plain(text)
+            {
+                let spans = shell::spans(&command.bytes, argv::DEPTH);
+                known.extend(spans.into_iter().filter_map(|span| command.place(span)));
+                program = Some(Raw::new(command.bytes));
+            }
+            at += 1;
+            continue;
+        }
+        let list = literal.list;
+        let end = at + literals[at..].iter().take_while(|l| l.list == list).count();
+        let strings = &literals[at..end];
+        at = end;
+        if !strings.iter().all(|literal| literal.string) || strings.len() > ARGUMENTS {
+            continue;
+        }
+        let plain: Vec<Plain> = strings.iter().filter_map(|l| l.plain(text)).collect();
+        let words = |first: Option<&Raw>| -> Vec<Raw> {
+            first
+                .cloned()
+                .into_iter()
+                .chain(plain.iter().map(|p| Raw::from(&p.bytes[..])))
+                .collect()
+        };
+        for first in [None, program.as_ref()].into_iter().take(1 + usize::from(program.is_some())) {
+            let plan = argv::plan_within(&words(first), argv::DEPTH);
+            for (plain, spans) in
+                plain.iter().zip(plan.into_iter().skip(usize::from(first.is_some())))
+            {
+                known.extend(spans.into_iter().filter_map(|span| plain.place(span)));
+            }
+        }
+    }
+}
+
+/// Longer lists are no commands.
+const ARGUMENTS: usize = 256;
+
+fn names_commands(key: &[u8]) -> bool {
+    const NAMES: &[&[u8]] = &[
+        b"command",
+        b"cmd",
+        b"script",
+        b"shell",
+        b"bash",
+        b"exec",
+        b"run",
+        b"entrypoint",
+        b"program",
+        b"commandline",
+        b"input",
+    ];
+    NAMES.iter().any(|name| key.eq_ignore_ascii_case(name))
+}
+
+/// A string without its escapes, and where each byte of it stands.
+struct Plain {
+    bytes: Vec<u8>,
+    at: Vec<usize>,
+}
+
+impl Plain {
+    fn place(&self, mut span: Span) -> Option<Span> {
+        span.decoded = Some(span.value(&self.bytes).to_vec());
+        let last = *self.at.get(span.end)?;
+        span.start = *self.at.get(span.start)?;
+        span.end = last;
+        (span.start < span.end).then_some(span)
+    }
+}
+
+impl Literal {
+    fn of<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The string that it stands for; none where that is long or odd.
+    fn plain(&self, text: &[u8]) -> Option<Plain> {
+        const LONGEST: usize = 64 * 1024;
+        let inner = self.of(text);
+        if inner.len() > LONGEST {
+            return None;
+        }
+        let mut plain = Plain { bytes: Vec::with_capacity(inner.len()), at: vec![] };
+        let mut from = 0;
+        while from < inner.len() {
+            let rest = &inner[from..];
+            let len = match rest {
+                // Both halves of a pair.
+                [b'\\', b'u', b'd' | b'D', ..] => rest.len().min(12),
+                [b'\\', b'u', ..] => rest.len().min(6),
+                [b'\\', ..] => rest.len().min(2),
+                _ => rest.iter().take_while(|&&b| b != b'\\').count(),
+            };
+            let piece = &rest[..len];
+            if piece.first() == Some(&b'\\') {
+                let quoted = [b"\"", piece, b"\""].concat();
+                let read = serde_json::from_slice::<String>(&quoted).ok()?;
+                plain.at.extend(read.bytes().map(|_| self.start + from));
+                plain.bytes.extend_from_slice(read.as_bytes());
+            } else {
+                plain.at.extend((0..len).map(|n| self.start + from + n));
+                plain.bytes.extend_from_slice(piece);
+            }
+            from += len;
+        }
+        plain.at.push(self.end);
+        Some(plain)
+    }
 }
 
 /// The place of a value that its key tells.
@@ -117,16 +246,19 @@ fn widened(text: &[u8], literal: &Literal, start: usize, end: usize) -> (usize, 
 /// The literals of a text that is JSON, in order.
 fn literals(text: &[u8]) -> Vec<Literal> {
     let mut out = vec![];
-    // For each object or list that is open: whether it is an object, and whether it is secret.
-    let mut open: Vec<(bool, bool)> = vec![];
+    // For each object or list that is open: whether it is an object, whether it is secret, and a
+    // list's number.
+    let mut open: Vec<(bool, bool, usize)> = vec![];
+    let mut lists = 0;
     let mut key_secret = false;
     let mut expects_key = false;
     let mut at = 0;
     while let Some(&b) = text.get(at) {
-        let inside = open.last().is_some_and(|&(_, secret)| secret);
+        let (_, inside, list) = open.last().copied().unwrap_or_default();
         match b {
             b'{' | b'[' => {
-                open.push((b == b'{', inside || key_secret));
+                lists += usize::from(b == b'[');
+                open.push((b == b'{', inside || key_secret, if b == b'[' { lists } else { 0 }));
                 (expects_key, key_secret) = (b == b'{', false);
             }
             b'}' | b']' => {
@@ -134,7 +266,8 @@ fn literals(text: &[u8]) -> Vec<Literal> {
                 (expects_key, key_secret) = (false, false);
             }
             b',' => {
-                (expects_key, key_secret) = (open.last().is_some_and(|&(object, _)| object), false);
+                (expects_key, key_secret) =
+                    (open.last().is_some_and(|&(object, ..)| object), false);
             }
             b':' => expects_key = false,
             b'"' => {
@@ -145,7 +278,7 @@ fn literals(text: &[u8]) -> Vec<Literal> {
                 }
                 let end = end.min(text.len());
                 let secret = !expects_key && inside && !key_secret && !is_about(text, &out);
-                out.push(Literal { start, end, string: true, secret });
+                out.push(Literal { start, end, string: true, secret, list });
                 if expects_key {
                     key_secret = names_secrets(&text[start..end]);
                 }
@@ -154,7 +287,7 @@ fn literals(text: &[u8]) -> Vec<Literal> {
             b'-' | b'0'..=b'9' | b'a'..=b'z' => {
                 let ends = |b: &u8| b",]}:{[\"".contains(b) || b.is_ascii_whitespace();
                 let len = text[at..].iter().take_while(|b| !ends(b)).count();
-                out.push(Literal { start: at, end: at + len, string: false, secret: false });
+                out.push(Literal { start: at, end: at + len, string: false, secret: false, list });
                 at += len - 1;
             }
             _ => {}

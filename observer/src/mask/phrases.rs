@@ -14,6 +14,8 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     bearer(text, spans);
     basic(text, spans);
     told(text, spans);
+    sql(text, spans);
+    pairs(text, spans);
     putty(text, spans);
     pem(text, spans)
 }
@@ -31,7 +33,13 @@ finders! {
     BASIC "asic "
     PASSWORD "assword"
     PASSWORD_UPPER "ASSWORD"
-    IDENTIFIED "DENTIFIED BY"
+    IDENTIFIED "DENTIFIED "
+    IDENTIFIED_LOWER "dentified "
+    PRAGMA "RAGMA "
+    PRAGMA_LOWER "ragma "
+    SECRET "SECRET '"
+    AUTH "uth"
+    LOGIN "ogin("
     IS " is "
     PUTTY "PuTTY-User-Key-File"
 }
@@ -135,9 +143,6 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
             after_word(text, after, netrc, spans);
         }
     }
-    for found in IDENTIFIED.find_iter(text) {
-        after_word(text, found + 12, true, spans);
-    }
     for found in IS.find_iter(text) {
         // `the API key is X`: the two words before it are the key.
         let before = &text[found.saturating_sub(32)..found];
@@ -146,6 +151,95 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
         if super::keys::is_secret(last) || super::keys::is_secret(&[first, b"_", last].concat()) {
             after_word(text, found + 3, false, spans);
         }
+    }
+}
+
+/// What SQL's statements set: `identified [with x] by 'X'`, `password('X')`, `password for u = 'X'`,
+/// `pragma key = 'X'`, `secret 'X'`.
+fn sql(text: &[u8], spans: &mut Vec<Span>) {
+    /// What stands between the words of a statement.
+    const BETWEEN: usize = 96;
+    let rest = |at: usize| {
+        let rest = text.get(at..).unwrap_or_default();
+        rest.get(..BETWEEN).unwrap_or(rest)
+    };
+    let lower = |at: usize| rest(at).to_ascii_lowercase();
+    for finder in [&IDENTIFIED, &IDENTIFIED_LOWER] {
+        for found in finder.find_iter(text) {
+            let here = lower(found + 9);
+            let Some(by) = here.windows(4).position(|w| w == b" by ") else { continue };
+            let word = if here[by + 4..].starts_with(b"password ") { 9 } else { 0 };
+            after_word(text, found + 9 + by + 3 + word, true, spans);
+        }
+    }
+    for finder in [&PASSWORD, &PASSWORD_UPPER] {
+        for found in finder.find_iter(text) {
+            let here = rest(found + 7);
+            if matches!(here, [b'(', b'\'' | b'"', ..]) {
+                quoted(text, found + 8, spans);
+            } else if here.get(..5).is_some_and(|w| w.eq_ignore_ascii_case(b" for "))
+                && let Some(sign) = here.iter().position(|&b| b == b'=')
+            {
+                let gap = here[sign + 1..].iter().take_while(|&&b| b == b' ').count();
+                quoted(text, found + 7 + sign + 1 + gap, spans);
+            }
+        }
+    }
+    for finder in [&PRAGMA, &PRAGMA_LOWER] {
+        for found in finder.find_iter(text) {
+            let here = lower(found + 6);
+            let Some(sign) = here.iter().position(|&b| b == b'=') else { continue };
+            if here[..sign].trim_ascii().ends_with(b"key") {
+                let gap = here[sign + 1..].iter().take_while(|&&b| b == b' ').count();
+                quoted(text, found + 6 + sign + 1 + gap, spans);
+            }
+        }
+    }
+    for found in SECRET.find_iter(text) {
+        quoted(text, found + 7, spans);
+    }
+}
+
+/// `auth=('user', 'X')`, `db.auth("user", "X")`, `smtp.login("user", "X")`.
+fn pairs(text: &[u8], spans: &mut Vec<Span>) {
+    for found in AUTH.find_iter(text) {
+        let rest = text.get(found + 3..).unwrap_or_default();
+        let gap = rest.iter().take(4).take_while(|b| matches!(b, b'=' | b':' | b' ')).count();
+        if rest.get(gap) == Some(&b'(') {
+            second(text, found + 3 + gap + 1, spans);
+        }
+    }
+    for found in LOGIN.find_iter(text) {
+        second(text, found + 5, spans);
+    }
+}
+
+/// The second of two quoted arguments.
+fn second(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    const LONGEST: usize = 96;
+    let Some(&quote @ (b'\'' | b'"')) = text.get(at) else { return };
+    let rest = text.get(at + 1..).unwrap_or_default();
+    let Some(end) = rest.iter().take(LONGEST).position(|&b| b == quote) else { return };
+    let rest = rest.get(end + 1..).unwrap_or_default();
+    if rest.first() == Some(&b',') {
+        let gap = rest[1..].iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+        quoted(text, at + 1 + end + 1 + 1 + gap, spans);
+    }
+}
+
+/// A value in quotes that stands here.
+fn quoted(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    if !matches!(text.get(at), Some(b'\'' | b'"')) {
+        return;
+    }
+    let (start, end) = structure::value(text, at);
+    let value = text.get(start..end).unwrap_or_default();
+    if value.len() >= 4
+        && value.len() <= 256
+        && structure::is_a_value(value)
+        && !value.contains(&b'\n')
+    {
+        spans.push(Span::new(start, end, "password").by("phrase"));
     }
 }
 

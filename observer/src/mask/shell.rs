@@ -1,13 +1,48 @@
 //! Commands within an argument: `sh -c '…'`, `ssh host '…'`. Their words are found as a shell
-//! finds them (POSIX, Shell Command Language, 2.2 and 2.3), so that what a word's neighbours tell
-//! is known there too. Nothing is expanded: a secret that a variable holds does not stand there.
+//! finds them (POSIX, Shell Command Language, 2.2 to 2.4, 2.6 and 2.7), so that what a word's
+//! neighbours tell is known there too, and what one command hands to another. Nothing is expanded: a
+//! secret that a variable holds does not stand there.
 
-use super::argv;
 use super::span::Span;
+use super::{argv, keys};
 use crate::model::Raw;
 
 /// Longer texts are programs and no commands that somebody typed.
 const LONGEST: usize = 256 * 1024;
+/// Substitutions stand within each other this deep; deeper ones are read as words.
+const NESTED: usize = 16;
+/// What says that a command reads a secret from its standard input: a word of its own, or two.
+const READS: &[&[&str]] = &[
+    &["--password-stdin"],
+    &["--with-token"],
+    &["--stdin"],
+    &["--token-stdin"],
+    &["--passphrase-fd"],
+    &["--key-file=-"],
+    &["--key-file", "-"],
+    &["sudo", "-S"],
+    &["su"],
+    &["chpasswd"],
+    &["cryptsetup"],
+    &["smbpasswd", "-s"],
+    &["passwd"],
+    &["pass", "insert"],
+    &["secret-tool", "store"],
+    &["lpass"],
+    &["bw"],
+    &["secret", "create"],
+    &["secret", "set"],
+    &["secret", "put"],
+    &["secrets", "set"],
+    &["env", "add"],
+    &["vault", "-"],
+    &["ssh-add", "-"],
+    &["htpasswd", "-i"],
+    &["-passin", "stdin"],
+    &["-pass", "stdin"],
+    &["gpg", "--passphrase-fd"],
+    &["kinit"],
+];
 
 /// A word without its quotes.
 #[derive(Default)]
@@ -19,6 +54,29 @@ struct Word {
     begun: bool,
 }
 
+/// A simple command.
+#[derive(Default)]
+struct Command {
+    words: Vec<Word>,
+    /// What the next word is, where it is none of the command's own.
+    next: Next,
+    /// What a here-string hands to it.
+    given: Vec<Word>,
+    /// The files that it writes to.
+    targets: Vec<Word>,
+    /// Its output goes into the next.
+    piped: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Next {
+    #[default]
+    Own,
+    Source,
+    Given,
+    Target,
+}
+
 /// What the words of a text tell of their neighbours. `depth` is how many texts more may stand
 /// within each other's quotes.
 pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
@@ -26,13 +84,68 @@ pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
     if depth == 0 || text.len() > LONGEST || !text.iter().any(u8::is_ascii_whitespace) {
         return out;
     }
-    for command in commands(text) {
-        let words: Vec<Raw> = command.iter().map(|word| Raw::from(&word.text[..])).collect();
-        for (word, spans) in command.iter().zip(argv::plan_within(&words, depth - 1)) {
+    let commands = commands(text);
+    for (index, command) in commands.iter().enumerate() {
+        let words: Vec<Raw> = command.words.iter().map(|word| Raw::from(&word.text[..])).collect();
+        for (word, spans) in command.words.iter().zip(argv::plan_within(&words, depth - 1)) {
             out.extend(spans.into_iter().filter_map(|span| word.place(span)));
+        }
+        let reads = command.reads();
+        if reads {
+            out.extend(command.given.iter().filter_map(|word| command.handed(word)));
+        }
+        let before = index.checked_sub(1).and_then(|index| commands.get(index));
+        if let Some(before) = before.filter(|before| before.piped && reads) {
+            out.extend(before.said().filter_map(|word| command.handed(word)));
+        }
+        if command.targets.iter().any(Word::names_a_secret) {
+            out.extend(command.said().filter_map(|word| command.handed(word)));
         }
     }
     out
+}
+
+impl Command {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.given.is_empty() && self.targets.is_empty()
+    }
+
+    fn has(&self, word: &str) -> bool {
+        let is = |own: &Word| {
+            own.text == word.as_bytes()
+                || own.text.rsplit(|&b| b == b'/').next() == Some(word.as_bytes())
+        };
+        self.words.iter().any(is)
+    }
+
+    /// Whether it reads a secret from its standard input.
+    fn reads(&self) -> bool {
+        READS.iter().any(|words| words.iter().all(|word| self.has(word)))
+    }
+
+    /// What it prints, where it is a command that prints its arguments.
+    fn said(&self) -> impl Iterator<Item = &Word> {
+        let says = self.has("echo") || self.has("printf") || self.has("print");
+        let forms = self.has("printf");
+        self.words.iter().skip(1).enumerate().filter_map(move |(index, word)| {
+            // A format is none of what it forms.
+            let format = forms && index == 0 && word.text.contains(&b'%');
+            let name = matches!(word.text.as_slice(), b"echo" | b"printf" | b"print");
+            (says && !format && !name && !word.text.starts_with(b"-")).then_some(word)
+        })
+    }
+
+    /// A word as the secret that this command takes.
+    fn handed(&self, word: &Word) -> Option<Span> {
+        let mut from = 0;
+        if self.has("chpasswd") {
+            from = word.text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
+        }
+        let value = word.text.get(from..).unwrap_or_default();
+        // A variable's value does not stand here.
+        let worth = super::structure::is_a_value(value);
+        worth.then(|| Span::new(from, word.text.len(), "password")).and_then(|s| word.place(s))
+    }
 }
 
 impl Word {
@@ -47,51 +160,146 @@ impl Word {
         let (first, last) = (self.at.get(span.start)?, self.at.get(span.end.checked_sub(1)?)?);
         (span.start, span.end) = (*first, last + 1);
         span.decoded = Some(value);
-        Some(span)
+        (span.start < span.end).then_some(span)
+    }
+
+    /// Whether it is a file that a secret is kept in: `/etc/token`, `~/.pgpass`, `key.secret`.
+    fn names_a_secret(&self) -> bool {
+        let name = self.text.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        let known: &[&[u8]] = &[b".pgpass", b".netrc", b".my.cnf", b".git-credentials"];
+        let stem = name.strip_suffix(b".txt").unwrap_or(name);
+        known.contains(&name) || keys::is_secret(stem)
     }
 }
 
-/// The simple commands of a text, each as its words. What has no closing quote ends with the text.
-fn commands(text: &[u8]) -> Vec<Vec<Word>> {
-    let (mut out, mut command, mut word) = (vec![], vec![], Word::default());
-    let mut quote = None;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match (quote, byte) {
-            (Some(open), _) if open == byte => quote = None,
-            (None, b'\'' | b'"') => (quote, word.begun) = (Some(byte), true),
-            (None | Some(b'"'), b'\\') => {
-                at += 1;
-                if let Some(&escaped) = text.get(at) {
-                    word.push(escaped, at);
+/// The simple commands of a text, in the order in which they begin. What has no closing quote ends
+/// with the text.
+fn commands(text: &[u8]) -> Vec<Command> {
+    let mut parser = Parser {
+        text,
+        out: vec![],
+        open: vec![],
+        command: Command::default(),
+        word: Word::default(),
+    };
+    parser.run();
+    parser.out
+}
+
+struct Parser<'a> {
+    text: &'a [u8],
+    out: Vec<Command>,
+    /// Commands around the substitution that is being read, and what it ends with.
+    open: Vec<(Command, Word, u8)>,
+    command: Command,
+    word: Word,
+}
+
+impl Parser<'_> {
+    fn run(&mut self) {
+        let mut quote = None;
+        let mut at = 0;
+        while let Some(&byte) = self.text.get(at) {
+            let next = self.text.get(at + 1).copied().unwrap_or(0);
+            let last = at.checked_sub(1).and_then(|at| self.text.get(at)).copied().unwrap_or(0);
+            match (quote, byte) {
+                (Some(open), _) if open == byte => quote = None,
+                (None, b'\'' | b'"') => (quote, self.word.begun) = (Some(byte), true),
+                // A line goes on.
+                (None | Some(b'"'), b'\\') if next == b'\n' => at += 1,
+                (None | Some(b'"'), b'\\') => {
+                    at += 1;
+                    if let Some(&escaped) = self.text.get(at) {
+                        self.word.push(escaped, at);
+                    }
                 }
+                (None, b'(') if self.open.len() < NESTED => self.begin(b')'),
+                (None, b'`') => match self.open.last() {
+                    Some((.., b'`')) => self.close(),
+                    _ if self.open.len() < NESTED => self.begin(b'`'),
+                    _ => self.word.push(byte, at),
+                },
+                (None, b')') => match self.open.last() {
+                    Some((.., b')')) => self.close(),
+                    _ => self.end_command(),
+                },
+                (None, b'&') if matches!(last, b'>' | b'<') || next == b'>' => {}
+                (None, b'|') if next != b'|' && last != b'|' => {
+                    self.end_word();
+                    self.command.piped = true;
+                    self.end_command();
+                }
+                (None, b'\n' | b';' | b'|' | b'&') => self.end_command(),
+                (None, b'<' | b'>') => {
+                    // A descriptor's number is no word.
+                    if self.word.text.iter().all(u8::is_ascii_digit) {
+                        self.word = Word::default();
+                    }
+                    self.end_word();
+                    let here =
+                        byte == b'<' && self.text.get(at..).is_some_and(|r| r.starts_with(b"<<<"));
+                    if here {
+                        at += 2;
+                    }
+                    self.command.next = match byte {
+                        b'>' => Next::Target,
+                        _ if here => Next::Given,
+                        _ => Next::Source,
+                    };
+                }
+                (None, _) if byte.is_ascii_whitespace() => self.end_word(),
+                _ => self.word.push(byte, at),
             }
-            (None, b'\n' | b';' | b'|' | b'&' | b'(' | b')' | b'`' | b'{' | b'}') => {
-                end_word(&mut word, &mut command);
-                end_command(&mut command, &mut out);
-            }
-            (None, _) if byte.is_ascii_whitespace() || matches!(byte, b'<' | b'>') => {
-                end_word(&mut word, &mut command);
-            }
-            _ => word.push(byte, at),
+            at += 1;
         }
-        at += 1;
+        self.end_command();
+        while !self.open.is_empty() {
+            self.close();
+            self.end_command();
+        }
     }
-    end_word(&mut word, &mut command);
-    end_command(&mut command, &mut out);
-    out
-}
 
-fn end_word(word: &mut Word, command: &mut Vec<Word>) {
-    let word = std::mem::take(word);
-    if word.begun || !word.text.is_empty() {
-        command.push(word);
+    /// A substitution or a subshell begins within a word or a command.
+    fn begin(&mut self, end: u8) {
+        let (command, word) = (std::mem::take(&mut self.command), std::mem::take(&mut self.word));
+        self.open.push((command, word, end));
     }
-}
 
-fn end_command(command: &mut Vec<Word>, out: &mut Vec<Vec<Word>>) {
-    if !command.is_empty() {
-        out.push(std::mem::take(command));
+    /// It ends, and what is around it goes on.
+    fn close(&mut self) {
+        self.end_command();
+        if let Some((command, word, _)) = self.open.pop() {
+            (self.command, self.word) = (command, word);
+            self.word.begun = true;
+        }
+    }
+
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        if !word.begun && word.text.is_empty() {
+            return;
+        }
+        // Reserved words stand where a command begins.
+        if !word.begun
+            && self.command.words.is_empty()
+            && matches!(word.text.as_slice(), b"{" | b"!")
+        {
+            return;
+        }
+        match std::mem::take(&mut self.command.next) {
+            Next::Own => self.command.words.push(word),
+            Next::Given => self.command.given.push(word),
+            Next::Target => self.command.targets.push(word),
+            Next::Source => {}
+        }
+    }
+
+    fn end_command(&mut self) {
+        self.end_word();
+        let command = std::mem::take(&mut self.command);
+        if !command.is_empty() {
+            self.out.push(command);
+        }
     }
 }
 
@@ -102,14 +310,27 @@ mod tests {
 
     fn words(text: &str) -> Vec<Vec<String>> {
         let word = |word: &Word| String::from_utf8_lossy(&word.text).into_owned();
-        commands(text.as_bytes()).iter().map(|c| c.iter().map(word).collect()).collect()
+        let words = |command: &Command| command.words.iter().map(word).collect();
+        commands(text.as_bytes()).iter().map(words).collect()
     }
 
     #[test]
     fn words_are_those_of_a_shell() {
         assert_eq!(words("a 'b c' \"d\\\"e\" f\\ g ''"), [["a", "b c", "d\"e", "f g", ""]]);
-        assert_eq!(words("a|b;c && d\n$(e)"), [["a"], ["b"], ["c"], ["d"], ["$"], ["e"]]);
+        assert_eq!(
+            words("a|b;c && d\n$(e)"),
+            [vec!["a"], vec!["b"], vec!["c"], vec!["d"], vec!["e"], vec!["$"]]
+        );
         assert_eq!(words("a 'never closed; b"), [["a", "never closed; b"]]);
+        assert_eq!(
+            words("a $(b c) d `e f` g"),
+            [vec!["b", "c"], vec!["e", "f"], vec!["a", "$", "d", "", "g"]]
+        );
+        assert_eq!(words("a 2>&1 -b &>x; c >x -d <y"), [vec!["a", "-b"], vec!["c", "-d"]]);
+        assert_eq!(
+            words("a \\\n b ${c} {d,e} { f; }"),
+            [vec!["a", "b", "${c}", "{d,e}", "{", "f"], vec!["}"]]
+        );
         assert!(words(" ; \n").is_empty());
     }
 

@@ -142,6 +142,20 @@ fn doubtful(text: &[u8], start: usize, end: usize, out: &mut Vec<Span>) {
     }
 }
 
+/// What goes of a header that stands from `from` on, to the text's end.
+pub(super) fn header_line(text: &[u8], from: usize) -> Vec<Span> {
+    let mut spans = vec![];
+    let line = text.get(from..).unwrap_or_default();
+    if let Some(sign) = line.iter().position(|&b| b == b':') {
+        let name = line[..sign].trim_ascii();
+        let known = HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header.as_bytes()));
+        if known || keys::is_secret(name) {
+            place::header(text, from, from + sign + 1, &mut spans);
+        }
+    }
+    spans
+}
+
 /// Whether an argument is a header with all of its value: what comes after it is another's.
 pub(super) fn is_whole_header(arg: &[u8]) -> bool {
     let Some(sign) = arg.iter().position(|&b| b == b':') else { return false };

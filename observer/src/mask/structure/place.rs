@@ -2,6 +2,7 @@
 
 use super::value::{is_a_value, value};
 use crate::mask::keys;
+use crate::mask::random;
 use crate::mask::span::Span;
 
 /// The furthest that is read backwards for a name or an element.
@@ -112,7 +113,9 @@ pub(super) fn userinfo(text: &[u8], at: usize, out: &mut Vec<Span>) {
             }
         }
         (Some(colon), None) if colon >= 16 => out.push(Span::new(start, start + colon, "userinfo")),
-        (None, None) if info.len() >= 16 => out.push(Span::new(start, at, "userinfo")),
+        (None, None) if info.len() >= 16 || info.len() >= 10 && random::is_random(info) => {
+            out.push(Span::new(start, at, "userinfo"))
+        }
         _ => {}
     }
 }

@@ -107,7 +107,11 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
     {
         return false; // the quote before it closed something
     }
-    if letters && !(glance.len() >= 16 && random::is_random(glance)) {
+    let cased =
+        glance.iter().any(u8::is_ascii_uppercase) && glance.iter().any(u8::is_ascii_lowercase);
+    let random =
+        glance.len() >= if cased && form.quoted { 8 } else { 16 } && random::is_random(glance);
+    if letters && !random {
         let named = glance.contains(&b'.')
             || !glance.iter().any(u8::is_ascii_lowercase) && glance.contains(&b'_');
         if !form.quoted && (named || matches!(next, b',' | b';' | b'(' | b')' | b':')) {
