@@ -65,7 +65,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Prove one record to somebody who has nothing else of the ledger
     Prove(prove::ProveArgs),
-    /// Check policies
+    /// Check policies, explain and replay them, suggest one, have them read again
     Policy(policy::PolicyArgs),
     /// Show this host's keys
     Key(key::KeyArgs),

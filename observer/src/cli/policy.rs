@@ -2,7 +2,11 @@
 //!
 //! The one place that reads the policy's file; what it means is `policy`'s to say.
 
+mod explain;
+mod records;
 mod reload;
+mod replay;
+mod suggest;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use observer::policy::{MAX_TEXT, Policy, Problem, Summary};
+use observer::policy::{Attempt, Decision, MAX_TEXT, Policy, Problem, Summary};
 use serde_json::{Value, json};
 
 /// Exit code: the policy holds.
@@ -21,8 +25,15 @@ const FAILS: u8 = 1;
 /// Exit code: the file can't be read.
 const UNREADABLE: u8 = 2;
 
-/// Check policies.
+/// Check policies, and ask what they mean.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  observer policy check policy.toml
+  observer policy explain policy.toml exec git push --force
+  observer policy suggest --run 01890a5d > policy.toml
+  observer policy replay --policy policy.toml
+  observer policy reload")]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +44,12 @@ enum Command {
     /// Check a policy: exit 0 when it holds, 1 with every problem when it does not, 2 when the
     /// file can't be read
     Check(CheckArgs),
+    /// Say why a call would be allowed or denied: the rule, the layer, the kernel's hook
+    Explain(explain::ExplainArgs),
+    /// Say what a policy would have done to what was recorded
+    Replay(replay::ReplayArgs),
+    /// Write the smallest allow-list that covers what was recorded
+    Suggest(suggest::SuggestArgs),
     /// Have recorders read their policies again: as SIGHUP does
     Reload(reload::ReloadArgs),
 }
@@ -50,6 +67,9 @@ struct CheckArgs {
 pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Check(args) => check(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Suggest(args) => suggest::run(&args),
         Command::Reload(args) => reload::run(&args),
     }
 }
@@ -57,12 +77,34 @@ pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
 fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (code, report) = answer_for(&args.file);
     let out = if args.json { report.json(&args.file) } else { report.text(&args.file) };
-    // A reader that has gone away has seen enough; the answer is still the exit code.
+    say(&out).map(|()| code)
+}
+
+/// Says the answer. A reader that has gone away has seen enough; the answer is still the exit code.
+fn say(out: &str) -> anyhow::Result<()> {
     match io::stdout().lock().write_all(out.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("can't write the answer to standard output")
         }
-        _ => Ok(code),
+        _ => Ok(()),
+    }
+}
+
+/// A policy that must hold for what is asked of it.
+fn load(file: &Path) -> anyhow::Result<Policy> {
+    let text = read(file).map_err(anyhow::Error::msg)?;
+    Policy::parse(&text).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{} does not hold:\n{}", file.display(), list.join("\n"))
+    })
+}
+
+/// What records would name as having decided.
+fn rule_of(policy: &Policy, decision: Decision, attempt: &Attempt) -> String {
+    match (decision.rule().and_then(|rule| policy.id(rule)), attempt) {
+        (Some(id), _) => id.to_owned(),
+        (None, Attempt::Socket(_)) if decision.denies() => "unheld-socket".to_owned(),
+        (None, _) => "default".to_owned(),
     }
 }
 

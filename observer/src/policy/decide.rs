@@ -54,7 +54,7 @@ impl Policy {
         })
     }
 
-    fn decide(&self, matches: impl Fn(&Rule) -> bool) -> Decision {
+    pub(super) fn decide(&self, matches: impl Fn(&Rule) -> bool) -> Decision {
         let first = |class: Class| {
             let mut numbered = (0u32..).zip(&self.rules);
             numbered

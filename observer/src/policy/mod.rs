@@ -7,19 +7,25 @@
 pub mod compile;
 mod decide;
 pub mod host;
+mod judge;
 mod lint;
 mod parse;
 mod problem;
+mod recorded;
 mod rule;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
 
-pub use compile::Tables;
+pub use compile::{Decision, Tables};
+pub use judge::{Attempt, Judgement, Program};
 pub use problem::Problem;
+pub use recorded::{Recorded, recorded};
 use rule::{Class, Rule, Scope};
+pub use suggest::Suggestion;
 
 /// The most bytes that a policy's text may have.
 pub const MAX_TEXT: usize = 32 << 20;

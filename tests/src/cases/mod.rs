@@ -15,6 +15,7 @@ mod net;
 mod refused;
 mod reload;
 mod signals;
+mod suggest;
 mod tail;
 mod would;
 
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         deny_exec::CASES,
         would::CASES,
         reload::CASES,
+        suggest::CASES,
         lifecycle::CASES,
         attach::CASES,
         ledger::CASES,

@@ -1,0 +1,144 @@
+//! What a policy says of one attempt, and which of its rules had a word: for `explain` and `replay`.
+//!
+//! The rules themselves are asked, not the tables; tests hold that both agree.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Policy;
+use super::compile::{Decision, RAW};
+use super::rule::{Class, Rule, Scope};
+
+/// An attempt, as far as rules can tell it from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Attempt {
+    /// A program.
+    Exec(Program),
+    /// A destination.
+    Net {
+        /// Where to.
+        addr: IpAddr,
+        /// The IP protocol.
+        protocol: u8,
+        /// The port.
+        port: u16,
+        /// The names that it is known by, lower-case, without a dot at the end.
+        names: Vec<String>,
+    },
+    /// A question for a name.
+    Lookup(String),
+    /// A socket that destination rules can't hold, by what it is.
+    Socket(String),
+}
+
+/// A program that was to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Program {
+    /// The file's path: for a script, its own.
+    pub path: Vec<u8>,
+    /// The file as it was named.
+    pub invoked: Vec<u8>,
+    /// The interpreter's path, where it is a script.
+    pub interpreter: Option<Vec<u8>>,
+    /// The arguments, from `argv[0]`.
+    pub argv: Vec<Vec<u8>>,
+}
+
+/// What a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is decided.
+    pub decision: Decision,
+    /// Whether the call is stopped.
+    pub denied: bool,
+    /// Whether it would be, if what decides were enforced.
+    pub would: bool,
+    /// The rules that match, by index, in the file's order.
+    pub matching: Vec<u32>,
+}
+
+impl Policy {
+    /// Judges an attempt.
+    pub fn judge(&self, attempt: &Attempt) -> Judgement {
+        let matching: Vec<u32> = (0..)
+            .zip(&self.rules)
+            .filter(|(_, rule)| matches(rule, attempt))
+            .map(|(index, _)| index)
+            .collect();
+        let decision = match attempt {
+            Attempt::Socket(_) => self.decide_raw(),
+            Attempt::Lookup(_) if !self.names_hosts() => Decision::DefaultAllow,
+            _ => self.decide(|rule| matches(rule, attempt)),
+        };
+        let denies = decision.denies();
+        let would = matches!(decision, Decision::Would { .. }) || denies && !self.enforce;
+        Judgement { decision, denied: denies && self.enforce, would, matching }
+    }
+
+    /// The id of a rule; none for an index that there isn't.
+    pub fn id(&self, index: u32) -> Option<&str> {
+        self.rules.get(index as usize).map(|rule| rule.id.as_str())
+    }
+
+    /// A rule's line, its reason, and a word for what it does.
+    pub fn rule(&self, index: u32) -> Option<(u32, Option<&str>, &'static str)> {
+        let rule = self.rules.get(index as usize)?;
+        let class = match rule.class() {
+            Class::Deny => "deny",
+            Class::Would => "deny, not enforced",
+            Class::Allow => "allow",
+        };
+        Some((rule.place.0, rule.why.as_deref(), class))
+    }
+
+    /// Whether rules ask for arguments.
+    pub fn reads_arguments(&self) -> bool {
+        let asks = |rule: &Rule| matches!(&rule.scope, Scope::Exec(exec) if !exec.args.is_empty());
+        self.rules.iter().any(asks)
+    }
+
+    fn names_hosts(&self) -> bool {
+        let names = |rule: &Rule| matches!(&rule.scope, Scope::Net(net) if !net.hosts.is_empty());
+        self.rules.iter().any(names)
+    }
+}
+
+fn matches(rule: &Rule, attempt: &Attempt) -> bool {
+    match (&rule.scope, attempt) {
+        (Scope::Exec(scope), Attempt::Exec(program)) => {
+            let argv: Vec<&[u8]> = program.argv.iter().map(Vec::as_slice).collect();
+            let own = [base(&program.path), base(&program.invoked)];
+            let by_itself = scope.matches(&[&program.path], &own, &argv);
+            // An interpreter can have its script denied, and never allowed.
+            let by_interpreter = rule.deny
+                && program
+                    .interpreter
+                    .as_ref()
+                    .is_some_and(|path| scope.matches(&[path], &[base(path)], &argv));
+            by_itself || by_interpreter
+        }
+        (Scope::Net(net), Attempt::Net { addr, protocol, port, names }) => {
+            let named = |name: &String| net.matches_name(name.as_bytes(), *protocol, *port);
+            net.matches(routed(*addr), *protocol, *port) || names.iter().any(named)
+        }
+        (Scope::Net(net), Attempt::Lookup(name)) => {
+            net.hosts.iter().any(|host| host.contains(name.as_bytes()))
+                && (rule.class() == Class::Allow || net.unconditional())
+        }
+        (Scope::Net(net), Attempt::Socket(_)) => net.is_anywhere() && net.matches_protocol(RAW),
+        _ => false,
+    }
+}
+
+/// The last part of a path.
+pub(super) fn base(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// Where an address leads: 0.0.0.0 and :: are this host.
+fn routed(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) if addr.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(addr) if addr.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        addr => addr,
+    }
+}

@@ -1,0 +1,170 @@
+//! Attempts, as records tell them.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::compile::RAW;
+use super::judge::{Attempt, Program};
+
+/// What of a record can be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// An attempt.
+    Attempt {
+        /// What was attempted.
+        attempt: Attempt,
+        /// Why the judgement may err: something was masked or cut.
+        doubt: Option<&'static str>,
+    },
+    /// A call that no rule is held against, by its kind.
+    Unjudged(String),
+}
+
+/// Reads a record; none where it tells no call.
+pub fn recorded(record: &Value) -> Option<Recorded> {
+    if record["type"] != "call" {
+        return None;
+    }
+    let kind = record["kind"].as_str().unwrap_or_default();
+    let unjudged = || Some(Recorded::Unjudged(kind.to_owned()));
+    if record["exec"].is_object() {
+        let none = || Some(Recorded::Unjudged("exec that found no file".to_owned()));
+        return exec(record).or_else(none);
+    }
+    let net = &record["net"];
+    let sure = |attempt| Some(Recorded::Attempt { attempt, doubt: None });
+    match (kind, net["op"].as_str()) {
+        ("connect", Some("connect" | "send")) => match destination(net) {
+            Some(attempt) => sure(attempt),
+            None => unjudged(),
+        },
+        ("socket", Some("open")) => {
+            sure(Attempt::Socket(net["protocol"].as_str().unwrap_or("raw").to_owned()))
+        }
+        ("dns", _) => match name(&record["dns"]["name"]) {
+            Some(name) if record["dns"]["op"] != "answer" => sure(Attempt::Lookup(name)),
+            _ => unjudged(),
+        },
+        _ => unjudged(),
+    }
+}
+
+fn exec(record: &Value) -> Option<Recorded> {
+    let exec = &record["exec"];
+    let path = bytes(&exec["path"]);
+    let invoked = bytes(&exec["filename"]).unwrap_or_default();
+    let denied = record["verdict"] == "denied";
+    if path.is_none() && !denied {
+        // It failed before a file was found, so there was nothing to judge.
+        return None;
+    }
+    let file = path.clone().unwrap_or_else(|| absolute(&invoked, &exec["cwd"]));
+    let script = exec["interpreter"].is_string() || exec["interpreter"].is_object();
+    let (path, interpreter) =
+        if script { (absolute(&invoked, &exec["cwd"]), Some(file)) } else { (file, None) };
+    let argv: Vec<Vec<u8>> =
+        exec["argv"].as_array().into_iter().flatten().filter_map(bytes).collect();
+    let masked = |text: &[u8]| is_masked(text);
+    let doubt = if masked(&path) || masked(&invoked) {
+        Some("a part of the path is masked")
+    } else if argv.iter().skip(1).any(|arg| masked(arg)) {
+        Some("arguments are masked")
+    } else if !record["truncated"]["argv"].is_null() {
+        Some("arguments are cut")
+    } else {
+        None
+    };
+    let attempt = Attempt::Exec(Program { path, invoked, interpreter, argv });
+    Some(Recorded::Attempt { attempt, doubt })
+}
+
+/// Whether a text holds a mask's token.
+pub(super) fn is_masked(text: &[u8]) -> bool {
+    text.windows(6).any(|part| part == b"<mask:")
+}
+
+/// A file's path as it was named from a directory: what stands for the resolved one where the
+/// record has none.
+fn absolute(invoked: &[u8], cwd: &Value) -> Vec<u8> {
+    let mut whole = match invoked.first() {
+        Some(b'/') => vec![],
+        _ => bytes(cwd).unwrap_or_default(),
+    };
+    whole.push(b'/');
+    whole.extend(invoked);
+    let mut parts: Vec<&[u8]> = vec![];
+    for part in whole.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.iter().flat_map(|part| [b"/", *part].concat()).collect()
+}
+
+fn destination(net: &Value) -> Option<Attempt> {
+    let addr: IpAddr = net["peer"]["addr"].as_str()?.parse().ok()?;
+    let port = u16::try_from(net["peer"]["port"].as_u64()?).ok()?;
+    let protocol = protocol(net["protocol"].as_str()?)?;
+    let names = name(&net["name"]).into_iter().collect();
+    Some(Attempt::Net { addr, protocol, port, names })
+}
+
+/// A protocol by its word in records.
+fn protocol(word: &str) -> Option<u8> {
+    Some(match word {
+        "icmp" => 1,
+        "tcp" => 6,
+        "udp" => 17,
+        "icmpv6" => 58,
+        "sctp" => 132,
+        "raw" => RAW,
+        other => other.strip_prefix("ip-")?.parse().ok()?,
+    })
+}
+
+fn name(value: &Value) -> Option<String> {
+    let name = value.as_str()?.trim_end_matches('.').to_ascii_lowercase();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The bytes of a text, however it is written.
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Object(map) => {
+            let text = map.get("b64")?.as_str()?;
+            data_encoding::BASE64.decode(text.as_bytes()).ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_script_is_judged_by_its_own_path_and_its_interpreter_apart() {
+        let record = json!({"type": "call", "kind": "exec", "verdict": "allowed", "exec": {
+            "path": "/usr/bin/dash", "filename": "./a/../run", "cwd": "/home/x",
+            "interpreter": "/bin/sh", "argv": ["/bin/sh", "./a/../run", "<mask:bearer:k:0>"]}});
+        let Some(Recorded::Attempt { attempt: Attempt::Exec(program), doubt }) = recorded(&record)
+        else {
+            panic!("no exec");
+        };
+        assert_eq!(program.path, b"/home/x/run");
+        assert_eq!(program.interpreter.as_deref(), Some(&b"/usr/bin/dash"[..]));
+        assert_eq!(doubt, Some("arguments are masked"));
+    }
+
+    #[test]
+    fn what_never_found_a_file_is_not_judged() {
+        let record = json!({"type": "call", "kind": "exec", "verdict": "allowed",
+            "exec": {"filename": "/no/such", "argv": ["x"]}, "outcome": {"errno": 2}});
+        assert_eq!(recorded(&record), Some(Recorded::Unjudged("exec that found no file".into())));
+    }
+}
