@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use ring::digest;
 
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;

@@ -11,8 +11,8 @@ mod web;
 
 use std::collections::{HashMap, VecDeque};
 
-use aws_lc_rs::digest;
 use observer_common::{Header, verdict};
+use ring::digest;
 
 use crate::decode::Event;
 use crate::model::{

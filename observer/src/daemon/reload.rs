@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use ring::digest;
 
 use super::prepare::read_policy;
 use super::{POLICY, Session, Settings};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::checkpoints::Notes;
+use super::multiples::Multiples;
 use super::note::{Checkpoint, Kind, Note, VerifierKey};
 use super::report::{Break, Report};
 use super::verify::{Job, Snapshot, Verifier};
@@ -74,14 +75,16 @@ impl Workers {
     fn start() -> io::Result<Self> {
         let (work, queue) = sync_channel::<Work>(AHEAD);
         let queue = Arc::new(Mutex::new(queue));
+        let multiples = Arc::new(Multiples::default());
         let count = thread::available_parallelism().map_or(1, |n| n.get().min(16));
         let spawn = |_| {
-            let queue = Arc::clone(&queue);
+            let (queue, multiples) = (Arc::clone(&queue), Arc::clone(&multiples));
             thread::Builder::new().name("observer-verify".into()).spawn(move || {
                 loop {
                     let next = queue.lock().ok().and_then(|queue| queue.recv().ok());
                     let Some((jobs, answer)) = next else { return };
-                    let bad = jobs.iter().find(|job| !job.holds()).map(|job| job.line);
+                    let is_bad = |job: &&Job| !job.holds_by(&multiples);
+                    let bad = jobs.iter().find(is_bad).map(|job| job.line);
                     let _ = answer.send(bad);
                 }
             })

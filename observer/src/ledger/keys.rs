@@ -5,17 +5,19 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::mem::{self, MaybeUninit};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::SystemTime;
 
-use aws_lc_rs::rand::{self, SystemRandom};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use aws_lc_rs::{digest, pkcs8};
 use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
+use ring::rand::{self, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::{digest, pkcs8};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The names of the files of the key that signs records: private, public.
 const HOST: [&str; 2] = ["host.key", "host.pub"];
@@ -63,7 +65,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError + '_ {
 
 /// An Ed25519 public key (RFC 8032), in the one way to write it, and not of small order: under
 /// such a key anybody can sign anything, and verifiers differ on what holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
 /// The y of the points of order 8, whichever sign their x has.
@@ -310,7 +312,18 @@ fn publish(path: &Path, key: PublicKey) -> Result<(), KeyError> {
 }
 
 /// A private key in memory.
-pub(super) struct SigningKey(Ed25519KeyPair);
+pub(super) struct SigningKey(Box<Ed25519KeyPair>);
+
+impl Drop for SigningKey {
+    /// Wipes the pair where it was kept: ring itself does not.
+    fn drop(&mut self) {
+        const { assert!(!mem::needs_drop::<Ed25519KeyPair>()) };
+        let place = (&raw mut *self.0).cast::<MaybeUninit<u8>>();
+        // SAFETY: the pair's own bytes, which nobody reads again: it has nothing to drop.
+        let bytes = unsafe { slice::from_raw_parts_mut(place, size_of::<Ed25519KeyPair>()) };
+        bytes.zeroize();
+    }
+}
 
 impl SigningKey {
     /// A witness's, in a directory of its own.
@@ -348,7 +361,7 @@ impl SigningKey {
         (&mut file).take(4096).read_to_end(&mut bytes).map_err(io_error(path))?;
         let pair = Ed25519KeyPair::from_pkcs8(&bytes);
         let pair = pair.map_err(|_| KeyError::Malformed(path.to_owned()))?;
-        Ok(Self(pair))
+        Ok(Self(Box::new(pair)))
     }
 
     fn create(dir: &Path, [private, public]: [&str; 2]) -> Result<Self, KeyError> {
@@ -356,7 +369,7 @@ impl SigningKey {
         let document: pkcs8::Document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
             .map_err(|_| KeyError::NoRandomness)?;
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref());
-        let key = Self(pair.map_err(|_| KeyError::NoRandomness)?);
+        let key = Self(Box::new(pair.map_err(|_| KeyError::NoRandomness)?));
         // Whole or not at all: a crash leaves no half a key under the name.
         let part = dir.join(format!(".{private}.{}", std::process::id()));
         let write = |path: &Path, mode, bytes: &[u8]| {
@@ -380,12 +393,12 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// A new one; its seed is wiped here, and the pair by AWS-LC, which wipes what it frees.
+    /// A new one; its seed is wiped here.
     pub(super) fn generate() -> Result<Self, KeyError> {
         let random = rand::generate::<[u8; 32]>(&SystemRandom::new());
         let seed = Zeroizing::new(random.map_err(|_| KeyError::NoRandomness)?.expose());
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed);
-        Ok(Self(pair.map_err(|_| KeyError::NoRandomness)?))
+        Ok(Self(Box::new(pair.map_err(|_| KeyError::NoRandomness)?)))
     }
 
     pub(super) fn public(&self) -> PublicKey {

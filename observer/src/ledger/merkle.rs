@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use aws_lc_rs::digest;
+use ring::digest;
 
 /// A SHA-256.
 pub type Hash = [u8; 32];

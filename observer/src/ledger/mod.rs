@@ -13,6 +13,7 @@ mod http;
 mod keys;
 mod leaves;
 mod merkle;
+mod multiples;
 mod note;
 mod post;
 mod proof;

@@ -4,8 +4,8 @@
 //! What is parsed here may come from anybody: every length is bounded, and nothing of a note is
 //! believed before a key that was known beforehand has verified it.
 
-use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXLOWER};
+use ring::digest;
 
 use super::keys::PublicKey;
 use super::merkle::Hash;
@@ -216,7 +216,7 @@ pub(super) fn first_note(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_lc_rs::signature::Ed25519KeyPair;
+    use ring::signature::Ed25519KeyPair;
 
     /// The example of golang.org/x/mod/sumdb/note, where signed notes come from.
     const SECRET: &str = "AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";

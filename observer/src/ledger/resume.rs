@@ -10,8 +10,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use ring::digest;
 use serde::Deserialize;
 
 use super::chain;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::chain;
 use super::keys::PublicKey;
 use super::merkle::{Hash, Tree};
+use super::multiples::Multiples;
 use super::record::{MAX, VERSION};
 use super::report::{Break, Report, RunReport, RunState};
 use super::value::{Checked, is_canonical, lost, number, text};
@@ -66,6 +67,11 @@ impl Job {
     /// Whether the signature is its signer's.
     pub fn holds(&self) -> bool {
         self.key.verifies(&self.message, &self.signature)
+    }
+
+    /// The same, by the multiples of keys that sign much.
+    pub(super) fn holds_by(&self, multiples: &Multiples) -> bool {
+        multiples.verify(self.key, &self.message, &self.signature)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keys and tokens.
 
-use aws_lc_rs::{digest, hmac, rand};
 use data_encoding::HEXLOWER;
+use ring::{digest, hmac, rand};
 use zeroize::Zeroizing;
 
 /// Sorts whose values can be guessed one by one: their tokens come from a key of their own.

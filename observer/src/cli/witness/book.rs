@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use observer::ledger::Checkpoint;
+use ring::digest;
 use rustix::fs::{FlockOperation, flock};
 
 /// The directory, locked: two witnesses with one state would each believe the other's half.

@@ -127,7 +127,7 @@ fn what_was_moved_aside_is_whole_and_told_by_its_hash() {
     writer.commit().unwrap();
     let aside = fs::read(opened.torn.unwrap()).unwrap();
     assert_eq!(aside, after[acknowledged.len()..cut]);
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &aside);
+    let hash = ring::digest::digest(&ring::digest::SHA256, &aside);
     let said = String::from_utf8(crashed.bytes()).unwrap();
     assert!(said.contains(&HEXLOWER.encode(hash.as_ref())));
     assert!(said.contains(&format!("\"bytes\":{}", aside.len())));

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use aho_corasick::AhoCorasick;
-use aws_lc_rs::digest;
 use regex::bytes::{Regex, RegexBuilder};
+use ring::digest;
 use serde::Deserialize;
 use thiserror::Error;
 
