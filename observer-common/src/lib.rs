@@ -15,7 +15,7 @@ pub use event::{
 };
 pub use offsets::Offsets;
 pub use stream::{
-    STREAM_TIERS, STREAM_TURN, StreamEndEvent, StreamEvent, TLS_RECEIVED, TLS_SENT, direction,
+    STREAM_ROOMS, STREAM_TURN, StreamEndEvent, StreamEvent, TLS_RECEIVED, TLS_SENT, direction,
     stream_flag, stream_kind, stream_kind_of, stream_offset,
 };
 pub use table::{

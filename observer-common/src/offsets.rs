@@ -132,6 +132,10 @@ offsets! {
     skc_daddr = "sock_common"."skc_daddr",
     /// Its far IPv6 address.
     skc_v6_daddr = "sock_common"."skc_v6_daddr",
+    /// Where a packet's network header begins.
+    skb_network_header = "sk_buff"."network_header",
+    /// Where its transport header does.
+    skb_transport_header = "sk_buff"."transport_header",
 }
 
 #[cfg(feature = "user")]

@@ -11,8 +11,8 @@ pub const STREAM_TURN: u32 = 256 * 1024;
 pub const TLS_SENT: u32 = 20 * 1024;
 /// The same of the far end: its ServerHello is in the clear, the rest is not asked for.
 pub const TLS_RECEIVED: u32 = 1024;
-/// The sizes in which room is reserved for an event and its bytes, the smallest first.
-pub const STREAM_TIERS: [usize; 4] = [256, 1024, 4096, 16 * 1024];
+/// The bytes of payload for which room is reserved in an event: the smallest that fits.
+pub const STREAM_ROOMS: [u32; 4] = [128, 1024, 4096, 16 * 1024];
 
 /// TCP payload; its bytes follow. Offsets count payload bytes of one direction from the
 /// connection's beginning (where it was met half way: from wherever the kernel's own count stands).

@@ -8,13 +8,15 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::RingBuf;
 use observer_common::{Counters, EventKind, Header};
 
-use crate::maps::{CONTROL, COUNTERS, EVENTS, IDLE};
+use crate::maps::{CONTROL, COUNTERS, EVENTS, IDLE, PAYLOAD};
 
 /// Which ring an event goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ring {
-    /// Payload.
+    /// Calls.
     Events,
+    /// TCP payload.
+    Payload,
     /// Denials and lifecycle.
     Control,
 }
@@ -24,6 +26,7 @@ impl Ring {
     fn map(self) -> &'static RingBuf {
         match self {
             Self::Events => &EVENTS,
+            Self::Payload => &PAYLOAD,
             Self::Control => &CONTROL,
         }
     }
@@ -32,7 +35,7 @@ impl Ring {
     #[inline(always)]
     fn mark(self) -> u64 {
         match self {
-            Self::Events => 4 << 20,
+            Self::Events | Self::Payload => 4 << 20,
             Self::Control => 1 << 20,
         }
     }
@@ -62,6 +65,12 @@ counter!(count_event, events);
 counter!(count_control, control);
 counter!(count_event_lost, events_lost);
 counter!(count_control_lost, control_lost);
+counter!(count_stream, streams);
+counter!(count_stream_lost, streams_lost);
+counter!(
+    /// A connection's payload is not told.
+    stream_unkept, streams_unkept
+);
 counter!(
     /// A process could not be labelled.
     label_lost, labels_lost
@@ -104,6 +113,7 @@ pub fn number(header: &mut Header, ring: Ring, kind: EventKind) {
     header.time = now();
     header.seq = match ring {
         Ring::Events => count_event(),
+        Ring::Payload => count_stream(),
         Ring::Control => count_control(),
     };
 }
@@ -113,6 +123,7 @@ pub fn number(header: &mut Header, ring: Ring, kind: EventKind) {
 pub fn lost(ring: Ring) {
     match ring {
         Ring::Events => count_event_lost(),
+        Ring::Payload => count_stream_lost(),
         Ring::Control => count_control_lost(),
     };
 }

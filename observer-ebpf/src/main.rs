@@ -15,18 +15,20 @@ mod maps;
 #[expect(dead_code, reason = "the hooks that read names come next")]
 mod names;
 mod path;
+mod segment;
 mod socket;
+mod stream;
 mod unix;
 mod verdict;
 
 use aya_ebpf::macros::{
-    btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit, lsm, tracepoint,
+    btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, fexit, lsm, tracepoint,
 };
 use aya_ebpf::programs::{
-    BtfTracePointContext, FExitContext, LsmContext, SockAddrContext, SockContext,
+    BtfTracePointContext, FExitContext, LsmContext, SkBuffContext, SockAddrContext, SockContext,
     TracePointContext,
 };
-use observer_common::net_op;
+use observer_common::{direction, net_op};
 use unix::Memory;
 
 /// kernel/fork.c, copy_process, 6.1 to 6.18: `(struct task_struct *parent, *child)`.
@@ -186,6 +188,21 @@ pub fn bind6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_create)]
 pub fn sock_create(ctx: SockContext) -> i32 {
     socket::created(&ctx)
+}
+
+/// net/ipv4/ip_output.c, ip_finish_output; net/ipv6/ip6_output.c, ip6_finish_output: before a
+/// packet is cut to the size that the device takes.
+#[cgroup_skb(egress)]
+pub fn skb_egress(ctx: SkBuffContext) -> i32 {
+    stream::packet::<{ direction::SENT as usize }>(&ctx);
+    1
+}
+
+/// net/core/filter.c, sk_filter_trim_cap, from tcp_filter: before TCP has looked at the packet.
+#[cgroup_skb(ingress)]
+pub fn skb_ingress(ctx: SkBuffContext) -> i32 {
+    stream::packet::<{ direction::RECEIVED as usize }>(&ctx);
+    1
 }
 
 #[cfg(not(test))]

@@ -1,5 +1,6 @@
 //! The maps, each with its bound and what happens when it is full.
 
+use aya_ebpf::bindings::bpf_map_type;
 use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -11,6 +12,7 @@ use observer_common::{
 use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::socket::Flow;
+use crate::stream::Stream;
 use crate::verdict::Ruling;
 
 /// BPF_F_NO_PREALLOC: memory as it is needed.
@@ -19,6 +21,10 @@ const ON_DEMAND: u32 = 1;
 /// Calls that were allowed, and their results. Full: the event is lost, and counted.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// TCP payload. Full: lost, and counted; nothing else is.
+#[map]
+pub static PAYLOAD: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// Denials and lifecycle, which payload can't crowd out. Full: lost, and counted.
 #[map]
@@ -110,3 +116,34 @@ pub static ZERO: Array<PathScratch> = Array::with_max_entries(1, 0);
 /// What a socket's last connect, and its last destinations, were. Lives as long as the socket.
 #[btf_map]
 pub static FLOWS: SkStorage<Flow> = SkStorage::new();
+
+/// Connections whose payload user space wants no more of, by cookie. Full: the oldest is forgotten,
+/// and copied again.
+#[map]
+pub static STOPPED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65_536, 0);
+
+/// What a socket's connection is at. Lives as long as the socket; one that is accepted begins with
+/// a copy of what the listening one has.
+#[btf_map]
+pub static STREAMS: ClonedStorage<Stream> = ClonedStorage::new();
+
+/// Storage of a socket that is cloned with it. aya's own has no such flag: BPF_F_NO_PREALLOC and
+/// BPF_F_CLONE (include/uapi/linux/bpf.h).
+#[repr(C)]
+pub struct ClonedStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (ON_DEMAND | 1 << 9) as usize],
+}
+
+// SAFETY: a definition that the loader reads; nothing is reached through its pointers.
+unsafe impl<T> Sync for ClonedStorage<T> {}
+
+impl<T> ClonedStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+}

@@ -18,6 +18,7 @@ use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::{CONNECTING, FLOWS};
+use crate::stream;
 use crate::verdict::{self as policy, Ruling};
 
 const SIGKILL: u32 = 9;
@@ -223,6 +224,9 @@ fn known(flow: &mut Flow, addr: &[u8; 16], port: u32) -> bool {
 /// A TCP socket changed its state.
 #[inline(always)]
 pub fn state(sk: Ptr, old: i32, new: i32) {
+    if new == CLOSE {
+        stream::closed(sk);
+    }
     if new == SYN_SENT {
         unhooked(sk);
     } else if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
@@ -346,6 +350,9 @@ fn listening(sk: Ptr) {
     };
     let protocol: u16 = kernel::read_or_zero(sk, at!(sock_protocol));
     let mut header = kernel::identify_current(label.exec);
+    if u32::from(protocol) == IPPROTO_TCP {
+        stream::listening(sk, &header);
+    }
     let call = emit::new_id();
     // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
     let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));

@@ -332,11 +332,18 @@ impl Worker {
             return self.lose("counters", 0, "the counts of loss can't be read");
         };
         let then = mem::replace(&mut self.told, now);
-        self.lost = now.events_lost + now.control_lost;
+        self.lost = now.events_lost + now.control_lost + now.streams_lost;
         let rises = [
             ("events", now.events_lost, then.events_lost, "the payload ring was full"),
             ("control", now.control_lost, then.control_lost, "the control ring was full"),
             ("labels", now.labels_lost, then.labels_lost, "the map of processes was full"),
+            ("streams", now.streams_lost, then.streams_lost, "the ring of TCP payload was full"),
+            (
+                "connections",
+                now.streams_unkept,
+                then.streams_unkept,
+                "no room to follow a connection's payload",
+            ),
             ("scratch", now.scratch_busy, then.scratch_busy, "the exec buffer was in use"),
             ("flows", now.flows_lost, then.flows_lost, "no room to await a connect's result"),
         ];
@@ -411,7 +418,7 @@ impl Worker {
         }
         self.count();
         self.count_missed();
-        let produced = self.told.events + self.told.control;
+        let produced = self.told.events + self.told.control + self.told.streams;
         let unaccounted = produced.saturating_sub(self.kept + self.lost);
         if unaccounted > 0 {
             self.lose("rings", unaccounted, "counted as sent, and never arrived");

@@ -4,14 +4,14 @@ use std::os::fd::BorrowedFd;
 
 use aya::programs::links::FdLink;
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, FExit, Lsm, TracePoint,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSock, CgroupSockAddr, FExit, Lsm, TracePoint,
 };
 
 use super::error::{LoadError, Step};
 use super::load::Kernel;
 use super::pin::Guard;
 use super::probe::{ExecDenial, ExecExit};
-use super::programs::{ADDRESS_HOOKS, FEXITS, SYSCALL_EXITS, TRACEPOINTS, program};
+use super::programs::{ADDRESS_HOOKS, FEXITS, PACKET_HOOKS, SYSCALL_EXITS, TRACEPOINTS, program};
 use crate::model::RunId;
 
 impl Kernel {
@@ -87,6 +87,14 @@ impl Kernel {
         for name in ADDRESS_HOOKS {
             let program: &mut CgroupSockAddr = program(&mut self.ebpf, name)?;
             let id = program.attach(cgroup, mode).step(format!("attach cgroup/{name}"))?;
+            let link = program.take_link(id).step(format!("hold the link of {name}"))?;
+            let link = FdLink::try_from(link).step(format!("hold the link of {name}"))?;
+            self.hold(&format!("{name}{suffix}"), link)?;
+        }
+        for (name, kind) in PACKET_HOOKS {
+            let program: &mut CgroupSkb = program(&mut self.ebpf, name)?;
+            let id =
+                program.attach(cgroup, kind, mode).step(format!("attach cgroup_skb/{name}"))?;
             let link = program.take_link(id).step(format!("hold the link of {name}"))?;
             let link = FdLink::try_from(link).step(format!("hold the link of {name}"))?;
             self.hold(&format!("{name}{suffix}"), link)?;

@@ -118,8 +118,9 @@ impl Kernel {
     pub fn rings(&mut self) -> Result<Rings, LoadError> {
         let events: RingBuf<MapData> = take(&mut self.ebpf, "EVENTS")?;
         let control: RingBuf<MapData> = take(&mut self.ebpf, "CONTROL")?;
+        let payload: RingBuf<MapData> = take(&mut self.ebpf, "PAYLOAD")?;
         let idle: Array<MapData, u32> = take(&mut self.ebpf, "IDLE")?;
-        Ok(Rings::new(events, control, idle))
+        Ok(Rings::new(events, control, payload, idle))
     }
 
     /// Names a cgroup as the run's.

@@ -2,7 +2,8 @@
 //! those that this kernel refuses.
 
 use aya::programs::{
-    BtfTracePoint, CgroupSock, CgroupSockAddr, FExit, Lsm, ProgramError, TracePoint,
+    BtfTracePoint, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, FExit, Lsm,
+    ProgramError, TracePoint,
 };
 use aya::{Btf, Ebpf};
 use observer_common::Offsets;
@@ -26,6 +27,8 @@ pub(super) const TRACEPOINTS: [(&str, &str); 7] = [
 ];
 pub(super) const ADDRESS_HOOKS: [&str; 6] =
     ["connect4", "connect6", "sendmsg4", "sendmsg6", "bind4", "bind6"];
+pub(super) const PACKET_HOOKS: [(&str, CgroupSkbAttachType); 2] =
+    [("skb_egress", CgroupSkbAttachType::Egress), ("skb_ingress", CgroupSkbAttachType::Ingress)];
 pub(super) const FEXITS: [(&str, &str); 3] = [
     ("execve_exit", "__x64_sys_execve"),
     ("execveat_exit", "__x64_sys_execveat"),
@@ -50,7 +53,6 @@ pub(super) fn offsets(types: &Types) -> Result<Offsets, LoadError> {
 }
 
 /// Loads each program, first choices first.
-/// Loads each program, first choices first.
 pub(super) fn load_programs(
     ebpf: &mut Ebpf,
     btf: &Btf,
@@ -64,6 +66,10 @@ pub(super) fn load_programs(
     for name in ADDRESS_HOOKS {
         let program: &mut CgroupSockAddr = program(ebpf, name)?;
         program.load().step(format!("load cgroup/{name}"))?;
+    }
+    for (name, _) in PACKET_HOOKS {
+        let program: &mut CgroupSkb = program(ebpf, name)?;
+        program.load().step(format!("load cgroup_skb/{name}"))?;
     }
     let sock_create: &mut CgroupSock = program(ebpf, "sock_create")?;
     sock_create.load().step("load cgroup/sock_create")?;

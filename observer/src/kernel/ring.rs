@@ -1,4 +1,4 @@
-//! The two rings, drained in batches.
+//! The three rings, drained in batches.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -36,7 +36,8 @@ impl Batch {
             .filter_map(|&(_, at, len)| self.bytes.get(at as usize..at as usize + len as usize))
     }
 
-    fn push(&mut self, event: &[u8]) {
+    /// Takes one more, and says when it happened.
+    fn push(&mut self, event: &[u8]) -> u64 {
         let at = self.bytes.len() as u32;
         let time = event
             .get(std::mem::offset_of!(Header, time)..)
@@ -44,10 +45,13 @@ impl Batch {
             .map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         self.bytes.extend_from_slice(event);
         self.index.push((time, at, event.len() as u32));
+        time
     }
 
     fn append(&mut self, other: &Self) {
-        other.events().for_each(|event| self.push(event));
+        for event in other.events() {
+            self.push(event);
+        }
     }
 
     /// When the youngest happened; 0 where there is none.
@@ -59,19 +63,24 @@ impl Batch {
     fn split_off(&mut self, time: u64) -> Self {
         let (mut younger, mut older) = (Self::default(), Self::default());
         for (&(when, ..), event) in self.index.iter().zip(self.events()) {
-            if when > time { younger.push(event) } else { older.push(event) }
+            if when > time {
+                younger.push(event)
+            } else {
+                older.push(event)
+            };
         }
         *self = older;
         younger
     }
 }
 
-/// Both rings, and the word that says whether their reader sleeps.
+/// The rings, and the word that says whether their reader sleeps.
 pub struct Rings {
     events: RingBuf<MapData>,
     control: RingBuf<MapData>,
+    payload: RingBuf<MapData>,
     idle: Array<MapData, u32>,
-    /// Control events that are younger than the payload taken so far.
+    /// What is younger than the calls taken so far.
     held: Batch,
 }
 
@@ -79,34 +88,54 @@ impl Rings {
     pub(super) fn new(
         events: RingBuf<MapData>,
         control: RingBuf<MapData>,
+        payload: RingBuf<MapData>,
         idle: Array<MapData, u32>,
     ) -> Self {
-        Self { events, control, idle, held: Batch::default() }
+        Self { events, control, payload, idle, held: Batch::default() }
     }
 
-    /// Takes what is there, without waiting. The control ring goes first, so that an exit finds
-    /// its exec in the same batch or an earlier one; then all is put in the order of its time.
-    /// Where there is more payload than a batch holds, what is younger than the last of it waits.
+    /// Takes what is there, without waiting. The ring of calls goes last, so that an exit finds its
+    /// exec, and payload its connect, in the same batch or an earlier one; then all is put in the
+    /// order of its time. Where there are more calls than a batch holds, what is younger than the
+    /// last of them waits.
     pub fn drain(&mut self) -> Batch {
         let mut batch = std::mem::take(&mut self.held);
         while batch.bytes.len() < BATCH {
             match self.control.next() {
-                Some(item) => batch.push(&item),
+                Some(item) => {
+                    batch.push(&item);
+                }
                 None => break,
             }
         }
-        let mut payload = Batch::default();
+        // A bound of its own: payload holds no lifecycle up.
+        let most = batch.bytes.len() + BATCH;
+        let mut last = 0;
         let mut all = false;
-        while !all && payload.bytes.len() < BATCH {
+        while !all && batch.bytes.len() < most {
+            match self.payload.next() {
+                Some(item) => last = batch.push(&item),
+                None => all = true,
+            }
+        }
+        let mut youngest = if all { u64::MAX } else { last };
+        let mut calls = Batch::default();
+        let mut all = false;
+        while !all && calls.bytes.len() < BATCH {
             match self.events.next() {
-                Some(item) => payload.push(&item),
+                Some(item) => {
+                    calls.push(&item);
+                }
                 None => all = true,
             }
         }
         if !all {
-            self.held = batch.split_off(payload.last());
+            youngest = youngest.min(calls.last());
         }
-        batch.append(&payload);
+        batch.append(&calls);
+        if youngest != u64::MAX {
+            self.held = batch.split_off(youngest);
+        }
         batch.index.sort_by_key(|&(time, ..)| time);
         batch
     }
@@ -119,15 +148,14 @@ impl Rings {
     /// Sleeps until an event, `stop` readable, or the time. Says whether `stop` is readable.
     pub fn wait(&self, stop: BorrowedFd<'_>, limit: Duration) -> rustix::io::Result<bool> {
         // SAFETY: the rings live as long as this borrow of them.
-        let (events, control) = unsafe {
-            (
-                BorrowedFd::borrow_raw(self.events.as_raw_fd()),
-                BorrowedFd::borrow_raw(self.control.as_raw_fd()),
-            )
+        let [events, control, payload] = unsafe {
+            [&self.events, &self.control, &self.payload]
+                .map(|ring| BorrowedFd::borrow_raw(ring.as_raw_fd()))
         };
         let mut fds = [
             PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(payload.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(stop, PollFlags::IN),
         ];
         let limit = Timespec {
@@ -135,7 +163,7 @@ impl Rings {
             tv_nsec: limit.subsec_nanos().into(),
         };
         match poll(&mut fds, Some(&limit)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[2].revents().is_empty()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[3].revents().is_empty()),
             Err(e) => Err(e),
         }
     }
@@ -151,7 +179,9 @@ mod tests {
 
     fn batch(times: &[u64]) -> Batch {
         let mut batch = Batch::default();
-        times.iter().for_each(|&time| batch.push(&event(time)));
+        for &time in times {
+            batch.push(&event(time));
+        }
         batch
     }
 
