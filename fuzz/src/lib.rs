@@ -53,7 +53,7 @@ pub fn decode(mut bytes: &[u8]) {
     let calls = items.iter().filter(|item| matches!(item, Item::Call(_)) && !http(item)).count();
     assert!(calls <= events, "{calls} calls of {events} events");
     for item in &items {
-        results += usize::from(matches!(item, Item::Result(_)));
+        results += usize::from(matches!(item, Item::Result(_) | Item::TlsEnd(_)));
     }
     assert!(results <= events + calls, "{results} results of {events} events");
 }

@@ -86,6 +86,7 @@ fn round(events: &[Vec<u8>]) -> Stages {
             Item::Call(call) => Entry::Call(Box::new(masker.call(*call))),
             Item::Result(result) => Entry::Result(result),
             Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
+            Item::TlsEnd(_) => panic!("nobody talks TLS here"),
             Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
         })
         .collect();

@@ -225,8 +225,16 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
     for what in ["packet sockets", "vsock", "netlink"] {
         say(what, false, "this version has no hook for them".to_owned());
     }
-    let why = "this version reads no payload: no names, requests or messages";
-    say("dns, tls, http, mcp", false, why.to_owned());
+    let why = "what TCP carries within TLS is not read: such a connection is told with its name, its \
+               addresses and how much passed";
+    say("tls plaintext", false, why.to_owned());
+    let why =
+        "of an HTTP message that is larger, what is over 256 KiB a turn and a second is not read";
+    say("http, large messages", false, why.to_owned());
+    let why = "a connection that was accepted is not told as a handshake or a request; QUIC and other \
+               UDP are not read";
+    say("tls and http, as a server and over udp", false, why.to_owned());
+    say("dns, mcp", false, "this version does not read them".to_owned());
 }
 
 fn started_by() -> u32 {

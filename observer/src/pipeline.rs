@@ -292,6 +292,7 @@ impl Worker {
             Item::Coverage { at, what, why } => {
                 Entry::Coverage { run: self.run, at, what, covered: false, why }
             }
+            Item::TlsEnd(end) => Entry::TlsEnd(Box::new(self.masker.tls_end(*end))),
             Item::Escape { at, process, to, to_id } => Entry::Escape {
                 run: self.run,
                 at,

@@ -233,6 +233,12 @@ fn texts(call: &Call) -> Vec<u8> {
             let _: Option<SocketAddr> = net.peer;
         }
         Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => all.push(name),
+        Action::Tls(tls) => {
+            if let Some(hello) = &tls.hello {
+                all.extend(&hello.sni);
+                all.extend(&hello.alpn);
+            }
+        }
         Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) => {}
         Action::Http(http) => {
             let Http { request, connection: _, peer: _, transport: _ } = &**http;

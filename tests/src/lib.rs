@@ -8,6 +8,7 @@ pub mod agent;
 pub mod bench;
 pub mod cases;
 pub mod harness;
+pub mod hello;
 
 use std::path::PathBuf;
 

@@ -1,10 +1,12 @@
-//! TCP connections: their payload, put in order, on its way to whoever reads a protocol.
+//! TCP connections: their payload, put in order, goes to whoever reads its protocol.
+
+use std::mem;
 
 use observer_common::{StreamEndEvent, StreamEvent};
 
 use super::http::Way;
-use super::stream::{Chunk, Direction, Flow};
-use super::web::{About, Carrier, Web};
+use super::stream::{Chunk, Close, Direction, Flow, FlowId, Streams};
+use super::web::{About, Carrier};
 use super::{Assembler, Item, Names};
 use crate::model::Transport;
 
@@ -17,10 +19,7 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let web = &mut self.web;
-        self.streams
-            .data(event, bytes, &mut |flow, way, at, chunk| read(web, flow, way, at, chunk));
-        self.told(names, out);
+        self.with_streams(names, out, |streams, give| streams.data(event, bytes, give));
     }
 
     /// A connection is closed.
@@ -30,44 +29,67 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let web = &mut self.web;
-        self.streams.end(event, &mut |flow, way, at, chunk| read(web, flow, way, at, chunk));
-        self.told(names, out);
+        self.with_streams(names, out, |streams, give| {
+            streams.end(event, give);
+        });
+        let bytes = Some((event.sent, event.received));
+        self.handshake_over(FlowId(event.cookie), event.header.time, bytes, out);
     }
 
     /// Gives what waited long enough.
     pub(super) fn settle_streams(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
-        let web = &mut self.web;
-        self.streams.settle(now, &mut |flow, way, at, chunk| read(web, flow, way, at, chunk));
-        self.told(names, out);
+        self.with_streams(names, out, |streams, give| streams.settle(now, give));
     }
 
     /// Gives what is left, and the end of each connection.
     pub(super) fn finish_streams(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
-        let web = &mut self.web;
-        self.streams.finish(now, &mut |flow, way, at, chunk| read(web, flow, way, at, chunk));
-        self.told(names, out);
+        self.with_streams(names, out, |streams, give| streams.finish(now, give));
         self.settle_web(out);
     }
-}
 
-/// What the run asks of others: connections that it opened.
-fn read(web: &mut Web, flow: &Flow, way: Direction, at: u64, chunk: Chunk<'_>) {
-    if !flow.opened {
-        return;
+    /// How many connections were given up so far, since there were too many.
+    pub fn evicted(&self) -> u64 {
+        self.streams.counts().evicted
     }
-    let carrier = Carrier::Socket(flow.id.0);
-    let about = || About {
-        who: flow.who,
-        transport: Transport::Plaintext,
-        peer: Some(flow.peer),
-        name: None,
-        cookie: flow.id.0,
-        from_start: !flow.half_way,
-    };
-    let way = match way {
-        Direction::Sent => Way::Out,
-        Direction::Received => Way::In,
-    };
-    web.chunk(carrier, about, way, at, chunk);
+
+    fn with_streams(
+        &mut self,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+        work: impl FnOnce(&mut Streams, &mut dyn FnMut(&Flow, Direction, u64, Chunk<'_>)),
+    ) {
+        let mut streams = mem::take(&mut self.streams);
+        work(&mut streams, &mut |flow, way, at, chunk| {
+            if self.handshake(flow, way, at, chunk, names, out) {
+                // The last of it, where its end was not seen.
+                if chunk == Chunk::End(Close::Unseen) && way == Direction::Received {
+                    self.handshake_over(flow.id, at, None, out);
+                }
+            } else {
+                self.read(flow, way, at, chunk);
+            }
+        });
+        self.streams = streams;
+        self.told(names, out);
+    }
+
+    /// What the run asks of others: connections that it opened.
+    fn read(&mut self, flow: &Flow, way: Direction, at: u64, chunk: Chunk<'_>) {
+        if !flow.opened {
+            return;
+        }
+        let about = || About {
+            who: flow.who,
+            transport: Transport::Plaintext,
+            peer: Some(flow.peer),
+            name: None,
+            cookie: flow.id.0,
+            from_start: !flow.half_way,
+        };
+        let way = match way {
+            Direction::Sent => Way::Out,
+            Direction::Received => Way::In,
+        };
+        self.web.chunk(Carrier::Socket(flow.id.0), about, way, at, chunk);
+    }
 }

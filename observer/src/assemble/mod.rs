@@ -6,6 +6,7 @@ mod flows;
 pub mod http;
 mod net;
 pub mod stream;
+mod tls;
 mod wait;
 mod web;
 
@@ -17,7 +18,7 @@ use ring::digest;
 use crate::decode::Event;
 use crate::model::{
     Answer, Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp,
-    Status, Verdict,
+    Status, TlsEnd, Verdict,
 };
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
@@ -62,6 +63,8 @@ pub enum Item {
         /// Why.
         why: String,
     },
+    /// The end of a connection that is encrypted.
+    TlsEnd(Box<TlsEnd>),
     /// A process left its run's cgroup.
     Escape {
         /// When.
@@ -104,6 +107,7 @@ pub struct Assembler {
     waiting: HashMap<u64, wait::Waiting>,
     streams: stream::Streams,
     web: web::Web,
+    handshakes: tls::Handshakes,
 }
 
 impl Assembler {
@@ -120,6 +124,7 @@ impl Assembler {
             waiting: HashMap::new(),
             streams: stream::Streams::default(),
             web: web::Web::default(),
+            handshakes: tls::Handshakes::default(),
         }
     }
 

@@ -162,7 +162,17 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
     for what in ["packet sockets", "vsock", "netlink"] {
         say(what, State::Uncovered, "this version has no hook for them".into());
     }
-    say("dns, tls, http, mcp", State::Uncovered, "this version reads no payload".into());
+    say(
+        "tcp payload",
+        State::Good,
+        "cgroup_skb, egress and ingress: HTTP, and TLS handshakes".into(),
+    );
+    say(
+        "tls plaintext",
+        State::Uncovered,
+        "a connection is told with its name, its addresses and how much passed".into(),
+    );
+    say("dns, mcp", State::Uncovered, "this version does not read them".into());
     for guard in kernel::guards() {
         say(
             "guard",

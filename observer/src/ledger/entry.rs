@@ -3,7 +3,7 @@
 use super::elsewhere::Kept;
 use super::keys::PublicKey;
 use crate::mask::Masked;
-use crate::model::{Answer, Call, CallResult, Process, Raw, RunId, Stamp};
+use crate::model::{Answer, Call, CallResult, Process, Raw, RunId, Stamp, TlsEnd};
 
 /// One record to be.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub enum Entry {
     Result(CallResult),
     /// How an attempt ended, and what came back.
     Answer(Box<Masked<Answer>>),
+    /// How an encrypted connection ended.
+    TlsEnd(Box<Masked<TlsEnd>>),
     /// Something was seen and could not be kept.
     Loss {
         /// The run, where it is one's.
@@ -200,6 +202,7 @@ impl Entry {
             Self::Call(call) => Some(call.get().id.run),
             Self::Result(result) => Some(result.call.run),
             Self::Answer(answer) => Some(answer.get().result.call.run),
+            Self::TlsEnd(end) => Some(end.get().result.call.run),
             Self::Loss { run, .. } => *run,
             Self::Coverage { run, .. } | Self::Escape { run, .. } | Self::RunEnd { run, .. } => {
                 Some(*run)
@@ -221,7 +224,7 @@ impl Entry {
             Self::ObserverStart { .. } => "observer.start",
             Self::RunStart(_) => "run.start",
             Self::Call(_) => "call",
-            Self::Result(_) | Self::Answer(_) => "result",
+            Self::Result(_) | Self::Answer(_) | Self::TlsEnd(_) => "result",
             Self::Loss { .. } => "loss",
             Self::Coverage { .. } => "coverage",
             Self::Escape { .. } => "escape",
@@ -242,6 +245,7 @@ impl Entry {
             Self::Call(call) => call.get().at,
             Self::Result(result) => result.at,
             Self::Answer(answer) => answer.get().result.at,
+            Self::TlsEnd(end) => end.get().result.at,
             Self::ObserverStart { at, .. }
             | Self::Loss { at, .. }
             | Self::Coverage { at, .. }

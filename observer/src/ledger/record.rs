@@ -3,6 +3,8 @@
 //! `serde_json`'s map is sorted, and every key is ASCII, so what it writes is canonical as long as
 //! no float and no integer beyond 2^53 − 1 gets in: [`int`] is the only way in for integers.
 
+mod tls;
+
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -73,6 +75,14 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         Entry::Answer(masked) => {
             result(&masked.get().result, &mut put);
             http::answer(&masked.get().http, &mut put);
+            masks(&[masked.marks()], &mut put);
+        }
+        Entry::TlsEnd(masked) => {
+            let result = &masked.get().result;
+            put("call", result.call.to_string().into());
+            put("kind", result.kind.word().into());
+            put("outcome", outcome(&result.outcome));
+            put("tls", tls::end(masked.get()));
             masks(&[masked.marks()], &mut put);
         }
         Entry::Loss { place, lost, why, .. } => {
@@ -192,6 +202,7 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
         Action::Net(action) => put("net", net(action)),
         Action::Unix(address) => put("net", unix(address)),
         Action::Http(action) => http::request(action, put),
+        Action::Tls(action) => put("tls", tls::tls(action)),
     }
     if let Some(end) = &call.outcome {
         put("outcome", outcome(end));

@@ -43,7 +43,7 @@ pub use key::{MaskKey, RestHash};
 pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
-use crate::model::{Action, Call, CutField, Process, Raw, UnixAddress};
+use crate::model::{Action, Call, CutField, Process, Raw, TlsEnd, UnixAddress};
 use fields::Fields;
 use key::Tokens;
 use scan::Scanner;
@@ -136,10 +136,25 @@ impl Masker {
                 *name = fields.text(name, false);
             }
             Action::Http(http) => fields.http(http),
+            Action::Tls(tls) => {
+                if let Some(hello) = &mut tls.hello {
+                    hello.sni = hello.sni.take().map(|name| fields.dns_name(&name));
+                    for name in &mut hello.alpn {
+                        *name = fields.text(name, false);
+                    }
+                }
+            }
             Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
         }
         call.process = fields.process(call.process);
         fields.masked(call)
+    }
+
+    /// Masks the end of an encrypted connection.
+    pub fn tls_end(&mut self, end: TlsEnd) -> Masked<TlsEnd> {
+        let mut fields = self.fields();
+        let alpn = end.alpn.map(|name| fields.text(&name, false));
+        fields.masked(TlsEnd { alpn, ..end })
     }
 
     /// Masks what is said of a process.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Http, Process, Raw, RunId, Stamp};
+use super::{Http, Process, Raw, RunId, Stamp, Tls};
 
 /// A call's name: its run and its count within the run, written `<run>/<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,8 @@ pub enum Kind {
     Socket,
     /// An HTTP request.
     Http,
+    /// A TLS handshake begun.
+    Tls,
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Kind {
             Self::Listen => "listen",
             Self::Socket => "socket",
             Self::Http => "http",
+            Self::Tls => "tls",
         }
     }
 }
@@ -95,6 +98,8 @@ pub enum Action {
     Unix(UnixAddress),
     /// Ask over HTTP.
     Http(Box<Http>),
+    /// Begin to talk TLS.
+    Tls(Tls),
 }
 
 /// A unix socket's address (unix(7)).
@@ -117,6 +122,7 @@ impl Action {
             Self::Exec(_) => Kind::Exec,
             Self::Unix(_) => Kind::Connect,
             Self::Http(_) => Kind::Http,
+            Self::Tls(_) => Kind::Tls,
             Self::Net(net) => match net.op {
                 NetOp::Connect | NetOp::Send => Kind::Connect,
                 NetOp::Bind | NetOp::Listen => Kind::Listen,

@@ -8,6 +8,7 @@ mod http;
 mod process;
 mod raw;
 mod run;
+mod tls;
 
 pub use call::{
     Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
@@ -21,3 +22,4 @@ pub use http::{
 pub use process::{Process, ProcessId};
 pub use raw::Raw;
 pub use run::{RunId, RunIdError, Stamp};
+pub use tls::{Tls, TlsEnd, TlsHello};

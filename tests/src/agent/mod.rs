@@ -8,6 +8,7 @@ mod many;
 mod net;
 mod places;
 mod programs;
+mod say;
 mod signals;
 mod sys;
 mod uring;
@@ -63,6 +64,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "connect" => net::connect(&text(rest, 0)?, &flags(rest)),
         "connect-many" => net::connect_many(number(rest, 0)?, &text(rest, 1)?),
         "thread-connect" => net::thread_connect(&text(rest, 0)?),
+        "say" => say::say(&text(rest, 0)?, &text(rest, 1)?, &flags(rest)),
         "listen-echo" => net::listen_echo(),
         "udp" => net::udp(&text(rest, 0)?, number(rest, 1)?, &flags(rest)),
         "bind" => net::bind(&text(rest, 0)?),

@@ -194,14 +194,19 @@ pub(super) fn udp(to: &str, count: u64, flags: &[String]) -> Result<u8> {
     for _ in 0..count {
         for name in &names {
             let (at, len) = if connected { (std::ptr::null(), 0) } else { name.parts() };
-            send(&fd, at, len, 0)?;
+            send(&fd, b"datagram", at, len, 0)?;
         }
     }
     Ok(0)
 }
 
-fn send(fd: &OwnedFd, at: *const libc::sockaddr, len: libc::socklen_t, how: i32) -> Result<()> {
-    let data = b"datagram";
+fn send(
+    fd: &OwnedFd,
+    data: &[u8],
+    at: *const libc::sockaddr,
+    len: libc::socklen_t,
+    how: i32,
+) -> Result<()> {
     let from = data.as_ptr().cast();
     // SAFETY: `from` is `data`'s own bytes; `at` is null, or an address of `len` bytes that the
     // caller keeps.
@@ -257,15 +262,20 @@ pub(super) fn mptcp(to: &str) -> Result<u8> {
 
 /// Sends data with the first segment of a TCP connection, without a connect(2).
 pub(super) fn fastopen(to: &str) -> Result<u8> {
+    Ok(if open_with(to, b"datagram")?.is_some() { 0 } else { super::UNSUPPORTED })
+}
+
+/// A connection that was opened with its first bytes; none where this kernel can't.
+pub(super) fn open_with(to: &str, data: &[u8]) -> Result<Option<OwnedFd>> {
     let name = Name::new(address(to)?);
     let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
     let (at, len) = name.parts();
-    match send(&fd, at, len, libc::MSG_FASTOPEN) {
-        Ok(()) => Ok(0),
+    match send(&fd, data, at, len, libc::MSG_FASTOPEN) {
+        Ok(()) => Ok(Some(fd)),
         Err(error) => {
             let cause = error.root_cause().downcast_ref::<std::io::Error>();
             match cause.and_then(std::io::Error::raw_os_error) {
-                Some(libc::EOPNOTSUPP) => Ok(super::UNSUPPORTED),
+                Some(libc::EOPNOTSUPP) => Ok(None),
                 _ => Err(error),
             }
         }

@@ -9,8 +9,9 @@ use crate::harness::{Ctx, Ledger, Run, at, same};
 pub(super) const CASES: &[(&str, Case)] = &[
     ("sockets-without-a-hook-are-said-in-each-run", |ctx| {
         let ledger = said(ctx, &[])?;
-        let payload = "dns, tls, http, mcp";
-        for what in ["unix sockets", "packet sockets", "vsock", "netlink", payload] {
+        let payload = ["tls plaintext", "http, large messages", "dns, mcp"];
+        let sockets = ["unix sockets", "packet sockets", "vsock", "netlink"];
+        for what in sockets.into_iter().chain(payload) {
             uncovered(&ledger, what)?;
         }
         Ok(())

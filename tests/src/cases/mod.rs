@@ -17,6 +17,7 @@ mod reload;
 mod signals;
 mod suggest;
 mod tail;
+mod tls;
 mod would;
 
 use anyhow::Result;
@@ -44,6 +45,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         coverage::CASES,
         commands::CASES,
         tail::CASES,
+        tls::CASES,
         refused::CASES,
         environment::CASES,
         burst::CASES,

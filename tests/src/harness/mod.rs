@@ -6,6 +6,7 @@ mod mount;
 mod pty;
 mod run;
 mod server;
+mod talk;
 
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use mount::{Change, Tmpfs, apart, limited, names, sparse};
 pub use pty::Pty;
 pub use run::{Live, Recorded, Run, command, finished, verify};
 pub use server::{Mute, Tcp, Udp, closed_port};
+pub use talk::Talk;
 
 /// How long anything may take that is no burst.
 pub const PATIENCE: Duration = Duration::from_secs(30);

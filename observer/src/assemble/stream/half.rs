@@ -132,7 +132,7 @@ impl Half {
     /// Gives what can be given; with `force` also past what is missing. How many bytes are missing
     /// that nothing explains.
     pub(super) fn give(&mut self, force: bool, give: Give<'_>) -> u64 {
-        let mut lost = 0;
+        let mut lost: u64 = 0;
         while let Some(entry) = self.waiting.first_entry() {
             let next = self.next.unwrap_or(*entry.key());
             let missing = ahead(*entry.key(), next).unwrap_or(0);
@@ -140,7 +140,7 @@ impl Half {
                 if !force {
                     break;
                 }
-                lost += missing - entry.get().skipped;
+                lost = lost.saturating_add(missing - entry.get().skipped);
             }
             let (offset, held) = entry.remove_entry();
             self.waiting_bytes = self.waiting_bytes.saturating_sub(held.bytes.len());

@@ -234,6 +234,16 @@ fn pieces_that_wait_are_bounded_in_bytes_and_in_number() {
 }
 
 #[test]
+fn gaps_that_can_not_be_do_not_overflow_their_count() {
+    let mut streams = Streams::default();
+    for cookie in 0..3 {
+        let event = event(cookie, Direction::Sent, u64::MAX / 2, 1);
+        streams.data(&event, b"x", &mut |_, _, _, _| {});
+    }
+    assert_eq!(streams.counts().gap_bytes, u64::MAX);
+}
+
+#[test]
 fn bytes_from_before_the_beginning_are_nobodys() {
     let mut story = Story::new();
     story.came(u64::MAX - 1, b"ab");

@@ -1,0 +1,123 @@
+//! From packets of a handshake to records.
+
+use observer_common::{EventKind, Header, StreamEndEvent, StreamEvent, direction, stream_flag};
+
+use super::hello::tests::{message, records};
+use super::*;
+use crate::assemble::Fingerprint;
+use crate::decode::Event;
+use crate::model::RunId;
+
+struct World;
+
+impl Names for World {
+    fn cgroup(&mut self, id: u64) -> Raw {
+        Raw::new(format!("/observer/{id}"))
+    }
+    fn rule(&self, _: u32, index: u32) -> String {
+        format!("rule-{index}")
+    }
+    fn fingerprint(&self) -> Box<dyn Fingerprint> {
+        unreachable!("nothing is hashed here")
+    }
+}
+
+/// A connection: each piece with whether it was sent.
+fn told(pieces: &[(bool, &[u8])], end: Option<StreamEndEvent>) -> Vec<Item> {
+    let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
+    let (mut out, mut at) = (vec![], [0u64; 2]);
+    for (time, (sent, bytes)) in (1..).zip(pieces) {
+        let way = usize::from(!sent);
+        let event = StreamEvent {
+            header: Header { kind: EventKind::Stream as u32, time, pid: 42, ..Header::default() },
+            cookie: 5,
+            offset: at[way],
+            direction: if *sent { direction::SENT } else { direction::RECEIVED },
+            flags: stream_flag::OPENED,
+            seen: bytes.len() as u32,
+            len: bytes.len() as u32,
+            peer_port: 443,
+            ..StreamEvent::default()
+        };
+        at[way] += bytes.len() as u64;
+        assembler.event(&Event::Stream { event, bytes }, &mut World, &mut out);
+    }
+    if let Some(end) = end {
+        assembler.event(&Event::StreamEnd(end), &mut World, &mut out);
+    }
+    assembler.finish(9_999, &mut World, &mut out);
+    assert!(assembler.handshakes.talks.is_empty() && assembler.handshakes.bytes == 0);
+    out
+}
+
+fn over(sent: u64, received: u64, flags: u32) -> Option<StreamEndEvent> {
+    Some(StreamEndEvent { cookie: 5, sent, received, flags, ..StreamEndEvent::default() })
+}
+
+fn hello(items: &[Item]) -> &Tls {
+    match items {
+        [Item::Call(call), ..] => match &call.action {
+            Action::Tls(tls) => tls,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ended(items: &[Item]) -> &TlsEnd {
+    match items {
+        [_, Item::TlsEnd(end)] => end,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A ServerHello of TLS 1.2.
+const ANSWER: &[u8] =
+    b"\x16\x03\x03\0\x2a\x02\0\0\x26\x03\x0300000000000000000000000000000000\0\xc0\x2f\0";
+
+#[test]
+fn a_handshake_is_a_call_with_its_name_and_a_result_with_what_passed() {
+    let stream = records(&message(Some("example.com"), 0), 16_384);
+    let items = told(&[(true, &stream), (false, ANSWER)], over(700, 9000, 0));
+    let tls = hello(&items);
+    assert_eq!(tls.hello.as_ref().unwrap().sni, Some(Raw::from("example.com")));
+    assert_eq!((tls.peer.port(), tls.cookie), (443, 5));
+    let end = ended(&items);
+    assert_eq!((end.bytes, end.version.as_deref()), (Some((700, 9000)), Some("1.2")));
+    assert_eq!(end.result.outcome.status, Status::Ok);
+}
+
+#[test]
+fn a_hello_in_pieces_of_a_byte_is_read_when_the_server_answers() {
+    let stream = records(&message(Some("example.com"), 3000), 1);
+    let mut pieces: Vec<(bool, &[u8])> = stream.chunks(1).map(|byte| (true, byte)).collect();
+    pieces.push((false, ANSWER));
+    let items = told(&pieces, over(stream.len() as u64, 50, 0));
+    assert!(hello(&items).hello.is_some());
+}
+
+#[test]
+fn a_hello_without_a_name_says_so_and_one_that_nobody_answers_fails() {
+    let stream = records(&message(None, 0), 16_384);
+    let items = told(&[(true, &stream)], over(stream.len() as u64, 0, stream_flag::RESET));
+    assert_eq!(hello(&items).hello.as_ref().unwrap().sni, None);
+    assert_eq!(ended(&items).result.outcome.status, Status::Failed);
+}
+
+#[test]
+fn a_hello_that_is_none_is_told_as_unread() {
+    let items = told(&[(true, b"\x16\x03\x01\0\x05\x01\xff\xff\xff\xff")], None);
+    assert_eq!(hello(&items).hello, None);
+    assert_eq!(ended(&items).result.outcome.status, Status::Unknown);
+}
+
+#[test]
+fn what_is_no_handshake_is_no_tls_call() {
+    let items = told(&[(true, b"GET / HTTP/1.1\r\n\r\n")], over(18, 0, 0));
+    let is_tls = |item: &Item| match item {
+        Item::Call(call) => call.action.kind() == Kind::Tls,
+        Item::TlsEnd(_) => true,
+        _ => false,
+    };
+    assert!(!items.iter().any(is_tls), "{items:?}");
+}
