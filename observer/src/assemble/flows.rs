@@ -5,7 +5,7 @@ use std::mem;
 use observer_common::{StreamEndEvent, StreamEvent};
 
 use super::http::Way;
-use super::stream::{Chunk, Close, Direction, Flow, FlowId, Streams};
+use super::stream::{Chunk, Direction, Flow, FlowId, Streams};
 use super::web::{About, Carrier};
 use super::{Assembler, Item, Names};
 use crate::model::Transport;
@@ -19,7 +19,8 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        self.with_streams(names, out, |streams, give| streams.data(event, bytes, give));
+        let at = event.header.time;
+        self.with_streams(at, names, out, |streams, give| streams.data(event, bytes, give));
     }
 
     /// A connection is closed.
@@ -29,21 +30,22 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        self.with_streams(names, out, |streams, give| {
+        let at = event.header.time;
+        self.with_streams(at, names, out, |streams, give| {
             streams.end(event, give);
         });
         let bytes = Some((event.sent, event.received));
-        self.handshake_over(FlowId(event.cookie), event.header.time, bytes, out);
+        self.handshake_over(FlowId(event.cookie), at, bytes, out);
     }
 
     /// Gives what waited long enough.
     pub(super) fn settle_streams(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
-        self.with_streams(names, out, |streams, give| streams.settle(now, give));
+        self.with_streams(now, names, out, |streams, give| streams.settle(now, give));
     }
 
     /// Gives what is left, and the end of each connection.
     pub(super) fn finish_streams(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
-        self.with_streams(names, out, |streams, give| streams.finish(now, give));
+        self.with_streams(now, names, out, |streams, give| streams.finish(now, give));
         self.settle_web(out);
     }
 
@@ -54,21 +56,20 @@ impl Assembler {
 
     fn with_streams(
         &mut self,
+        at: u64,
         names: &mut dyn Names,
         out: &mut Vec<Item>,
         work: impl FnOnce(&mut Streams, &mut dyn FnMut(&Flow, Direction, u64, Chunk<'_>)),
     ) {
         let mut streams = mem::take(&mut self.streams);
-        work(&mut streams, &mut |flow, way, at, chunk| {
-            if self.handshake(flow, way, at, chunk, names, out) {
-                // The last of it, where its end was not seen.
-                if chunk == Chunk::End(Close::Unseen) && way == Direction::Received {
-                    self.handshake_over(flow.id, at, None, out);
-                }
-            } else {
-                self.read(flow, way, at, chunk);
+        work(&mut streams, &mut |flow, way, when, chunk| {
+            if !self.handshake(flow, way, when, chunk, names, out) {
+                self.read(flow, way, when, chunk);
             }
         });
+        for id in streams.take_gone() {
+            self.handshake_over(id, at, None, out);
+        }
         self.streams = streams;
         self.told(names, out);
     }

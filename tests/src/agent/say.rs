@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
         }
         answered(&mut stream)?;
     }
+    // Not gone before the far end is: whoever watches sees the end.
+    stream.shutdown(Shutdown::Write)?;
+    while matches!(stream.read(&mut [0; 65536]), Ok(n) if n > 0) {}
     Ok(0)
 }
 

@@ -116,6 +116,8 @@ pub struct Streams {
     waiting_bytes: usize,
     most: usize,
     counts: Counts,
+    /// Connections that were given up, until somebody asks.
+    gone: Vec<FlowId>,
 }
 
 /// What takes the chunks: the connection, the direction, when (CLOCK_BOOTTIME, nanoseconds), what.
@@ -136,12 +138,19 @@ impl Streams {
             waiting_bytes: 0,
             most: most.max(1),
             counts: Counts::default(),
+            gone: vec![],
         }
     }
 
     /// A connection that is followed.
     pub fn flow(&self, id: FlowId) -> Option<&Flow> {
         self.flows.get(&id).map(|state| &state.flow)
+    }
+
+    /// Connections that were given up since this was asked before. Their directions have ended, by
+    /// `Close::Unseen` where not in order before that.
+    pub fn take_gone(&mut self) -> Vec<FlowId> {
+        std::mem::take(&mut self.gone)
     }
 
     /// What was counted so far.
@@ -277,6 +286,9 @@ impl Streams {
     ) -> Flow {
         self.waiting_bytes = self.waiting_bytes.saturating_sub(state.waiting_bytes());
         let flow = state.flow;
+        if close == Close::Unseen {
+            self.gone.push(flow.id);
+        }
         for ((half, way), total) in state.halves.iter_mut().zip(WAYS).zip(totals) {
             let mut given = |chunk: Chunk<'_>| out(&flow, way, at, chunk);
             let lost = half.give(true, &mut given);

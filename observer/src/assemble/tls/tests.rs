@@ -112,6 +112,22 @@ fn a_hello_that_is_none_is_told_as_unread() {
 }
 
 #[test]
+fn a_connection_that_both_ends_have_ended_is_over_when_the_recording_is() {
+    let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
+    let (mut out, stream) = (vec![], records(&message(None, 0), 16_384));
+    for (way, bytes) in [(direction::SENT, &stream[..]), (direction::RECEIVED, ANSWER)] {
+        let len = bytes.len() as u32;
+        let flags = stream_flag::OPENED | stream_flag::FIN;
+        let event =
+            StreamEvent { cookie: 5, direction: way, flags, seen: len, len, ..Default::default() };
+        assembler.event(&Event::Stream { event, bytes }, &mut World, &mut out);
+    }
+    assembler.finish(9_999, &mut World, &mut out);
+    assert_eq!(ended(&out).result.outcome.status, Status::Ok);
+    assert!(assembler.handshakes.talks.is_empty());
+}
+
+#[test]
 fn what_is_no_handshake_is_no_tls_call() {
     let items = told(&[(true, b"GET / HTTP/1.1\r\n\r\n")], over(18, 0, 0));
     let is_tls = |item: &Item| match item {
