@@ -6,6 +6,7 @@ use observer_common::{EscapeEvent, EventKind, ExitEvent, Label, label_flag};
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::maps::{CGROUPS, LABELS, LIVE};
+use crate::socket;
 
 /// SIGNAL_GROUP_EXIT (include/linux/sched/signal.h).
 const SIGNAL_GROUP_EXIT: u32 = 0x4;
@@ -139,6 +140,7 @@ pub fn moved(to: Ptr, task: Ptr) {
     match label_of(tgid) {
         None if ours => set(tgid, &Label::default(), true),
         Some(label) if !ours => {
+            socket::moved(task);
             let flags = label.flags | label_flag::ESCAPED;
             set(tgid, &Label { exec: label.exec, flags, reserved: 0 }, false);
             escaped(task, label.exec, to);

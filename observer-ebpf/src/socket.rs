@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
-    EventKind, Header, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
+    EventKind, Header, Label, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
 };
 
 use crate::emit::{self, Ring};
@@ -63,6 +63,17 @@ pub struct Flow {
     sent: [[u8; 20]; SENT_TO],
 }
 
+impl Flow {
+    /// A connect begins.
+    #[inline(always)]
+    fn begin(&mut self, call: u64, header: &Header) {
+        self.call = call;
+        self.began = header.time;
+        self.exec = header.exec;
+        self.pid = header.pid;
+    }
+}
+
 /// An address hook: connect, sendmsg, bind. Returns 1 to let the call go on, 0 to deny it.
 #[inline(always)]
 pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
@@ -103,33 +114,17 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
             }
         }
     }
-    let mut header = kernel::identify_current(label.exec);
-    let call = emit::new_id();
     // SAFETY: the helper takes the context.
     let cookie = unsafe { bpf_get_socket_cookie(sa.cast()) };
-    let ring = if denied { Ring::Control } else { Ring::Events };
-    emit::send(&mut header, ring, EventKind::Net, denied, |header| NetEvent {
-        header: *header,
-        call,
-        cookie,
-        addr,
-        port,
-        op,
-        protocol,
-        family,
-        verdict: ruling.verdict,
-        rule: ruling.rule,
-    });
+    let end = End { addr, port, protocol, family, cookie };
+    let (call, header) = tell(&label, op, &end, ruling, Ring::Events);
     if denied {
         return 0;
     }
     if op == net_op::CONNECT {
         match flow {
             Some(flow) => {
-                flow.call = call;
-                flow.began = header.time;
-                flow.exec = label.exec;
-                flow.pid = header.pid;
+                flow.begin(call, &header);
                 let _ = CONNECTING.insert(bpf_get_current_pid_tgid(), &*flow, 0);
             }
             None => {
@@ -138,6 +133,40 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
         }
     }
     1
+}
+
+/// An end of a socket, as events tell it.
+struct End {
+    /// Network order; IPv4 as ::ffff:a.b.c.d.
+    addr: [u8; 16],
+    /// Host order.
+    port: u32,
+    protocol: u32,
+    family: u32,
+    cookie: u64,
+}
+
+/// Tells what is done with a socket; a denial goes through the control ring at once. The call's id,
+/// and what its event began with.
+#[inline(always)]
+fn tell(label: &Label, op: u32, end: &End, ruling: Ruling, ring: Ring) -> (u64, Header) {
+    let denied = ruling.denies();
+    let mut header = kernel::identify_current(label.exec);
+    let call = emit::new_id();
+    let ring = if denied { Ring::Control } else { ring };
+    emit::send(&mut header, ring, EventKind::Net, denied, |header| NetEvent {
+        header: *header,
+        call,
+        cookie: end.cookie,
+        addr: end.addr,
+        port: end.port,
+        op,
+        protocol: end.protocol,
+        family: end.family,
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    });
+    (call, header)
 }
 
 #[inline(always)]
@@ -254,7 +283,7 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
 fn unhooked(sk: Ptr) {
     // SAFETY: the tracepoint's own socket.
     let seen = unsafe { storage(sk.cast_mut().cast(), 0).as_ref() };
-    if seen.is_some_and(|flow| flow.call != 0) {
+    if seen.is_some_and(hooked_now) {
         return;
     }
     let Some(label) = lineage::current_label() else { return };
@@ -274,34 +303,33 @@ fn unhooked(sk: Ptr) {
         // SAFETY: ends the task that runs.
         unsafe { bpf_send_signal(SIGKILL) };
     }
-    let mut header = kernel::identify_current(label.exec);
-    let call = emit::new_id();
     let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
-    let ring = if denied { Ring::Control } else { Ring::Events };
-    emit::send(&mut header, ring, EventKind::Net, denied, |header| NetEvent {
-        header: *header,
-        call,
-        cookie,
-        addr,
-        port,
-        op: net_op::CONNECT_UNHOOKED,
-        protocol: IPPROTO_TCP,
-        family: u32::from(family),
-        verdict: ruling.verdict,
-        rule: ruling.rule,
-    });
+    let end = End { addr, port, protocol: IPPROTO_TCP, family: u32::from(family), cookie };
+    let (call, header) = tell(&label, net_op::CONNECT_UNHOOKED, &end, ruling, Ring::Events);
     // SAFETY: as above; the storage lives as long as the socket does.
     match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
-        Some(flow) => {
-            flow.call = call;
-            flow.began = header.time;
-            flow.exec = label.exec;
-            flow.pid = header.pid;
-        }
+        Some(flow) => flow.begin(call, &header),
         None => {
             emit::flow_lost();
         }
     }
+}
+
+/// Whether an address hook saw the connect that this thread is at. A socket's last connect may have
+/// failed before it was on its way; what it left here says nothing of the next one.
+#[inline(always)]
+fn hooked_now(flow: &Flow) -> bool {
+    // SAFETY: read at once.
+    let under_way = unsafe { CONNECTING.get(bpf_get_current_pid_tgid()) };
+    flow.call != 0 && under_way.is_some_and(|connect| connect.call == flow.call)
+}
+
+/// A process is moved: what its thread's last connect left here does not go with it.
+#[inline(always)]
+pub fn moved(task: Ptr) {
+    let (tgid, pid): (u32, u32) =
+        (kernel::read_or_zero(task, at!(task_tgid)), kernel::read_or_zero(task, at!(task_pid)));
+    let _ = CONNECTING.remove((u64::from(tgid) << 32) | u64::from(pid));
 }
 
 /// An IPv4 address, network order, as the IPv6 one that is mapped to it.
@@ -349,25 +377,14 @@ fn listening(sk: Ptr) {
         mapped(kernel::read_or_zero(common, at!(skc_rcv_saddr)))
     };
     let protocol: u16 = kernel::read_or_zero(sk, at!(sock_protocol));
-    let mut header = kernel::identify_current(label.exec);
-    if u32::from(protocol) == IPPROTO_TCP {
-        stream::listening(sk, &header);
-    }
-    let call = emit::new_id();
     // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
     let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
-    emit::send(&mut header, Ring::Control, EventKind::Net, false, |header| NetEvent {
-        header: *header,
-        call,
-        cookie,
-        addr,
-        port: u32::from(port),
-        op: net_op::LISTEN,
-        protocol: u32::from(protocol),
-        family: u32::from(family),
-        verdict: verdict::ALLOW,
-        rule: 0,
-    });
+    let (protocol, family) = (u32::from(protocol), u32::from(family));
+    let end = End { addr, port: u32::from(port), protocol, family, cookie };
+    let (_, who) = tell(&label, net_op::LISTEN, &end, Ruling::ALLOW, Ring::Control);
+    if protocol == IPPROTO_TCP {
+        stream::listening(sk, &who);
+    }
 }
 
 /// A socket was made. Those that destination rules can't hold are told, and denied where there
@@ -405,20 +422,7 @@ pub fn created(ctx: &SockContext) -> i32 {
         }
     }
     .under(&config);
-    let denied = ruling.denies();
-    let mut header = kernel::identify_current(label.exec);
-    let call = emit::new_id();
-    emit::send(&mut header, Ring::Control, EventKind::Net, denied, |header| NetEvent {
-        header: *header,
-        call,
-        cookie: 0,
-        addr: [0; 16],
-        port: kind,
-        op: net_op::OPEN,
-        protocol,
-        family,
-        verdict: ruling.verdict,
-        rule: ruling.rule,
-    });
-    i32::from(!denied)
+    let end = End { addr: [0; 16], port: kind, protocol, family, cookie: 0 };
+    tell(&label, net_op::OPEN, &end, ruling, Ring::Control);
+    i32::from(!ruling.denies())
 }

@@ -9,13 +9,19 @@ use std::ptr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::UNSUPPORTED;
 use super::sys::{self, Program};
+use super::{UNSUPPORTED, net};
 
 /// Runs a program in a child that is born in another cgroup: no move is ever made.
 pub(super) fn born_elsewhere(cgroup: &OsStr, command: &[OsString]) -> Result<u8> {
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let program = Program::new(command)?;
+    let pid = clone_into(cgroup, || sys::errno_status(&program.exec()))?;
+    Ok(sys::wait(pid)?)
+}
+
+/// A child born in another cgroup, which exits with what `child` returns: its pid.
+fn clone_into(cgroup: &OsStr, child: impl FnOnce() -> u8) -> Result<i32> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let dir = File::open(cgroup).with_context(|| cgroup.to_string_lossy().into_owned())?;
     // SAFETY: plain data; all zeros is its empty form.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -26,11 +32,24 @@ pub(super) fn born_elsewhere(cgroup: &OsStr, command: &[OsString]) -> Result<u8>
     // SAFETY: without CLONE_VM this is a fork of a process with one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     if sys::check(pid)? == 0 {
-        let status = sys::errno_status(&program.exec());
+        let status = child();
         // SAFETY: ends the child alone.
         unsafe { libc::_exit(status.into()) }
     }
-    Ok(sys::wait(i32::try_from(pid)?)?)
+    Ok(i32::try_from(pid)?)
+}
+
+/// A connect that fails before it is on its way; then the same socket's next one, from a child that
+/// is born in another cgroup.
+pub(super) fn fail_then_leave(cgroup: &OsStr, to: &str) -> Result<u8> {
+    let fd = net::socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    ensure!(net::join(&fd, &net::Name::new(net::address("255.255.255.255:9")?)).is_err());
+    let name = net::Name::new(net::address(to)?);
+    let pid = clone_into(cgroup, || match net::join(&fd, &name) {
+        Ok(()) => 0,
+        Err(error) => error.root_cause().downcast_ref().map_or(super::MISUSED, sys::errno_status),
+    })?;
+    Ok(sys::wait(pid)?)
 }
 
 /// execve(2) by the 32-bit system call of an i386 program, from a child; its status.

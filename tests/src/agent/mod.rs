@@ -75,6 +75,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "fastopen" => net::fastopen(&text(rest, 0)?),
         "uring-connect" => uring::connect(&text(rest, 0)?),
         "born-elsewhere" => evade::born_elsewhere(at(rest, 0)?, tail(rest)?),
+        "fail-then-leave" => evade::fail_then_leave(at(rest, 0)?, &text(rest, 1)?),
         "int80-exec" => evade::exec_by_int80(rest),
         "double-fork" => places::double_fork(rest),
         "setsid" => places::setsid(rest),

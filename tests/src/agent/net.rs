@@ -71,7 +71,7 @@ pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
     fd.context("socket")
 }
 
-fn join(fd: &OwnedFd, name: &Name) -> Result<()> {
+pub(super) fn join(fd: &OwnedFd, name: &Name) -> Result<()> {
     let (at, len) = name.parts();
     // SAFETY: `at` and `len` describe an address that outlives the call.
     sys::check(unsafe { libc::connect(fd.as_raw_fd(), at, len) }).context("connect")?;

@@ -22,6 +22,13 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-before-rules-follow-an-escape-ends-the-process", |ctx| {
         unhooked(ctx, "127.0.0.1", 128 + libc::SIGKILL)
     }),
+    ("connect-after-one-that-failed-at-once-is-seen-outside-too", |ctx| {
+        outside(ctx, &["fail-then-leave"], &[], "192.0.2.1", 0)
+    }),
+    // A socket keeps the hooks of the cgroup that it was made in.
+    ("deny-holds-outside-after-a-connect-that-failed-at-once", |ctx| {
+        outside(ctx, &["fail-then-leave"], &[], "127.0.0.1", libc::EPERM)
+    }),
     ("two-runs-at-once-never-mix", two_runs),
     ("deny-holds-after-observer-is-killed", killed),
 ];
@@ -126,15 +133,19 @@ fn held_after_escape(ctx: &Ctx) -> Result<()> {
     same("verdict", &run.ledger.one_to(server.addr)?["verdict"], &json!("denied"))
 }
 
-/// While observer stands still nobody attaches the address hooks to the cgroup of an escape.
 fn unhooked(ctx: &Ctx, denied: &str, wanted: i32) -> Result<()> {
+    outside(ctx, &["born-elsewhere"], &[ctx.agent()?, "connect"], denied, wanted)
+}
+
+/// While observer stands still nobody attaches the address hooks to the cgroup of an escape.
+fn outside(ctx: &Ctx, way: &[&str], then: &[&str], denied: &str, wanted: i32) -> Result<()> {
     let (elsewhere, server) = (Cgroup::new("unhooked")?, Tcp::new()?);
     let (fifo, report) = (ctx.fifo("fifo")?, ctx.path("report")?);
     let (agent, to) = (ctx.agent()?, server.addr.to_string());
     let policy = format!("[[deny]]\nid = \"no-way\"\nnet = {{ to = [\"{denied}\"] }}\n");
-    let args = ["wait-file", &fifo, agent, "report", &report, agent, "born-elsewhere"];
-    let rest = [elsewhere.path()?, agent, "connect", &to];
-    let live = Run::new(ctx).policy(&policy).agent([args.as_slice(), &rest].concat()).start()?;
+    let args = ["wait-file", &fifo, agent, "report", &report, agent];
+    let args = [&args, way, &[elsewhere.path()?], then, &[&to]].concat();
+    let live = Run::new(ctx).policy(&policy).agent(args).start()?;
     let gate = Gate::of(&fifo)?;
     live.signal(Signal::STOP)?;
     gate.open();
