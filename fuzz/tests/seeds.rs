@@ -7,8 +7,9 @@ use std::path::Path;
 
 use bytemuck::bytes_of;
 use observer_common::{
-    ArgsEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent, UNIX_PATH, UnixEvent, exec_flag, net_op, verdict,
+    ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
+    NetEvent, ResultEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, door, exec_flag, net_op, unix_flag,
+    verdict,
 };
 
 fn header(kind: EventKind, time: u64, exec: u64) -> Header {
@@ -91,7 +92,19 @@ fn unix(time: u64, error: u32, path_len: u32, name: &[u8]) -> Vec<u8> {
     let mut path = [0; UNIX_PATH];
     path[..name.len()].copy_from_slice(name);
     let header = header(EventKind::Unix, time, 1);
-    bytes_of(&UnixEvent { header, call: time, error, path_len, path }).to_vec()
+    bytes_of(&UnixEvent { header, call: time, error, path_len, path, verdict: 0, rule: 0 }).to_vec()
+}
+
+fn unix_seen(flags: u32, verdict: u32, name: &[u8]) -> Vec<u8> {
+    let (header, len) = (header(EventKind::UnixSeen, 7, 1), name.len() as u32);
+    let event = UnixSeenEvent { header, call: 9, flags, verdict, rule: 0, len };
+    [bytes_of(&event), name].concat()
+}
+
+fn door(door: u32, value: u32, target: u32) -> Vec<u8> {
+    let header = header(EventKind::Door, 8, 1);
+    let event = DoorEvent { header, door, value, target, ..DoorEvent::default() };
+    bytes_of(&event).to_vec()
 }
 
 #[test]
@@ -108,7 +121,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 9] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 10] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
@@ -142,6 +155,17 @@ fn write_the_seeds_of_decode() {
                 unix(4, 22, 0, b""),
                 unix(5, 14, u32::MAX, b""),
                 net(6, net_op::CONNECT_UNHOOKED, 6, denied),
+            ],
+        ),
+        (
+            "doors-and-judged-sockets",
+            vec![
+                unix_seen(0, verdict::DENY_RULE, b"docker.sock\0run\0"),
+                unix_seen(unix_flag::ABSTRACT | unix_flag::DATAGRAM, 0, b"a-name"),
+                unix_seen(unix_flag::CUT | unix_flag::RECEIVED, verdict::DENY_UNHELD, b"x\0"),
+                door(door::SIGNAL, 9, 1),
+                door(door::MOUNT, 5, 0),
+                door(99, 0, 0),
             ],
         ),
         ("escape", vec![exec(1, 0, one(), CURL), bytes_of(&escape).to_vec(), exit(8, 1, 0)]),

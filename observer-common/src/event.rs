@@ -190,6 +190,10 @@ pub struct UnixEvent {
     pub path_len: u32,
     /// `sun_path`: a path, with or without its NUL, or an abstract name after a NUL.
     pub path: [u8; UNIX_PATH],
+    /// A [`verdict`]: what is denied is told by [`UnixSeenEvent`](crate::UnixSeenEvent) alone.
+    pub verdict: u32,
+    /// The rule that decided.
+    pub rule: u32,
 }
 
 /// Counts of one CPU, never reset.
@@ -245,6 +249,10 @@ pub enum EventKind {
     Stream = 16,
     /// [`StreamEndEvent`].
     StreamEnd = 17,
+    /// [`DoorEvent`](crate::DoorEvent).
+    Door = 20,
+    /// [`UnixSeenEvent`](crate::UnixSeenEvent).
+    UnixSeen = 21,
 }
 
 impl EventKind {
@@ -261,6 +269,8 @@ impl EventKind {
             Self::Unix => size_of::<UnixEvent>(),
             Self::Stream => size_of::<StreamEvent>(),
             Self::StreamEnd => size_of::<StreamEndEvent>(),
+            Self::Door => size_of::<crate::DoorEvent>(),
+            Self::UnixSeen => size_of::<crate::UnixSeenEvent>(),
         }
     }
 }
@@ -284,6 +294,8 @@ impl TryFrom<u32> for EventKind {
             8 => Self::Unix,
             16 => Self::Stream,
             17 => Self::StreamEnd,
+            20 => Self::Door,
+            21 => Self::UnixSeen,
             other => return Err(UnknownKind(other)),
         })
     }
@@ -347,6 +359,8 @@ pub mod net_op {
     /// connect(2) outside of every cgroup that has the address hooks: seen as it began. One that
     /// the rules deny ended its process.
     pub const CONNECT_UNHOOKED: u32 = 6;
+    /// A socket that was made elsewhere came from another process.
+    pub const RECEIVE: u32 = 7;
 }
 
 const _: () = {
@@ -358,8 +372,8 @@ const _: () = {
     assert!(size_of::<NetEvent>() == 80 + 56);
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
-    assert!(size_of::<UnixEvent>() == 80 + 16 + UNIX_PATH);
     assert!(size_of::<Counters>() == 88);
+    assert!(size_of::<UnixEvent>() == 80 + 24 + UNIX_PATH);
 };
 
 #[cfg(feature = "user")]

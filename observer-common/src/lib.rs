@@ -4,11 +4,13 @@
 //! integer and becomes an [`EventKind`] through `TryFrom`. Nothing here knows of records.
 #![no_std]
 
+mod doors;
 mod event;
 mod offsets;
 mod stream;
 mod table;
 
+pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, unix_flag, unix_kind};
 pub use event::{
     ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
     ResultEvent, UnixEvent, UnknownKind, exec_flag, net_op, verdict,
@@ -60,3 +62,7 @@ pub const GROUP_RULES: usize = 16;
 pub const SENT_TO: usize = 4;
 /// Room for `sun_path` (include/uapi/linux/un.h: UNIX_PATH_MAX is 108), in words.
 pub const UNIX_PATH: usize = 112;
+/// Bytes kept of the path of a unix socket that was judged.
+pub const UNIX_RESOLVED: usize = 504;
+/// Bytes of a unix socket's name that a prefix is held against, with its kind before it.
+pub const UNIX_NAME: usize = 112;

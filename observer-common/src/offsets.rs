@@ -136,6 +136,42 @@ offsets! {
     skb_network_header = "sk_buff"."network_header",
     /// Where its transport header does.
     skb_transport_header = "sk_buff"."transport_header",
+    /// The cgroup that it was made in.
+    sock_cgroup = "sock"."sk_cgrp_data",
+    /// That cgroup, of what a socket keeps.
+    sock_cgroup_ptr = "sock_cgroup_data"."cgroup",
+    /// Who listens, or whom it was made with.
+    sock_peer_pid = "sock"."sk_peer_pid",
+    /// A socket's state for the network.
+    socket_sk = "socket"."sk",
+    /// What a file is of.
+    file_private = "file"."private_data",
+    /// How it was opened.
+    file_mode = "file"."f_mode",
+    /// What an inode is.
+    inode_mode = "inode"."i_mode",
+    /// Its number.
+    inode_ino = "inode"."i_ino",
+    /// The filesystem that it is in.
+    inode_sb = "inode"."i_sb",
+    /// What kind of filesystem that is.
+    sb_magic = "super_block"."s_magic",
+    /// A name's inode.
+    dentry_inode = "dentry"."d_inode",
+    /// A process id's numbers; the first is that of the first namespace.
+    pid_numbers = "pid"."numbers",
+    /// A number.
+    upid_nr = "upid"."nr",
+    /// What a unix socket is bound to.
+    unix_addr = "unix_sock"."addr",
+    /// Where in the filesystem.
+    unix_path = "unix_sock"."path",
+    /// Whom it is connected to.
+    unix_peer = "unix_sock"."peer",
+    /// How long an address is.
+    unix_addr_len = "unix_address"."len",
+    /// The address.
+    unix_addr_name = "unix_address"."name",
 }
 
 #[cfg(feature = "user")]

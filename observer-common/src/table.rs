@@ -47,6 +47,12 @@ pub mod config_flag {
     pub const ADVISORY: u32 = 1 << 7;
     /// Sockets that destination rules can't hold are denied where no rule allows them.
     pub const UNHELD_DENY: u32 = 1 << 8;
+    /// There are rules on unix sockets, or their default denies.
+    pub const UNIX_RULES: u32 = 1 << 16;
+    /// What no rule on unix sockets matches is denied.
+    pub const UNIX_DENY: u32 = 1 << 17;
+    /// What no rule on doors of the system matches is denied.
+    pub const SYSTEM_DENY: u32 = 1 << 18;
 }
 
 /// A decision of the policy's compiler.

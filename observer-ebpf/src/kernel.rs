@@ -91,6 +91,8 @@ pub const FIRST: usize = 14 * 8;
 pub const SECOND: usize = 13 * 8;
 /// The third.
 pub const THIRD: usize = 12 * 8;
+/// The syscall's number (orig_ax).
+pub const SYSCALL: usize = 15 * 8;
 
 /// The registers with which the task that runs came into the kernel.
 #[inline(always)]

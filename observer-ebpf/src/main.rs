@@ -6,11 +6,13 @@
 #![feature(core_intrinsics)]
 
 mod args;
+mod doors;
 mod emit;
 mod exec;
 mod fail;
 mod kernel;
 mod lineage;
+mod lsm;
 mod maps;
 #[expect(dead_code, reason = "the hooks that read names come next")]
 mod names;
@@ -19,6 +21,7 @@ mod segment;
 mod socket;
 mod stream;
 mod unix;
+mod unix_judge;
 mod verdict;
 
 use aya_ebpf::macros::{

@@ -6,7 +6,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
     ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, NetKey, PortKey,
-    ProgramKey, ProgramValue,
+    ProgramKey, ProgramValue, UnixPrefix,
 };
 
 use crate::exec::Scratch;
@@ -90,6 +90,27 @@ pub static ARGS: Banks<Keys<ArgKey, u32>> = Banks::new();
 /// Groups of rules on arguments.
 #[btf_map]
 pub static GROUPS: Banks<Keys<u32, Group>> = Banks::new();
+
+/// What the rules say of each door of the system.
+#[btf_map]
+pub static SYSTEM: Banks<Keys<u32, Decision>> = Banks::new();
+
+/// Unix sockets that rules name.
+#[btf_map]
+pub static UNIX: Banks<Keys<ProgramKey, Decision>> = Banks::new();
+
+/// How the names of unix sockets begin that rules name, longest first.
+#[btf_map]
+pub static UNIX_PREFIXES: Banks<Prefixes<UnixPrefix, Decision>> = Banks::new();
+
+/// What was said of the connect to a unix socket that a thread is at, until its end tells it.
+/// Evicted: the end names no rule, and a denial, told already, is told again as a failure.
+#[map]
+pub static UNIX_RULED: LruHashMap<u64, Ruling> = LruHashMap::with_max_entries(4096, 0);
+
+/// Unix datagrams that were told, by sender and receiver. Evicted: told again.
+#[map]
+pub static UNIX_SENT: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4096, 0);
 
 /// What the LSM hook said of the exec that a thread is at: until it has happened, or its exit tells
 /// that it was denied. Evicted: the exec is judged once more when it has happened.

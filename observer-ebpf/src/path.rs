@@ -131,8 +131,9 @@ pub fn name_key(key: *mut ProgramKey, kind: u32, name: *const u8) -> bool {
     }
 }
 
+/// Sets a key to zeros.
 #[inline(always)]
-fn clear(key: *mut ProgramKey) {
+pub fn clear(key: *mut ProgramKey) {
     // As words: a loop over bytes would become a call to memset.
     let words = key.cast::<u32>();
     for i in 0..1 + PROGRAM_LEN / 4 {

@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
-    EventKind, Header, Label, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
+    Config, EventKind, Header, Label, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
 };
 
 use crate::emit::{self, Ring};
@@ -136,20 +136,23 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
 }
 
 /// An end of a socket, as events tell it.
-struct End {
+pub struct End {
     /// Network order; IPv4 as ::ffff:a.b.c.d.
-    addr: [u8; 16],
+    pub addr: [u8; 16],
     /// Host order.
-    port: u32,
-    protocol: u32,
-    family: u32,
-    cookie: u64,
+    pub port: u32,
+    /// IP protocol number.
+    pub protocol: u32,
+    /// The socket's family.
+    pub family: u32,
+    /// Its cookie, or 0.
+    pub cookie: u64,
 }
 
 /// Tells what is done with a socket; a denial goes through the control ring at once. The call's id,
 /// and what its event began with.
 #[inline(always)]
-fn tell(label: &Label, op: u32, end: &End, ruling: Ruling, ring: Ring) -> (u64, Header) {
+pub fn tell(label: &Label, op: u32, end: &End, ruling: Ruling, ring: Ring) -> (u64, Header) {
     let denied = ruling.denies();
     let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
@@ -289,22 +292,12 @@ fn unhooked(sk: Ptr) {
     let Some(label) = lineage::current_label() else { return };
     let common = sk.wrapping_add(at!(sock_common));
     let family: u16 = kernel::read_or_zero(common, at!(skc_family));
-    let port: u16 = kernel::read_or_zero(common, at!(skc_dport));
-    let port = u32::from(u16::from_be(port));
-    let addr: [u8; 16] = if family == AF_INET6 {
-        kernel::read_or_zero(common, at!(skc_v6_daddr))
-    } else {
-        mapped(kernel::read_or_zero(common, at!(skc_daddr)))
-    };
-    let config = policy::config();
-    let ruling = policy::destination(&config, &routed(addr), port, IPPROTO_TCP);
+    let (end, ruling) = connected(&policy::config(), sk, u32::from(family), IPPROTO_TCP);
     let denied = ruling.denies();
     if denied {
         // SAFETY: ends the task that runs.
         unsafe { bpf_send_signal(SIGKILL) };
     }
-    let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
-    let end = End { addr, port, protocol: IPPROTO_TCP, family: u32::from(family), cookie };
     let (call, header) = tell(&label, net_op::CONNECT_UNHOOKED, &end, ruling, Ring::Events);
     // SAFETY: as above; the storage lives as long as the socket does.
     match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
@@ -313,6 +306,48 @@ fn unhooked(sk: Ptr) {
             emit::flow_lost();
         }
     }
+}
+
+/// Where a socket is connected, and what the rules say of that.
+#[inline(always)]
+fn connected(config: &Config, sk: Ptr, family: u32, protocol: u32) -> (End, Ruling) {
+    let common = sk.wrapping_add(at!(sock_common));
+    let port: u16 = kernel::read_or_zero(common, at!(skc_dport));
+    let port = u32::from(u16::from_be(port));
+    let addr: [u8; 16] = if family == u32::from(AF_INET6) {
+        kernel::read_or_zero(common, at!(skc_v6_daddr))
+    } else {
+        mapped(kernel::read_or_zero(common, at!(skc_daddr)))
+    };
+    let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
+    let ruling = policy::destination(config, &routed(addr), port, protocol);
+    (End { addr, port, protocol, family, cookie }, ruling)
+}
+
+/// Where a socket from elsewhere leads, and what the rules say of taking it. A TCP connection can
+/// only go where it goes; any other socket can go where no hook of the run's would see it.
+#[inline(always)]
+pub fn far_end(config: &Config, sk: Ptr, family: u32) -> (End, Ruling) {
+    let protocol: u16 = kernel::read_or_zero(sk, at!(sock_protocol));
+    let (end, ruling) = connected(config, sk, family, u32::from(protocol));
+    let settled = u32::from(protocol) == IPPROTO_TCP && end.port != 0;
+    (end, if settled { ruling } else { unheld(config) })
+}
+
+/// What the rules say of a socket whose destinations they can't hold.
+#[inline(always)]
+pub fn unheld(config: &Config) -> Ruling {
+    if config.flags & config_flag::NET_RULES == 0 {
+        return Ruling::ALLOW.under(config);
+    }
+    let denied = config.flags & config_flag::UNHELD_DENY != 0;
+    match Ruling::from(config.unheld, denied) {
+        Ruling { verdict: verdict::DENY, .. } => {
+            Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
+        }
+        other => other,
+    }
+    .under(config)
 }
 
 /// Whether an address hook saw the connect that this thread is at. A socket's last connect may have
@@ -409,19 +444,7 @@ pub fn created(ctx: &SockContext) -> i32 {
         return 1;
     }
     let Some(label) = lineage::current_label() else { return 1 };
-    let config = policy::config();
-    let ruling = if config.flags & config_flag::NET_RULES == 0 {
-        Ruling::ALLOW
-    } else {
-        let denied = config.flags & config_flag::UNHELD_DENY != 0;
-        match Ruling::from(config.unheld, denied) {
-            Ruling { verdict: verdict::DENY, .. } => {
-                Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
-            }
-            other => other,
-        }
-    }
-    .under(&config);
+    let ruling = unheld(&policy::config());
     let end = End { addr: [0; 16], port: kind, protocol, family, cookie: 0 };
     tell(&label, net_op::OPEN, &end, ruling, Ring::Control);
     i32::from(!ruling.denies())

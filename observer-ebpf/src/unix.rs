@@ -1,17 +1,21 @@
-//! Connects to unix sockets: recorded with their result, where connect(2) returns. Nothing is
-//! judged here.
+//! Connects to unix sockets: recorded with their result, where connect(2) returns. What is denied
+//! was told where it was judged ([`crate::unix_judge`]).
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use observer_common::{EventKind, UNIX_PATH, UnixEvent};
 
 use crate::emit::{self, Ring};
 use crate::kernel;
 use crate::lineage;
-use crate::maps::EVENTS;
+use crate::maps::{EVENTS, UNIX_RULED};
+use crate::verdict::{Ruling, config};
 
 const AF_UNIX: u16 = 1;
+/// As calls return it.
+const EPERM: i64 = -1;
 /// Where `sun_path` stands in `struct sockaddr_un`.
 const SUN_PATH: u64 = 2;
 
@@ -34,6 +38,16 @@ pub fn connect_returned(address: u64, len: u64, memory: Memory, ret: i64) {
         return;
     }
     let Some(label) = lineage::current_label() else { return };
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: copied at once.
+    let ruled = unsafe { UNIX_RULED.get(thread).copied() };
+    if ruled.is_some() {
+        let _ = UNIX_RULED.remove(thread);
+    }
+    let ruling = ruled.unwrap_or_else(|| Ruling::ALLOW.under(&config()));
+    if ruling.denies() && ret == EPERM {
+        return;
+    }
     let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     emit::number(&mut header, Ring::Events, EventKind::Unix);
@@ -49,6 +63,8 @@ pub fn connect_returned(address: u64, len: u64, memory: Memory, ret: i64) {
             error: if ret < 0 { (-ret) as u32 } else { 0 },
             path_len,
             path: [0; UNIX_PATH],
+            verdict: ruling.verdict,
+            rule: ruling.rule,
         });
         // Verifier: the bound must be seen on the value that is used.
         let kept = (&raw const (*event).path_len).read_volatile();

@@ -219,11 +219,8 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
                    fails before it is on its way has no result, and one to a unix socket is not seen";
         say("connect.io_uring", false, why.to_owned());
     }
-    let why = "connects to them are recorded; no rule holds them, and datagrams without a connect \
-               are not seen";
-    say("unix sockets", false, why.to_owned());
-    for what in ["packet sockets", "vsock", "netlink"] {
-        say(what, false, "this version has no hook for them".to_owned());
+    for (what, why) in found.doors.gaps() {
+        say(what, false, why);
     }
     let why = "what TCP carries within TLS is not read: such a connection is told with its name, its \
                addresses and how much passed";

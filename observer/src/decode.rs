@@ -3,8 +3,8 @@
 use std::mem::{offset_of, size_of};
 
 use observer_common::{
-    ArgsEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
-    ResultEvent, StreamEndEvent, StreamEvent, UnixEvent,
+    ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
+    NetEvent, ResultEvent, StreamEndEvent, StreamEvent, UnixEvent, UnixSeenEvent,
 };
 use thiserror::Error;
 
@@ -66,6 +66,15 @@ pub enum Event<'a> {
     },
     /// A connection is closed.
     StreamEnd(StreamEndEvent),
+    /// Something was tried at a door of the system.
+    Door(DoorEvent),
+    /// A unix socket was judged.
+    UnixSeen {
+        /// The fixed part.
+        event: UnixSeenEvent,
+        /// What its server bound: components, leaf first, a NUL after each, or an abstract name.
+        name: &'a [u8],
+    },
 }
 
 /// Bytes that are no event. It never happens while both sides are of one build; that it did is
@@ -144,6 +153,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             Event::Stream { bytes: cut(&mut rest, event.len)?, event }
         }
         EventKind::StreamEnd => Event::StreamEnd(fixed(bytes)?),
+        EventKind::Door => Event::Door(fixed(bytes)?),
+        EventKind::UnixSeen => {
+            let event: UnixSeenEvent = fixed(bytes)?;
+            Event::UnixSeen { name: cut(&mut rest, event.len)?, event }
+        }
     })
 }
 

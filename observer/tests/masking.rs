@@ -10,9 +10,9 @@ use std::time::Duration;
 use corpus::{ENCODINGS, KINDS, PLAIN, Random, STRUCTURED, UNSEEN, draw, leaks, password};
 use observer::mask::{MaskKey, Masker, Rules, Stream};
 use observer::model::{
-    Action, Call, CallId, Cut, CutField, Exec, Http, HttpBody, HttpContent, HttpFields,
-    HttpRequest, HttpVersion, Image, Process, ProcessId, Raw, RunId, Stamp, Transport, UnixAddress,
-    Verdict,
+    Action, Call, CallId, Cut, CutField, Door, Exec, Http, HttpBody, HttpContent, HttpFields,
+    HttpRequest, HttpVersion, Image, OtherSocket, Process, ProcessId, Raw, RunId, Stamp, System,
+    Transport, Unix, UnixAddress, UnixOp, Verdict,
 };
 use proptest::prelude::*;
 
@@ -152,6 +152,10 @@ fn each_cut_of_a_stream_holds() {
     tally.at_least(100.0);
 }
 
+fn unix(address: UnixAddress) -> Action {
+    Action::Unix(Unix { op: UnixOp::Connect, address })
+}
+
 fn call(field: usize, text: &str, cut: bool) -> Call {
     let here = |n: usize| if n == field { Raw::from(text) } else { Raw::from("plain") };
     let fields = [CutField::Argv, CutField::Path, CutField::Filename, CutField::Cwd];
@@ -177,8 +181,11 @@ fn call(field: usize, text: &str, cut: bool) -> Call {
             container: None,
         },
         action: match field {
-            8 => Action::Unix(UnixAddress::Path(here(8))),
-            9 => Action::Unix(UnixAddress::Abstract(here(9))),
+            8 => unix(UnixAddress::Path(here(8))),
+            9 => unix(UnixAddress::Abstract(here(9))),
+            16 => {
+                Action::System(System { door: Door::Signal, target: Some((1, here(16))), value: 9 })
+            }
             10.. => Action::Http(Box::new(http(&here))),
             _ => Action::Exec(Exec {
                 path: here(1),
@@ -232,14 +239,12 @@ fn texts(call: &Call) -> Vec<u8> {
         Action::Net(net) => {
             let _: Option<SocketAddr> = net.peer;
         }
-        Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => all.push(name),
         Action::Tls(tls) => {
             if let Some(hello) = &tls.hello {
                 all.extend(&hello.sni);
                 all.extend(&hello.alpn);
             }
         }
-        Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) => {}
         Action::Http(http) => {
             let Http { request, connection: _, peer: _, transport: _ } = &**http;
             let HttpRequest { version: _, method, url, fields, body, stream: _, ambiguous: _ } =
@@ -263,6 +268,14 @@ fn texts(call: &Call) -> Vec<u8> {
                 }
             }
         }
+        Action::Unix(Unix { op: _, address }) => match address {
+            UnixAddress::Path(name) | UnixAddress::Abstract(name) => all.push(name),
+            UnixAddress::Unnamed | UnixAddress::Unread => {}
+        },
+        Action::Socket(OtherSocket { family: _, protocol: _ }) => {}
+        Action::System(System { door: _, target, value: _ }) => {
+            all.extend(target.as_ref().map(|(_, comm)| comm));
+        }
     }
     all.iter().flat_map(|raw| raw.bytes().iter().copied().chain([b'\n'])).collect()
 }
@@ -272,7 +285,7 @@ fn each_field_holds_cut_or_whole() {
     let mut random = Random::new(106);
     let mut tally = Tally::default();
     for form in KINDS {
-        for field in 0..16 {
+        for field in 0..17 {
             let (text, secret) = credential(form, &mut random);
             for cut in [false, true] {
                 let kept = if cut { &text[..text.len() * 2 / 3] } else { &text };

@@ -1,6 +1,7 @@
 //! Events → calls: which exec caused what, and how each attempt ended. Pure; the clock and the
 //! names that only the system knows are handed in.
 
+mod doors;
 mod exec;
 mod flows;
 pub mod http;
@@ -149,6 +150,10 @@ impl Assembler {
             }
             Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
             Event::StreamEnd(event) => self.stream_end(event, names, out),
+            Event::Door(event) => out.push(Item::Call(Box::new(self.door(event, names)))),
+            Event::UnixSeen { event, name } => {
+                out.push(Item::Call(Box::new(self.unix_seen(event, name, names))));
+            }
             Event::Escape(event) => out.push(Item::Escape {
                 at: self.stamp(event.header.time),
                 process: self.process(&event.header, names),

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use observer_common::{NetEvent, ResultEvent, UnixEvent, net_op};
+use observer_common::{NetEvent, ResultEvent, net_op};
 
 use super::{Assembler, Item, Names, OPEN, Open, verdict_of};
 use crate::model::{
-    Action, Call, CallResult, Kind, Net, NetOp, Outcome, Protocol, Raw, Reason, Status,
-    UnixAddress, Verdict,
+    Action, Call, CallResult, Kind, Net, NetOp, OtherSocket, Outcome, Protocol, Reason, Status,
+    Verdict,
 };
 
 const EPERM: i32 = 1;
@@ -20,12 +20,14 @@ impl Assembler {
             net_op::SEND => NetOp::Send,
             net_op::BIND => NetOp::Bind,
             net_op::LISTEN => NetOp::Listen,
+            net_op::RECEIVE => NetOp::Receive,
             _ => NetOp::Open,
         };
         let there = address(event);
         let (peer, local) = match op {
             NetOp::Connect | NetOp::Send => (Some(there), None),
             NetOp::Bind | NetOp::Listen => (None, Some(there)),
+            NetOp::Receive => (Some(there).filter(|there| there.port() != 0), None),
             NetOp::Open => (None, None),
         };
         let verdict = verdict_of(event.verdict, event.rule, names);
@@ -52,13 +54,16 @@ impl Assembler {
             parent: self.parent(event.header.exec),
             verdict,
             process: self.process(&event.header, names),
-            action: Action::Net(Net {
-                op,
-                protocol: Protocol(u8::try_from(event.protocol).unwrap_or(u8::MAX)),
-                peer,
-                local,
-                cookie: event.cookie,
-            }),
+            action: match other_family(event) {
+                Some(socket) => Action::Socket(socket),
+                None => Action::Net(Net {
+                    op,
+                    protocol: Protocol(u8::try_from(event.protocol).unwrap_or(u8::MAX)),
+                    peer,
+                    local,
+                    cookie: event.cookie,
+                }),
+            },
             outcome,
             cuts: vec![],
         };
@@ -70,40 +75,6 @@ impl Assembler {
             self.web.connected(event.cookie, call.id);
         }
         out.push(Item::Call(Box::new(call)));
-    }
-
-    /// A connect to a unix socket, told when it returned.
-    pub(super) fn unix(
-        &mut self,
-        event: &UnixEvent,
-        path: Option<&[u8]>,
-        names: &mut dyn Names,
-    ) -> Call {
-        let address = match path {
-            None => UnixAddress::Unread,
-            Some([]) => UnixAddress::Unnamed,
-            // All of it is the name, NULs too (unix(7)).
-            Some([0, name @ ..]) => UnixAddress::Abstract(Raw::from(name)),
-            Some(path) => {
-                let path = path.split(|&b| b == 0).next().unwrap_or_default();
-                UnixAddress::Path(Raw::from(path))
-            }
-        };
-        let (status, reason) = match event.error {
-            0 => (Status::Ok, Reason::None),
-            error => (Status::Failed, Reason::Errno(error.cast_signed())),
-        };
-        Call {
-            id: self.call_id(),
-            at: self.stamp(event.header.time),
-            parent: self.parent(event.header.exec),
-            // No rule holds unix sockets: each run's coverage says so.
-            verdict: Verdict::Allowed { rule: None },
-            process: self.process(&event.header, names),
-            action: Action::Unix(address),
-            outcome: Some(Outcome { status, reason, duration_ns: None }),
-            cuts: vec![],
-        }
     }
 
     /// A connect ended. The first word on it counts: a connect that fails at once is told by its
@@ -120,6 +91,14 @@ impl Assembler {
         let at = self.stamp(event.header.time);
         out.push(Item::Result(CallResult { call: open.call, kind: open.kind, at, outcome }));
     }
+}
+
+/// A socket that is none of the internet's.
+fn other_family(event: &NetEvent) -> Option<OtherSocket> {
+    let family = u16::try_from(event.family).unwrap_or(u16::MAX);
+    let internet = i32::from(family) == libc::AF_INET || i32::from(family) == libc::AF_INET6;
+    (event.op == net_op::OPEN && !internet)
+        .then_some(OtherSocket { family, protocol: event.protocol })
 }
 
 /// A v4-mapped address stands as IPv4.

@@ -153,14 +153,16 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
                 .into(),
         );
     }
-    say(
-        "unix sockets",
-        State::Uncovered,
-        "connects are recorded; no rule holds them, and datagrams without a connect are not seen"
-            .into(),
-    );
-    for what in ["packet sockets", "vsock", "netlink"] {
-        say(what, State::Uncovered, "this version has no hook for them".into());
+    if found.doors.hold_unix() {
+        let how = "lsm/unix_stream_connect and unix_may_send, by what the server bound";
+        say("unix sockets", State::Good, how.into());
+    }
+    let held = found.doors.held_words();
+    if !held.is_empty() {
+        say("system", State::Good, format!("by LSM hooks: {held}"));
+    }
+    for (what, why) in found.doors.gaps() {
+        say(what, State::Uncovered, why);
     }
     say(
         "tcp payload",

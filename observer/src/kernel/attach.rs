@@ -44,6 +44,7 @@ impl Kernel {
             self.hold(name, link.into())?;
         }
         self.attach_exits()?;
+        self.attach_doors()?;
         self.attach_sockets(cgroup, "")
     }
 
@@ -107,7 +108,7 @@ impl Kernel {
     }
 
     /// Keeps a link: pinned where this run has a place for pins, and in any case in this process.
-    fn hold(&mut self, name: &str, link: FdLink) -> Result<(), LoadError> {
+    pub(super) fn hold(&mut self, name: &str, link: FdLink) -> Result<(), LoadError> {
         match &self.guard {
             Some(guard) => {
                 let path = guard.path.join(name);

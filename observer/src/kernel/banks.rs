@@ -11,8 +11,10 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, MapData};
 use aya::{Ebpf, Pod};
 use observer_common::{
     ArgKey, Config, Decision, Group, NameKey, NameValue, NetKey, PortKey, ProgramKey, ProgramValue,
+    UnixPrefix,
 };
 
+use super::doors;
 use super::error::{LoadError, Step};
 use super::load::take;
 use super::shapes::Shapes;
@@ -37,6 +39,9 @@ pub(super) struct Banks {
     programs: Bank<Keys<ProgramKey, ProgramValue>>,
     args: Bank<Keys<ArgKey, u32>>,
     groups: Bank<Keys<u32, Group>>,
+    system: Bank<Keys<u32, Decision>>,
+    unix: Bank<Keys<ProgramKey, Decision>>,
+    unix_prefixes: Bank<Prefixes<UnixPrefix, Decision>>,
     generation: u32,
     lsm: bool,
     shapes: Shapes,
@@ -55,6 +60,9 @@ impl Banks {
             programs: take(ebpf, "PROGRAMS")?,
             args: take(ebpf, "ARGS")?,
             groups: take(ebpf, "GROUPS")?,
+            system: take(ebpf, "SYSTEM")?,
+            unix: take(ebpf, "UNIX")?,
+            unix_prefixes: take(ebpf, "UNIX_PREFIXES")?,
             generation: 0,
             lsm,
             shapes,
@@ -94,12 +102,30 @@ impl Banks {
         fill(&mut self.args, bank, args, tables::args(t))?;
         let groups = shapes.make("GROUPS", t.groups.len())?;
         fill(&mut self.groups, bank, groups, tables::groups(t))?;
+        self.install_doors(bank, t)?;
         self.config.set(bank, config, 0).step("write the run's configuration")?;
         self.active.set(0, generation, 0).step("let the policy decide")?;
         self.generation = generation;
         // Whoever asks the other bank still must be through before that is written again.
         grace();
         Ok(generation)
+    }
+}
+
+impl Banks {
+    fn install_doors(&mut self, bank: u32, t: &Tables) -> Result<(), LoadError> {
+        let system = self.shapes.make("SYSTEM", t.system.len())?;
+        fill(&mut self.system, bank, system, doors::system(t))?;
+        let names = doors::names(t);
+        let map = self.shapes.make("UNIX", names.len())?;
+        fill(&mut self.unix, bank, map, names.into_iter())?;
+        let starts = doors::starts(t);
+        let mut map: Prefixes<UnixPrefix, Decision> =
+            self.shapes.make("UNIX_PREFIXES", starts.len())?;
+        for (bits, key, decision) in starts {
+            map.insert(&Key::new(bits, key), decision, 0).step(WHAT)?;
+        }
+        self.unix_prefixes.set(bank, &map, 0).step(WHAT)
     }
 }
 

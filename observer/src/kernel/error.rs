@@ -20,6 +20,19 @@ pub enum LoadError {
     /// A member that is needed and not there.
     #[error("this kernel has no {0}, which observer needs: please report the kernel's version")]
     Member(String),
+    /// A rule that this kernel can't hold.
+    #[error(
+        "rule {rule}: this kernel can't hold {what} ({why}): remove the rule, or use a kernel with \
+         `bpf` among its security modules (Debian's 6.1 and later have it)"
+    )]
+    Unheld {
+        /// The rule's id.
+        rule: String,
+        /// What it denies.
+        what: String,
+        /// Why that can't be held.
+        why: String,
+    },
     /// A step that failed.
     #[error("cannot {step}{}", hint(source.as_ref()))]
     Step {

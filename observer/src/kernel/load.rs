@@ -7,6 +7,7 @@ use observer_common::{Counters, Label};
 
 use super::banks::Banks;
 use super::btf::Types;
+use super::doors;
 use super::error::{LoadError, Step};
 use super::meters::Meters;
 use super::pin::Guard;
@@ -46,6 +47,10 @@ pub struct Kernel {
     banks: Banks,
     pub(super) guard: Option<Guard>,
     pub(super) links: Vec<FdLink>,
+    /// The doors' hooks that are attached; none before any are.
+    pub(super) doors_held: Option<Vec<&'static str>>,
+    /// Whether a policy of this run denied writing to cgroups.
+    pub(super) cgroups_denied: bool,
     /// Processes that user space labelled: they ran before the hooks did.
     adopted: i64,
 }
@@ -77,6 +82,8 @@ impl Kernel {
             capabilities,
             guard: None,
             links: vec![],
+            doors_held: None,
+            cgroups_denied: false,
             adopted: 0,
         };
         kernel.install(options.tables)?;
@@ -86,6 +93,14 @@ impl Kernel {
     /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where
     /// this fails, the one before goes on deciding.
     pub fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
+        if let Some(policy) = policy {
+            self.capabilities.doors.held(policy)?;
+            self.cgroups_denied |= doors::cgroups_denied(policy);
+            // A hook that nothing asked for so far, before what asks for it decides.
+            if self.doors_held.is_some() {
+                self.attach_doors()?;
+            }
+        }
         self.banks.install(policy)
     }
 

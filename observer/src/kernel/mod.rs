@@ -5,6 +5,7 @@
 mod attach;
 mod banks;
 mod btf;
+mod doors;
 mod error;
 mod load;
 mod meters;
@@ -15,6 +16,7 @@ mod ring;
 mod shapes;
 mod tables;
 
+pub use doors::Doors;
 pub use error::LoadError;
 pub use load::{Kernel, Options, ProgramCost};
 pub use meters::Meters;

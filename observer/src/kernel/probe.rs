@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use aya::programs::ProgramFd;
 
+use super::doors::Doors;
+
 /// How an exec is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecDenial {
@@ -37,12 +39,15 @@ pub struct Capabilities {
     pub no_fexit: Option<String>,
     /// Whether io_uring's connect has its failures told, as connect(2) has.
     pub uring_results: bool,
+    /// What is held at the doors beside programs and the internet.
+    pub doors: Doors,
 }
 
 impl Capabilities {
     /// What a record of the run's start says of enforcement.
     pub fn words(&self) -> Vec<String> {
-        vec![format!("{}", self.exec_denial), format!("{}", self.exec_exit)]
+        let doors = if self.doors.hold_unix() { "doors:lsm" } else { "doors:none" };
+        vec![format!("{}", self.exec_denial), format!("{}", self.exec_exit), doors.to_owned()]
     }
 }
 

@@ -9,6 +9,7 @@ use aya::{Btf, Ebpf};
 use observer_common::Offsets;
 
 use super::btf::Types;
+use super::doors::Doors;
 use super::error::{LoadError, Step, chain};
 use super::probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
 
@@ -95,7 +96,9 @@ pub(super) fn load_programs(
             program.load().step(format!("load tracepoint/{name}"))?;
         }
     }
+    let doors = Doors::load(ebpf, btf, no_lsm.as_deref())?;
     Ok(Capabilities {
+        doors,
         exec_denial: if no_lsm.is_none() { ExecDenial::Lsm } else { ExecDenial::Kill },
         uring_results: no_fexit.is_none(),
         exec_exit: if no_fexit.is_none() { ExecExit::Fexit } else { ExecExit::Tracepoint },

@@ -36,8 +36,12 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
     if tables.raw.denies() {
         flags |= config_flag::UNHELD_DENY;
     }
+    if !tables.unix.is_empty() || tables.default_deny {
+        flags |= config_flag::UNIX_RULES;
+    }
     if tables.default_deny {
         flags |= config_flag::NET_DENY | config_flag::EXEC_DENY;
+        flags |= config_flag::UNIX_DENY | config_flag::SYSTEM_DENY;
     }
     Config { flags, unheld: wire(tables.raw), generation: 0 }
 }
@@ -103,7 +107,7 @@ pub(super) fn programs(tables: &Tables) -> Vec<Program> {
 
 /// `/usr/bin/git` as the kernel walks it: `git\0bin\0usr\0` would end with the root's own end;
 /// each component has its NUL.
-fn leaf_first(path: &[u8]) -> Vec<u8> {
+pub(super) fn leaf_first(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len() + 1);
     for component in path.split(|&b| b == b'/').rev().filter(|c| !c.is_empty()) {
         out.extend_from_slice(component);

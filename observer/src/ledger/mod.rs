@@ -6,6 +6,7 @@
 mod chain;
 mod check;
 mod checkpoints;
+mod doors;
 mod elsewhere;
 mod entry;
 mod files;

@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::doors;
 use super::entry::{Entry, Events, Reload, RunStart};
 use super::http;
 use crate::mask::{Marks, Masked};
 use crate::model::{
     Action, Call, CallResult, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw,
-    Reason, RunId, Stamp, Status, UnixAddress, Verdict,
+    Reason, RunId, Stamp, Status, Verdict,
 };
 
 /// The format's version.
@@ -200,9 +201,11 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
     match &call.action {
         Action::Exec(action) => put("exec", exec(action)),
         Action::Net(action) => put("net", net(action)),
-        Action::Unix(address) => put("net", unix(address)),
         Action::Http(action) => http::request(action, put),
         Action::Tls(action) => put("tls", tls::tls(action)),
+        Action::Unix(action) => put("net", doors::unix(action)),
+        Action::Socket(action) => put("net", doors::socket(*action)),
+        Action::System(action) => put("system", doors::system(action)),
     }
     if let Some(end) = &call.outcome {
         put("outcome", outcome(end));
@@ -281,6 +284,7 @@ fn net(net: &Net) -> Value {
         NetOp::Bind => "bind",
         NetOp::Listen => "listen",
         NetOp::Open => "open",
+        NetOp::Receive => "receive",
     };
     out.insert("op".into(), op.into());
     out.insert("protocol".into(), net.protocol.to_string().into());
@@ -292,26 +296,6 @@ fn net(net: &Net) -> Value {
     }
     if net.cookie != 0 {
         out.insert("cookie".into(), net.cookie.to_string().into());
-    }
-    out.into()
-}
-
-/// Of a unix socket: its path or its abstract name, and neither where there is none to tell.
-fn unix(address: &UnixAddress) -> Value {
-    let mut out = Map::new();
-    out.insert("op".into(), "connect".into());
-    out.insert("protocol".into(), "unix".into());
-    match address {
-        UnixAddress::Path(path) => {
-            out.insert("path".into(), text(path));
-        }
-        UnixAddress::Abstract(name) => {
-            out.insert("abstract".into(), text(name));
-        }
-        UnixAddress::Unnamed => {}
-        UnixAddress::Unread => {
-            out.insert("unread".into(), true.into());
-        }
     }
     out.into()
 }

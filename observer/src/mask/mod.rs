@@ -132,8 +132,10 @@ impl Masker {
                 exec.cwd = fields.text(&exec.cwd, cut(CutField::Cwd));
                 exec.interpreter = exec.interpreter.take().map(|i| fields.text(&i, false));
             }
-            Action::Unix(UnixAddress::Path(name) | UnixAddress::Abstract(name)) => {
-                *name = fields.text(name, false);
+            Action::Unix(unix) => {
+                if let UnixAddress::Path(name) | UnixAddress::Abstract(name) = &mut unix.address {
+                    *name = fields.text(name, false);
+                }
             }
             Action::Http(http) => fields.http(http),
             Action::Tls(tls) => {
@@ -144,7 +146,12 @@ impl Masker {
                     }
                 }
             }
-            Action::Unix(UnixAddress::Unnamed | UnixAddress::Unread) | Action::Net(_) => {}
+            Action::System(system) => {
+                if let Some((_, comm)) = &mut system.target {
+                    *comm = fields.text(comm, false);
+                }
+            }
+            Action::Net(_) | Action::Socket(_) => {}
         }
         call.process = fields.process(call.process);
         fields.masked(call)

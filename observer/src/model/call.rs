@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Http, Process, Raw, RunId, Stamp, Tls};
+use super::{Http, OtherSocket, Process, Raw, RunId, Stamp, System, Tls, Unix, UnixOp};
 
 /// A call's name: its run and its count within the run, written `<run>/<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,12 +65,14 @@ pub enum Kind {
     Connect,
     /// A local address taken, or a socket made ready to accept.
     Listen,
-    /// A raw socket opened.
+    /// A socket opened, or taken, whose destinations rules can't hold.
     Socket,
     /// An HTTP request.
     Http,
     /// A TLS handshake begun.
     Tls,
+    /// A system call that reaches past the run.
+    System,
 }
 
 impl Kind {
@@ -83,6 +85,7 @@ impl Kind {
             Self::Socket => "socket",
             Self::Http => "http",
             Self::Tls => "tls",
+            Self::System => "system",
         }
     }
 }
@@ -94,25 +97,16 @@ pub enum Action {
     Exec(Exec),
     /// Reach out, or wait to be reached.
     Net(Net),
-    /// Connect to a unix socket.
-    Unix(UnixAddress),
+    /// Use a unix socket.
+    Unix(Unix),
+    /// Open a socket of another family.
+    Socket(OtherSocket),
+    /// Reach past the run.
+    System(System),
     /// Ask over HTTP.
     Http(Box<Http>),
     /// Begin to talk TLS.
     Tls(Tls),
-}
-
-/// A unix socket's address (unix(7)).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnixAddress {
-    /// In the filesystem, as the caller wrote it.
-    Path(Raw),
-    /// A name without a file.
-    Abstract(Raw),
-    /// None was given.
-    Unnamed,
-    /// It could not be read.
-    Unread,
 }
 
 impl Action {
@@ -120,13 +114,18 @@ impl Action {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Exec(_) => Kind::Exec,
-            Self::Unix(_) => Kind::Connect,
+            Self::Unix(unix) => match unix.op {
+                UnixOp::Connect | UnixOp::Send => Kind::Connect,
+                UnixOp::Receive => Kind::Socket,
+            },
+            Self::Socket(_) => Kind::Socket,
+            Self::System(_) => Kind::System,
             Self::Http(_) => Kind::Http,
             Self::Tls(_) => Kind::Tls,
             Self::Net(net) => match net.op {
                 NetOp::Connect | NetOp::Send => Kind::Connect,
                 NetOp::Bind | NetOp::Listen => Kind::Listen,
-                NetOp::Open => Kind::Socket,
+                NetOp::Open | NetOp::Receive => Kind::Socket,
             },
         }
     }
@@ -192,6 +191,8 @@ pub enum NetOp {
     Listen,
     /// socket(2), for raw sockets.
     Open,
+    /// A socket that was made elsewhere came from another process.
+    Receive,
 }
 
 /// A transport protocol, by its IANA number.

@@ -4,6 +4,7 @@
 //! until `mask` has seen it.
 
 mod call;
+mod door;
 mod http;
 mod process;
 mod raw;
@@ -12,8 +13,9 @@ mod tls;
 
 pub use call::{
     Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
-    Protocol, Reason, Status, UnixAddress, Verdict,
+    Protocol, Reason, Status, Verdict,
 };
+pub use door::{Door, OtherSocket, System, Unix, UnixAddress, UnixOp};
 pub use http::{
     Answer, EventStream, Grpc, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart,
     HttpRequest, HttpResponse, HttpTimes, HttpVersion, Inside, Message, Messages, Transport,

@@ -28,14 +28,23 @@
 //! first rule of its group whose mask is wholly in the arguments' bits, else the entry's own. Over
 //! the keys, a denying rule wins, then an allowing one, then the default; among equals the rule
 //! that stands first in the file.
+//!
+//! **Unix sockets.** The path that the server bound is looked up whole, by its last part, and by each
+//! directory above it; an abstract name whole; and one longest-prefix look-up gives how the last part,
+//! or the name, begins. What is found joins as for programs. **Doors of the system** have a decision
+//! each.
 
+mod door;
 mod exec;
 mod lookup;
 mod names;
 mod net;
 
+pub use door::UnixEntry;
+
 use super::problem::{Finding, Problem};
 use super::rule::{Class, Rule};
+use crate::model::Door;
 
 /// The port of an entry that holds for every port without an entry of its own.
 pub const ANY_PORT: u32 = 0x1_0000;
@@ -72,6 +81,10 @@ pub struct Tables {
     pub args: Vec<ArgEntry>,
     /// The groups of rules with arguments, by id, from 1 without a hole.
     pub groups: Vec<Group>,
+    /// The names of unix sockets that rules give, each once.
+    pub unix: Vec<UnixEntry>,
+    /// The doors of the system that rules name, each once, without the default.
+    pub system: Vec<(Door, Decision)>,
 }
 
 /// What records say of a rule.
@@ -223,6 +236,7 @@ pub(super) fn compile(
     let default = if default_deny { Decision::DefaultDeny } else { Decision::DefaultAllow };
     let net = net::tables(rules, default).map_err(|excess| excess.problem(rules))?;
     let exec = exec::tables(rules, default).map_err(|excess| excess.problem(rules))?;
+    let unix = door::unix(rules).map_err(|excess| excess.problem(rules))?;
     let info = |rule: &Rule| RuleInfo {
         id: rule.id.clone(),
         why: rule.why.clone(),
@@ -241,6 +255,8 @@ pub(super) fn compile(
         programs: exec.programs,
         args: exec.args,
         groups: exec.groups,
+        unix,
+        system: door::system(rules),
     })
 }
 

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 
 use super::Policy;
 use super::compile::{Decision, RAW};
+use super::door::UnixPeer;
 use super::rule::{Class, Rule, Scope};
+use crate::model::Door;
 
 impl Policy {
     /// Decides a destination. A v4-mapped address is its IPv4 address.
     pub fn decide_net(&self, addr: IpAddr, protocol: u8, port: u16) -> Decision {
         self.decide(|rule| match &rule.scope {
             Scope::Net(net) => net.matches(addr, protocol, port),
-            Scope::Exec(_) => false,
+            _ => false,
         })
     }
 
@@ -21,7 +23,7 @@ impl Policy {
     pub fn decide_name(&self, name: &[u8], protocol: u8, port: u16) -> Decision {
         self.decide(|rule| match &rule.scope {
             Scope::Net(net) => net.matches_name(name, protocol, port),
-            Scope::Exec(_) => false,
+            _ => false,
         })
     }
 
@@ -30,7 +32,7 @@ impl Policy {
     pub fn decide_raw(&self) -> Decision {
         let decision = self.decide(|rule| match &rule.scope {
             Scope::Net(net) => net.is_anywhere() && net.matches_protocol(RAW),
-            Scope::Exec(_) => false,
+            _ => false,
         });
         let ruled =
             |rule: &Rule| matches!(rule.scope, Scope::Net(_)) && rule.class() != Class::Would;
@@ -50,7 +52,23 @@ impl Policy {
     pub fn decide_exec(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
         self.decide(|rule| match &rule.scope {
             Scope::Exec(exec) => exec.matches(paths, names, argv),
-            Scope::Net(_) => false,
+            _ => false,
+        })
+    }
+
+    /// Decides a unix socket, by what its server bound.
+    pub fn decide_unix(&self, peer: UnixPeer<'_>) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Unix(unix) => unix.matches(peer),
+            _ => false,
+        })
+    }
+
+    /// Decides a system call that reaches past the run.
+    pub fn decide_system(&self, door: Door) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::System(system) => system.doors.contains(&door),
+            _ => false,
         })
     }
 

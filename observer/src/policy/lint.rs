@@ -60,7 +60,7 @@ pub(super) fn lint(policy: &Policy) -> Vec<Problem> {
 fn opens_raw(rule: &Rule) -> bool {
     match &rule.scope {
         Scope::Net(net) => net.is_anywhere() && net.protocols.contains(&RAW),
-        Scope::Exec(_) => false,
+        _ => false,
     }
 }
 
@@ -72,6 +72,7 @@ fn warning(rule: &Rule, message: String, help: String) -> Problem {
 /// Which rules the tables name.
 struct Alive<'t> {
     net: HashSet<u32>,
+    doors: HashSet<u32>,
     programs: HashMap<&'t ProgramKey, (Decision, HashSet<u32>)>,
 }
 
@@ -86,12 +87,19 @@ impl<'t> Alive<'t> {
             let decisions = group.iter().map(|rule| rule.decision).chain([entry.decision]);
             (&entry.key, (entry.decision, decisions.filter_map(Decision::rule).collect()))
         });
-        Self { net, programs: programs.collect() }
+        let unix = tables.unix.iter().map(|entry| entry.decision);
+        let doors = unix.chain(tables.system.iter().map(|(_, decision)| *decision));
+        let doors = doors.filter_map(Decision::rule).collect();
+        Self { net, doors, programs: programs.collect() }
     }
 
     fn decides(&self, index: usize, rule: &Rule) -> bool {
         let Ok(number) = u32::try_from(index) else { return true };
-        let Scope::Exec(scope) = &rule.scope else { return self.net.contains(&number) };
+        let scope = match &rule.scope {
+            Scope::Exec(scope) => scope,
+            Scope::Net(_) => return self.net.contains(&number),
+            Scope::Unix(_) | Scope::System(_) => return self.doors.contains(&number),
+        };
         scope.programs.iter().any(|key| {
             let named = self.programs.get(key).is_some_and(|(_, rules)| rules.contains(&number));
             // A path's last part is looked up too, and a deny there is final.

@@ -6,6 +6,7 @@
 
 pub mod compile;
 mod decide;
+mod door;
 pub mod host;
 mod judge;
 mod lint;
@@ -21,7 +22,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use compile::{Decision, Tables};
+pub use door::{MAX_UNIX, UnixKey, UnixPeer};
 pub use judge::{Attempt, Judgement, Program};
+pub use parse::PRESETS;
 pub use problem::Problem;
 pub use recorded::{Recorded, recorded};
 use rule::{Class, Rule, Scope};
@@ -106,16 +109,20 @@ impl Policy {
     /// whoever can ask a file system what they resolve to.
     pub fn paths(&self) -> impl Iterator<Item = (&str, (u32, u32), &[u8])> {
         self.rules.iter().flat_map(|rule| {
-            let programs = match &rule.scope {
-                Scope::Exec(exec) => exec.programs.as_slice(),
-                Scope::Net(_) => &[],
+            let (programs, sockets) = match &rule.scope {
+                Scope::Exec(exec) => (exec.programs.as_slice(), &[][..]),
+                Scope::Unix(unix) => (&[][..], unix.keys.as_slice()),
+                Scope::Net(_) | Scope::System(_) => (&[][..], &[][..]),
             };
-            programs.iter().filter_map(|program| match program {
-                compile::ProgramKey::Path(path) => {
-                    Some((rule.id.as_str(), rule.place, path.as_slice()))
-                }
+            let programs = programs.iter().filter_map(|program| match program {
+                compile::ProgramKey::Path(path) => Some(path.as_slice()),
                 compile::ProgramKey::Name(_) => None,
-            })
+            });
+            let sockets = sockets.iter().filter_map(|key| match key {
+                UnixKey::Path(path) | UnixKey::Below(path) => Some(path.as_slice()),
+                _ => None,
+            });
+            programs.chain(sockets).map(|path| (rule.id.as_str(), rule.place, path))
         })
     }
 
@@ -132,6 +139,8 @@ impl Policy {
             allow: count(|rule| !rule.deny),
             net: count(|rule| matches!(rule.scope, Scope::Net(_))),
             exec: count(|rule| matches!(rule.scope, Scope::Exec(_))),
+            unix: count(|rule| matches!(rule.scope, Scope::Unix(_))),
+            system: count(|rule| matches!(rule.scope, Scope::System(_))),
             prefixes: self.tables.prefixes.len(),
             names: self.tables.names.len(),
             ports: self.tables.ports.len(),
@@ -160,6 +169,10 @@ pub struct Summary {
     pub net: usize,
     /// How many rules are about programs.
     pub exec: usize,
+    /// How many rules are about unix sockets.
+    pub unix: usize,
+    /// How many rules are about doors of the system.
+    pub system: usize,
     /// How many entries the kernel's table of prefixes has.
     pub prefixes: usize,
     /// How many entries the kernel's table of names has.
@@ -177,7 +190,12 @@ impl fmt::Display for Summary {
         let default = if self.default_deny { "deny" } else { "allow" };
         let Self { deny, allow, net, exec, prefixes, ports, programs, args, sha256, .. } = self;
         let names = self.names;
-        writeln!(f, "{deny} deny, {allow} allow, default {default}; {net} net, {exec} exec")?;
+        let more: String = [(self.unix, "unix"), (self.system, "system")]
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect();
+        writeln!(f, "{deny} deny, {allow} allow, default {default}; {net} net, {exec} exec{more}")?;
         match (self.enforce, self.would) {
             (true, 0) => {}
             (true, would) => writeln!(f, "not enforced, only recorded: {would} of the deny rules")?,

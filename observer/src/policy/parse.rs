@@ -1,8 +1,10 @@
 //! Text → rules. Every problem of the text in one pass, each with its place and a way out.
 
+mod door;
 mod exec;
 mod host;
 mod net;
+mod preset;
 mod value;
 
 use std::collections::HashMap;
@@ -15,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::MAX_TEXT;
 use super::problem::{Finding, Problem, Report, finding, quote};
 use super::rule::{Rule, Scope};
+pub use preset::PRESETS;
 
 /// A policy's text, read.
 pub(super) struct Parsed {
@@ -57,7 +60,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
     let default_deny = head(&mut report, root);
     let enforce = value::flag(&mut report, None, root, "enforce").unwrap_or(true);
     let resolvers = host::resolvers(&mut report, root);
-    let rules = rules(&mut report, root);
+    let mut rules = rules(&mut report, root);
+    if let Some(preset) = root.get("preset") {
+        let more = preset::rules(&mut report, preset, &rules);
+        rules.extend(more);
+    }
     let (problems, notes) = report.finish();
     match default_deny {
         Some(default_deny) if problems.is_empty() => {
@@ -74,7 +81,7 @@ fn head(report: &mut Report<'_>, root: &DeTable<'_>) -> Option<bool> {
         None,
         root,
         "a policy",
-        &["version", "default", "enforce", "resolvers", "deny", "allow"],
+        &["version", "default", "enforce", "preset", "resolvers", "deny", "allow"],
     );
     match root.get("version") {
         None => report.problem(
@@ -193,7 +200,8 @@ fn body(
     entry: &Entry<'_, '_>,
     id: Option<&str>,
 ) -> (Option<String>, Option<Scope>) {
-    value::known(report, id, entry.table, "a rule", &["id", "why", "enforce", "net", "exec"]);
+    let keys = ["id", "why", "enforce", "net", "exec", "unix", "system"];
+    value::known(report, id, entry.table, "a rule", &keys);
     let why = entry.table.get("why").and_then(|why| {
         let text = why.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
@@ -202,15 +210,24 @@ fn body(
         }
         text
     });
-    let scope = match (entry.table.get("net"), entry.table.get("exec")) {
-        (Some(net), None) => net::scope(report, id, net).map(Scope::Net),
-        (None, Some(exec)) => exec::scope(report, id, exec).map(Scope::Exec),
-        (None, None) => {
-            report.problem(id, entry.at.clone(), one_scope("neither `net` nor `exec`"));
+    let mut scopes = ["net", "exec", "unix", "system"]
+        .into_iter()
+        .filter_map(|key| entry.table.get(key).map(|found| (key, found)));
+    let scope = match (scopes.next(), scopes.next()) {
+        (Some((key, found)), None) => match key {
+            "net" => net::scope(report, id, found).map(Scope::Net),
+            "exec" => exec::scope(report, id, found).map(Scope::Exec),
+            "unix" => door::unix(report, id, found).map(Scope::Unix),
+            _ => door::system(report, id, found).map(Scope::System),
+        },
+        (None, _) => {
+            let has = "neither `net` nor `exec`, `unix` or `system`";
+            report.problem(id, entry.at.clone(), one_scope(has));
             None
         }
-        (Some(_), Some(exec)) => {
-            report.problem(id, exec.span(), one_scope("both `net` and `exec`"));
+        (Some((first, _)), Some((second, found))) => {
+            let has = format!("both `{first}` and `{second}`");
+            report.problem(id, found.span(), one_scope(&has));
             None
         }
     };

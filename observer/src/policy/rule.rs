@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::compile::ProgramKey;
+use super::door::{SystemScope, UnixScope};
 use super::host::Host;
 
 /// A rule.
@@ -45,6 +46,8 @@ impl Rule {
 pub(super) enum Scope {
     Net(NetScope),
     Exec(ExecScope),
+    Unix(UnixScope),
+    System(SystemScope),
 }
 
 /// Destinations.

@@ -74,6 +74,24 @@ pub(super) fn exec_by_int80(command: &[OsString]) -> Result<u8> {
     Ok(sys::wait(child)?)
 }
 
+/// connect(2) by the 32-bit system call of an i386 program.
+pub(super) fn connect_by_int80(fd: i32, name: &[u8]) -> Result<u8> {
+    const GETPID: u32 = 20;
+    const CONNECT: u32 = 362;
+    // SAFETY: the call takes nothing; a kernel without it ends the child by a signal.
+    let alive = sys::fork(|| u8::from(unsafe { int80(GETPID, 0, 0, 0) } < 0))?;
+    if sys::wait(alive)? != 0 {
+        return Ok(UNSUPPORTED);
+    }
+    let mut low = Low::new()?;
+    let at = low.put(name)?;
+    // SAFETY: the name stands below 4 GiB, as the call wants it.
+    match unsafe { int80(CONNECT, fd.cast_unsigned(), at, name.len() as u32) } {
+        0 => Ok(0),
+        errno => Err(io::Error::from_raw_os_error(-errno).into()),
+    }
+}
+
 /// # Safety
 /// What the call takes is the caller's to know.
 #[cfg(target_arch = "x86_64")]

@@ -3,6 +3,8 @@
 //! It knows nothing of observer. Exit status: 0 when the deed was done, the error number when the
 //! kernel refused it, 77 when this kernel can't do it at all, 125 when it was called wrongly.
 
+mod dodge;
+mod doors;
 mod evade;
 mod many;
 mod net;
@@ -71,6 +73,23 @@ fn act(args: &[OsString]) -> Result<u8> {
         "listen" => net::listen(&text(rest, 0)?),
         "raw" => net::raw(),
         "unix-connect" => net::unix_connect(at(rest, 0)?),
+        "dodge" => dodge::dodge(&text(rest, 0)?, &text(rest, 1)?),
+        "race" => dodge::race(&text(rest, 0)?, tail(rest)?),
+        "unix-send" => doors::unix_send(at(rest, 0)?),
+        "unix-relative" => doors::unix_relative(at(rest, 0)?),
+        "socket" => doors::socket(number(rest, 0)?, number(rest, 1)?, number(rest, 2)?),
+        "ptrace" => doors::ptrace(number(rest, 0)?),
+        "vm-write" => doors::vm_write(number(rest, 0)?),
+        "proc-mem" => doors::proc_mem(number(rest, 0)?),
+        "pidfd-getfd" => doors::pidfd_getfd(number(rest, 0)?),
+        "signal" => doors::signal(number(rest, 0)?, number(rest, 1)?),
+        "pidfd-signal" => doors::pidfd_signal(number(rest, 0)?, number(rest, 1)?),
+        "bpf" => doors::bpf(),
+        "mount" => doors::mount(at(rest, 0)?),
+        "fsmount" => doors::fsmount(),
+        "unshare" => doors::unshare(number(rest, 0)?),
+        "module" => doors::module(),
+        "receive-socket" => doors::receive_socket(at(rest, 0)?, &text(rest, 1)?),
         "mptcp" => net::mptcp(&text(rest, 0)?),
         "fastopen" => net::fastopen(&text(rest, 0)?),
         "uring-connect" => uring::connect(&text(rest, 0)?),

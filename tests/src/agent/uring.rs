@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +15,11 @@ use super::sys;
 // Numbers and layouts of linux/io_uring.h.
 const SETUP: i64 = 425;
 const ENTER: i64 = 426;
+const OP_SENDMSG: u8 = 9;
 const OP_CONNECT: u8 = 16;
+const OP_SOCKET: u8 = 45;
 const ENTER_GETEVENTS: u32 = 1;
+const ENTER_SQ_WAKEUP: u32 = 2;
 const OFF_SQ_RING: i64 = 0;
 const OFF_CQ_RING: i64 = 0x800_0000;
 const OFF_SQES: i64 = 0x1000_0000;
@@ -93,31 +97,96 @@ struct Cqe {
 pub(super) fn connect(to: &str) -> Result<u8> {
     let name = Name::new(address(to)?);
     let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
-    let mut params = Params::default();
-    // SAFETY: `params` is valid for writing and laid out as the kernel's.
-    let ring = unsafe { libc::syscall(SETUP, 4_u32, &raw mut params) };
-    let ring = match sys::owned(ring as i32) {
-        Ok(ring) => ring,
-        // Not built in, or turned off by kernel.io_uring_disabled.
-        Err(e) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&e.raw_os_error()) => {
-            return Ok(super::UNSUPPORTED);
-        }
-        Err(error) => return Err(error).context("io_uring_setup"),
-    };
-    let (at, len) = name.parts();
+    done(once(0, connecting(&fd, &name))?, "connect by io_uring")
+}
+
+/// The same by a thread of the kernel's, which waits for entries.
+pub(super) fn polled_connect(to: SocketAddr) -> Result<u8> {
+    const SQPOLL: u32 = 2;
+    let name = Name::new(to);
+    let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
+    done(once(SQPOLL, connecting(&fd, &name))?, "connect by a polled io_uring")
+}
+
+/// Makes the socket through io_uring too.
+pub(super) fn socket_connect(to: SocketAddr) -> Result<u8> {
+    let name = Name::new(to);
     let sqe = Sqe {
+        opcode: OP_SOCKET,
+        fd: name.family,
+        off: libc::SOCK_STREAM as u64,
+        user_data: 1,
+        ..Sqe::default()
+    };
+    match once(0, sqe)? {
+        Some(fd) if fd >= 0 => {
+            let fd = sys::owned(fd)?;
+            done(once(0, connecting(&fd, &name))?, "connect by io_uring")
+        }
+        other => done(other, "socket by io_uring"),
+    }
+}
+
+/// Sends a datagram through io_uring.
+pub(super) fn send(to: SocketAddr) -> Result<u8> {
+    let name = Name::new(to);
+    let fd = socket(name.family, libc::SOCK_DGRAM, 0)?;
+    let (at, len) = name.parts();
+    let data = b"dodged";
+    let mut parts = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    // SAFETY: all zeros is an empty message.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = at.cast_mut().cast();
+    message.msg_namelen = len;
+    message.msg_iov = &raw mut parts;
+    message.msg_iovlen = 1;
+    let sqe = Sqe {
+        opcode: OP_SENDMSG,
+        fd: fd.as_raw_fd(),
+        addr: (&raw const message) as u64,
+        len: 1,
+        user_data: 1,
+        ..Sqe::default()
+    };
+    done(once(0, sqe)?.map(|n| n.min(0)), "send by io_uring")
+}
+
+fn connecting(fd: &OwnedFd, name: &Name) -> Sqe {
+    let (at, len) = name.parts();
+    Sqe {
         opcode: OP_CONNECT,
         fd: fd.as_raw_fd(),
         off: len.into(),
         addr: at as u64,
         user_data: 1,
         ..Sqe::default()
-    };
-    match submit(&ring, &params, sqe)? {
-        0 => Ok(0),
-        n if n == -libc::EINVAL => Ok(super::UNSUPPORTED),
-        n => Err(io::Error::from_raw_os_error(-n)).context("connect by io_uring"),
     }
+}
+
+/// A status from an entry's result; none is a kernel without the way.
+fn done(result: Option<i32>, what: &'static str) -> Result<u8> {
+    match result {
+        Some(0) => Ok(0),
+        Some(n) if n == -libc::EINVAL => Ok(super::UNSUPPORTED),
+        Some(n) => Err(io::Error::from_raw_os_error(-n)).context(what),
+        None => Ok(super::UNSUPPORTED),
+    }
+}
+
+/// One entry through a ring of its own: its result; none where there are no rings.
+fn once(flags: u32, sqe: Sqe) -> Result<Option<i32>> {
+    let mut params = Params { flags, ..Params::default() };
+    // SAFETY: `params` is valid for writing and laid out as the kernel's.
+    let ring = unsafe { libc::syscall(SETUP, 4_u32, &raw mut params) };
+    let ring = match sys::owned(ring as i32) {
+        Ok(ring) => ring,
+        // Not built in, or turned off by kernel.io_uring_disabled.
+        Err(e) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&e.raw_os_error()) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error).context("io_uring_setup"),
+    };
+    submit(&ring, &params, sqe).map(Some)
 }
 
 /// Submits one entry and waits for its result.
@@ -144,7 +213,7 @@ fn submit(ring: &OwnedFd, params: &Params, sqe: Sqe) -> Result<i32> {
             ring.as_raw_fd(),
             1_u32,
             1_u32,
-            ENTER_GETEVENTS,
+            ENTER_GETEVENTS | ENTER_SQ_WAKEUP,
             ptr::null::<libc::c_void>(),
             0_usize,
         )

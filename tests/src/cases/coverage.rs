@@ -10,9 +10,14 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("sockets-without-a-hook-are-said-in-each-run", |ctx| {
         let ledger = said(ctx, &[])?;
         let payload = ["tls plaintext", "http, large messages", "dns, mcp"];
-        let sockets = ["unix sockets", "packet sockets", "vsock", "netlink"];
-        for what in sockets.into_iter().chain(payload) {
-            uncovered(&ledger, what)?;
+        let fixed = ["inherited sockets", "netlink.route", "proc"];
+        fixed.iter().chain(&payload).try_for_each(|what| uncovered(&ledger, what))?;
+        let hooked = enforcement(&ledger)?.contains(&"doors:lsm");
+        for what in ["unix sockets", "packet sockets", "vsock", "netlink", "system"] {
+            match hooked {
+                true => same("what is said", about(&ledger, what).len(), 0)?,
+                false => uncovered(&ledger, what)?,
+            }
         }
         Ok(())
     }),
@@ -20,7 +25,11 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("what-is-left-out-without-trampolines-is-said", |ctx| {
         let ledger = said(ctx, &["--no-trampolines"])?;
         let words = enforcement(&ledger)?;
-        same("enforcement", words, ["exec-denial:kill", "exec-failure:tracepoint"].to_vec())?;
+        same(
+            "enforcement",
+            words,
+            ["exec-denial:kill", "exec-failure:tracepoint", "doors:none"].to_vec(),
+        )?;
         by_enforcement(&ledger)
     }),
 ];

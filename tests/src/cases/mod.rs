@@ -6,6 +6,7 @@ mod commands;
 mod coverage;
 mod deny_exec;
 mod deny_net;
+mod doors;
 mod environment;
 mod exec;
 mod ledger;
@@ -34,6 +35,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         net::CASES,
         deny_net::CASES,
         deny_exec::CASES,
+        doors::CASES,
         would::CASES,
         reload::CASES,
         suggest::CASES,

@@ -3,6 +3,7 @@
 mod cgroup;
 mod ledger;
 mod mount;
+mod outside;
 mod pty;
 mod run;
 mod server;
@@ -18,6 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use cgroup::{Cgroup, clear_leftovers, leftovers, pins};
 pub use ledger::{Ledger, at};
 pub use mount::{Change, Tmpfs, apart, limited, names, sparse};
+pub use outside::{Bystander, Passer};
 pub use pty::Pty;
 pub use run::{Live, Recorded, Run, command, finished, verify};
 pub use server::{Mute, Tcp, Udp, closed_port};

@@ -60,7 +60,7 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
 pub(super) fn scopes(rules: &[Rule]) -> impl Iterator<Item = (usize, &NetScope)> {
     rules.iter().enumerate().filter_map(|(index, rule)| match &rule.scope {
         Scope::Net(scope) => Some((index, scope)),
-        Scope::Exec(_) => None,
+        _ => None,
     })
 }
 
@@ -68,7 +68,7 @@ fn scope(rules: &[Rule], index: usize) -> Option<(&Rule, &NetScope)> {
     match rules.get(index) {
         Some(rule) => match &rule.scope {
             Scope::Net(scope) => Some((rule, scope)),
-            Scope::Exec(_) => None,
+            _ => None,
         },
         None => None,
     }
