@@ -2,9 +2,10 @@
 """Verifies a ledger of observer's, from docs/LEDGER.md alone.
 
 It shares no code with observer, so that neither has to be believed: what both accept was
-understood the same way twice. It needs Python 3.9 and the `cryptography` package.
+understood the same way twice. It needs Python 3.9 and the `cryptography` package; for compressed
+files also Python 3.14, the `zstandard` package or the program `zstd`.
 
-    verify.py LEDGER --key host.pub [--checkpoint FILE]... [--open-ok] [--pruned-ok] [--json]
+    verify.py LEDGER... --key host.pub [--checkpoint FILE]... [--open-ok] [--pruned-ok] [--json]
 
 Exit 0: every record holds and nothing is missing that can be known to be. 1: anything else.
 2: it could not be read.
@@ -14,7 +15,9 @@ import argparse
 import base64
 import hashlib
 import json
+import io
 import re
+import subprocess
 import sys
 
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +29,8 @@ EXACT = 2**53 - 1
 DEPTH = 127
 WAITING = 65_536  # records that may wait for the signed one that covers them
 NOTE = 64 * 1024
+ZSTD = b"\x28\xb5\x2f\xfd"  # what a compressed file begins with (RFC 8878)
+WINDOW = 23  # the window that it may ask memory for, as a power of two
 GENESIS = bytes(32)
 HOSTS = {
     "observer.start", "observer.stop", "policy", "heartbeat", "recover", "segment", "witness", "key",
@@ -39,6 +44,10 @@ DASH = "\u2014 ".encode()
 
 class Refused(Exception):
     """Why a line does not hold."""
+
+
+# What says that a file can't be read; a compressed one has more to say.
+UNREADABLE = {OSError, EOFError, ValueError, Refused}
 
 
 def refuse_unless(holds, why):
@@ -394,6 +403,119 @@ class Claims:
             self.reached = size
 
 
+class Unpacked(io.RawIOBase):
+    """A compressed file's content, by the package `zstandard`."""
+
+    def __init__(self, source, zstandard):
+        self.source, self.bytes, self.frame = source, b"", None
+        self.decoder = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW)
+        self.error = zstandard.ZstdError
+
+    def readable(self):
+        return True
+
+    def readinto(self, target):
+        while not self.bytes:
+            # Little at a time: it may unpack to 32,000 times as much.
+            packed = self.source.read(4096)
+            if not packed:
+                if self.frame is not None:
+                    raise EOFError("the compressed file was cut")
+                return 0
+            while packed:
+                self.frame = self.frame or self.decoder.decompressobj()
+                try:
+                    self.bytes += self.frame.decompress(packed)
+                except self.error as error:
+                    raise ValueError(f"the compressed file is spoilt: {error}") from error
+                packed = self.frame.unused_data if self.frame.eof else b""
+                self.frame = None if self.frame.eof else self.frame
+        count = min(len(target), len(self.bytes))
+        target[:count], self.bytes = self.bytes[:count], self.bytes[count:]
+        return count
+
+
+class Piped:
+    """A compressed file's content, by the program `zstd`."""
+
+    def __init__(self, path):
+        command = ["zstd", "-dc", f"--memory={1 << (WINDOW - 20)}MB"]
+        with open(path, "rb") as source:
+            self.child = subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE)
+
+    def readline(self, limit):
+        line = self.child.stdout.readline(limit)
+        if not line and self.child.wait() != 0:
+            raise ValueError("the compressed file is cut or spoilt: zstd refused it")
+        return line
+
+    def close(self):
+        self.child.stdout.close()
+        self.child.wait()
+
+
+def stdlib_zstd():
+    """Python's own module since 3.14, or the same for older ones (backports.zstd)."""
+    try:
+        from compression import zstd
+    except ImportError:
+        from backports import zstd
+    return zstd
+
+
+def unpacked(path, way=None):
+    """A file's lines, whether it is compressed or not; `way` is for tests."""
+    file = open(path, "rb")
+    if file.read(4) != ZSTD:
+        file.seek(0)
+        return file
+    file.seek(0)
+    if way in (None, "python"):
+        try:
+            zstd = stdlib_zstd()
+            UNREADABLE.add(zstd.ZstdError)
+            options = {zstd.DecompressionParameter.window_log_max: WINDOW}
+            return zstd.open(file, "rb", options=options)
+        except ImportError:
+            pass
+    if way in (None, "zstandard"):
+        try:
+            import zstandard
+
+            return io.BufferedReader(Unpacked(file, zstandard))
+        except ImportError:
+            pass
+    if way in (None, "zstd"):
+        try:
+            file.close()
+            return Piped(path)
+        except FileNotFoundError:
+            pass
+    raise ValueError(
+        f"{path} is compressed, and nothing here reads that: install the program zstd or the "
+        "Python package zstandard, use Python 3.14, or give it as `zstd -dc FILE | verify.py -`"
+    )
+
+
+class Files:
+    """The lines of files, one after another."""
+
+    def __init__(self, paths):
+        self.paths, self.file = list(paths), None
+
+    def readline(self, limit):
+        while True:
+            if self.file is None:
+                if not self.paths:
+                    return b""
+                self.file = unpacked(self.paths.pop(0))
+            line = self.file.readline(limit)
+            if line:
+                return line
+            self.file.close()
+            self.file = None
+
+
 def verify(source, host, claims):
     verifier = Verifier(host)
     why = None
@@ -433,7 +555,11 @@ def verify(source, host, claims):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("ledger", help="the file; - reads standard input")
+    parser.add_argument(
+        "ledger",
+        nargs="+",
+        help="its files in the order of their records, compressed or not; - reads standard input",
+    )
     parser.add_argument("--key", help="a file with the host's public key, in base64")
     parser.add_argument("--checkpoint", action="append", default=[], help="kept elsewhere")
     parser.add_argument("--open-ok", action="store_true")
@@ -449,12 +575,9 @@ def main():
         for path in args.checkpoint:
             with open(path, "rb") as file:
                 claims.append(Claims(file.read()))
-        if args.ledger == "-":
-            report = verify(sys.stdin.buffer, host, claims)
-        else:
-            with open(args.ledger, "rb") as source:
-                report = verify(source, host, claims)
-    except (OSError, ValueError, Refused) as error:
+        whole = sys.stdin.buffer if args.ledger == ["-"] else Files(args.ledger)
+        report = verify(whole, host, claims)
+    except tuple(UNREADABLE) as error:
         print(f"verify.py: {error}", file=sys.stderr)
         return 2
     allowed = {"CLOSED", "OPEN"} if args.open_ok else {"CLOSED"}

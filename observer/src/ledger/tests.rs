@@ -14,6 +14,7 @@ mod forgery;
 mod http;
 mod independent;
 mod killed;
+mod packed;
 mod segment;
 mod torsion;
 

@@ -12,8 +12,8 @@ fn eager(writer: &mut Writer) {
     writer.rotate_at(Rotation { size: 1, age: Duration::MAX });
 }
 
-/// One run over four files, the first three of them closed, and none compressed yet.
-fn four_files(place: &Place) -> Vec<PathBuf> {
+/// One run over four files, the first three of them closed and compressed.
+pub(super) fn four_files(place: &Place) -> Vec<PathBuf> {
     let mut writer = place.writer();
     eager(&mut writer);
     begin(&mut writer);
@@ -46,7 +46,7 @@ fn closed(place: &Place) -> Vec<PathBuf> {
     list().into_iter().map(|file| file.path).collect()
 }
 
-fn check(place: &Place, files: &[PathBuf]) -> Report {
+pub(super) fn check(place: &Place, files: &[PathBuf]) -> Report {
     let mut check = Check::new(Verifier::new(Some(place.key().public()))).unwrap();
     let notes = fs::read(checkpoints_of(&place.log())).unwrap();
     check.hold_against(Box::new(std::io::Cursor::new(notes)), "the anchor", true).unwrap();
