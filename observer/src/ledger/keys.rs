@@ -54,6 +54,11 @@ pub enum KeyError {
     /// Keys that are only lent.
     #[error("the host's key comes from a credential: who made it replaces it")]
     Lent,
+    /// Ledgers that could not be told of the next key.
+    #[error(
+        "the host's key was replaced, and these ledgers can't be continued, since it could not be named in them: {0}"
+    )]
+    LeftBehind(String),
     /// No randomness.
     #[error("the system has no randomness for a key")]
     NoRandomness,
@@ -230,6 +235,11 @@ impl HostKey {
         let path = self.dir.as_ref().map(|dir| dir.join(HOST[0]));
         let made = path.and_then(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok());
         made.unwrap_or_else(SystemTime::now)
+    }
+
+    /// The state directory; none where the keys are only lent.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// Whether these keys can be replaced by others.

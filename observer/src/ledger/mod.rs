@@ -1,6 +1,6 @@
 //! The ledger: signed, chained records, one a line. It takes what `mask` has seen and nothing
 //! else that came from an agent. [`Writer`] is the one that does IO, with
-//! `files`, `checkpoints` and `resume` for it; `elsewhere` and `post` take checkpoints away; `check` has threads and reads what it is given; all
+//! `files`, `checkpoints` and `resume` for it; `handover` tells other ledgers of a key; `elsewhere` and `post` take checkpoints away; `check` has threads and reads what it is given; all
 //! else is pure.
 
 mod chain;
@@ -10,6 +10,7 @@ mod doors;
 mod elsewhere;
 mod entry;
 mod files;
+mod handover;
 mod http;
 mod keys;
 mod leaves;

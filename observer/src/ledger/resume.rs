@@ -90,14 +90,31 @@ struct SegmentRun {
     seq: u64,
 }
 
-/// Reads a ledger, and moves aside what a crash left at its end. `before` is its last closed file,
-/// and `vouched` the last checkpoint that this host signed for it.
+/// Reads a ledger, and moves aside what a crash left at its end.
 pub(super) fn resume(
     file: &File,
     path: &Path,
     before: Option<&Segment>,
     vouched: Option<&Checkpoint>,
 ) -> Result<(Found, Option<Torn>), OpenError> {
+    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+    let found = stand(file, path, before, vouched)?;
+    let len = file.metadata().map_err(failed)?.len();
+    if found.len == len {
+        return Ok((found, None));
+    }
+    let torn = move_aside(file, path, found.len, len).map_err(failed)?;
+    Ok((found, Some(torn)))
+}
+
+/// Where a ledger stands: after its last whole record, whatever a crash left behind that. `before`
+/// is its last closed file, and `vouched` the last checkpoint that this host signed for it.
+pub(super) fn stand(
+    file: &File,
+    path: &Path,
+    before: Option<&Segment>,
+    vouched: Option<&Checkpoint>,
+) -> Result<Found, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
     let foreign = |why: String| OpenError::Foreign { path: path.to_owned(), why };
     let len = file.metadata().map_err(failed)?.len();
@@ -128,14 +145,10 @@ pub(super) fn resume(
             beside.display()
         )));
     }
-    if found.len == len {
-        return Ok((found, None));
-    }
-    if found.len == 0 && !is_torn_beginning(file, len).map_err(failed)? {
+    if found.len == 0 && len > 0 && !is_torn_beginning(file, len).map_err(failed)? {
         return Err(foreign("its first line is not a record".to_owned()));
     }
-    let torn = move_aside(file, path, found.len, len).map_err(failed)?;
-    Ok((found, Some(torn)))
+    Ok(found)
 }
 
 /// What a ledger holds whose last file is closed: a crash came before the next had a record.
@@ -304,6 +317,17 @@ impl<'a> Walk<'a> {
         {
             self.contradicted = vouched.root != found.tree.root();
         }
+        Some(())
+    }
+}
+
+impl Found {
+    /// Takes one more line in. None where it does not continue what is here: nothing is changed.
+    pub(super) fn take(&mut self, line: &[u8]) -> Option<()> {
+        let unsigned = HashMap::new();
+        let mut walk = Walk { found: self.clone(), unsigned, vouched: None, contradicted: false };
+        walk.line(line)?;
+        *self = walk.found;
         Some(())
     }
 }

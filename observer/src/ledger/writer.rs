@@ -24,7 +24,7 @@ use super::files::{self, OpenError};
 use super::keys::{HostKey, KeyError, SigningKey};
 use super::merkle::{self, Hash, Tree};
 use super::note::{self, Checkpoint, Kind, Note, VerifierKey};
-use super::{chain, resume, segments};
+use super::{chain, handover, resume, segments};
 use crate::clock;
 use crate::model::RunId;
 use compose::Counts;
@@ -138,6 +138,8 @@ pub struct Writer {
     epochs: Epochs,
     /// Records that the host's key has seen, and since when it signs, as far as that is known.
     epoch: (u64, SystemTime),
+    /// Whether the state directory tells of this ledger, to whoever replaces the key.
+    enrolled: bool,
     /// The checkpoint of a file that was closed, to be told with the next group.
     rotated: Option<String>,
     /// Since when the file is written, as far as that is known.
@@ -154,8 +156,9 @@ impl Writer {
             opened.map_err(|source| OpenError::Io { path: checkpoints_of(path), source })?;
         let closed = segments::segments_of(path)
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        let (found, torn) = resume::resume(&file, path, closed.last(), vouched.as_ref())?;
-        epoch::take_up(&mut host, found.host, path)?;
+        let (mut found, torn) = resume::resume(&file, path, closed.last(), vouched.as_ref())?;
+        handover::take_up(&host, &file, path, &mut found)?;
+        epoch::take_up(&mut host, &found, path)?;
         if !closed.is_empty() {
             segments::compress(path);
         }
@@ -183,6 +186,7 @@ impl Writer {
             rotation: Rotation::default(),
             epochs: Epochs::default(),
             epoch,
+            enrolled: false,
             rotated: None,
             since: created.unwrap_or_else(|_| SystemTime::now()),
         };
@@ -271,6 +275,12 @@ impl Writer {
                 });
             }
             written += self.write_queue()?;
+        }
+        if let (false, Some(origin)) = (self.enrolled, &self.place.origin) {
+            match handover::enroll(&self.host, origin, &self.path) {
+                Ok(()) => self.enrolled = true,
+                Err(error) => trouble = Some(error),
+            }
         }
         let mut committed = Committed { records: written, checkpoint: None, trouble };
         if self.is_checkpoint_due() || (milestone && self.vouched.0 < self.place.tree.size()) {
@@ -407,7 +417,7 @@ fn log_key(origin: &str, host: &HostKey) -> VerifierKey {
 }
 
 /// The checkpoint that a note is, where this host signed it.
-fn own(note: &Note, host: &HostKey) -> Option<Checkpoint> {
+pub(super) fn own(note: &Note, host: &HostKey) -> Option<Checkpoint> {
     let checkpoint = Checkpoint::parse(&note.text)?;
     note.verifies(&log_key(&checkpoint.origin, host)).then_some(checkpoint)
 }

@@ -194,3 +194,167 @@ fn a_run_goes_on_over_keys_and_closed_files() {
     let report = verify(&all, Some(first));
     assert!(report.holds(), "{report:?}");
 }
+
+/// A ledger with a first record of its own, and so with a name of its own.
+fn named(place: &Place, log: &PathBuf) -> Writer {
+    let mut writer = Writer::open(log, place.key()).unwrap().0;
+    let version = log.strip_prefix(place.dir.path()).unwrap().display().to_string();
+    let (kernel, boot_id) = ("0".to_owned(), "boot".to_owned());
+    writer.append(Entry::ObserverStart { at: at(0), version, kernel, boot_id });
+    writer.commit().unwrap();
+    writer
+}
+
+/// Other ledgers of the same host, each with a run that ended and a stop.
+fn more(place: &Place, names: &[&str]) -> Vec<PathBuf> {
+    let each = |name: &&str| {
+        let log = place.dir.path().join(name).join("ledger.jsonl");
+        three_runs_with(&mut named(place, &log));
+        log
+    };
+    names.iter().map(each).collect()
+}
+
+/// Replaces the host's key so many times, in a ledger of its own.
+fn replace(place: &Place, times: usize) -> Vec<String> {
+    let mut writer = place.writer();
+    let mut said = vec![];
+    for _ in 0..times {
+        begin(&mut writer);
+        writer.commit().unwrap();
+        writer.replace_key_at(Epochs { records: 1, age: Duration::MAX });
+        writer.append(Entry::ObserverStop { at: at(4) });
+        said.extend(writer.commit().unwrap().trouble.map(|error| error.to_string()));
+        writer.replace_key_at(Epochs::default());
+    }
+    said
+}
+
+fn go_on(place: &Place, log: &PathBuf) -> Report {
+    let mut writer = Writer::open(log, place.key()).unwrap().0;
+    begin(&mut writer);
+    writer.append(Entry::ObserverStop { at: at(12) });
+    writer.commit().unwrap();
+    fs::read(log).map(|bytes| verify(&bytes, None)).unwrap()
+}
+
+#[test]
+fn each_ledger_of_a_host_goes_on_after_its_key_was_replaced_in_another() {
+    let place = Place::new();
+    let first = place.key().public();
+    let logs = more(&place, &["a", "b"]);
+    let rest = fs::read(&logs[0]).unwrap();
+    assert_eq!(replace(&place, 1), [""; 0]);
+    assert_ne!(place.key().public(), first);
+    // What is at rest is left at rest, and taken up under the key that it waits for.
+    assert_eq!(fs::read(&logs[0]).unwrap(), rest);
+    assert!(go_on(&place, &logs[0]).holds());
+    // One that slept through three keys.
+    assert_eq!(replace(&place, 2), [""; 0]);
+    for log in &logs {
+        assert!(go_on(&place, log).holds());
+        let bytes = fs::read(log).unwrap();
+        assert!(verify(&bytes, Some(first)).holds(), "not under its first key");
+        assert_eq!(String::from_utf8_lossy(&bytes).matches("\"type\":\"key\"").count(), 3);
+    }
+    let left: Vec<_> = fs::read_dir(state(&place)).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(!left.iter().any(|path| path.to_string_lossy().ends_with(".keys")), "{left:?}");
+    // And again, now that they were taken up.
+    assert_eq!(replace(&place, 1), [""; 0]);
+    assert!(go_on(&place, &logs[1]).holds());
+}
+
+#[test]
+fn a_ledger_whose_recorder_was_killed_goes_on_after_its_key_was_replaced_in_another() {
+    let place = Place::new();
+    let first = place.key().public();
+    let log = place.dir.path().join("killed.jsonl");
+    let mut writer = named(&place, &log);
+    let run = RunId::generate();
+    writer.admit(run, "tester", None).unwrap();
+    writer.append(start(run));
+    writer.commit().unwrap();
+    drop(writer);
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&log)
+        .unwrap()
+        .write_all(b"{\"rec\":{\"agent")
+        .unwrap();
+    assert_eq!(replace(&place, 1), [""; 0]);
+    let report = go_on(&place, &log);
+    assert!(report.broken.is_none() && report.stopped, "{report:?}");
+    assert_eq!(report.runs[0].state, RunState::Torn);
+    assert!(verify(&fs::read(&log).unwrap(), Some(first)).broken.is_none());
+}
+
+#[test]
+fn the_old_keys_last_word_is_good_for_one_place_of_one_ledger() {
+    let place = Place::new();
+    let logs = more(&place, &["a", "b"]);
+    let whole: Vec<_> = logs.iter().map(|log| fs::read(log).unwrap()).collect();
+    assert_eq!(replace(&place, 1), [""; 0]);
+    // A thief who has the host's key of today and all of its state, and cuts the other back.
+    let all = lines(&whole[0]);
+    for end in [1, 4, all.len() - 1] {
+        fs::write(&logs[0], all[..end].concat()).unwrap();
+        let _ = fs::remove_file(checkpoints_of(&logs[0]));
+        let refused = Writer::open(&logs[0], place.key()).err().unwrap();
+        assert!(refused.to_string().contains("is due from the key"), "{refused}");
+    }
+    // The line of the one in the other.
+    let keys = |log: &PathBuf| {
+        let origin = verify(&fs::read(log).unwrap(), None).origin.unwrap();
+        let id = origin.strip_prefix("observer/ledger/").unwrap().to_owned();
+        state(&place).join(format!("ledger-{id}.keys"))
+    };
+    fs::write(&logs[0], &whole[0]).unwrap();
+    fs::copy(keys(&logs[1]), keys(&logs[0])).unwrap();
+    assert!(Writer::open(&logs[0], place.key()).is_err());
+    let line = fs::read(keys(&logs[1])).unwrap();
+    assert!(verify(&[&whole[1][..], &line].concat(), None).broken.is_none());
+    let broken = verify(&[&whole[0][..], &line].concat(), None).broken.unwrap();
+    assert!(broken.why.contains("idx") || broken.why.contains("prev"), "{broken:?}");
+}
+
+#[test]
+fn ledgers_that_can_not_be_told_of_the_next_key_are_named() {
+    let place = Place::new();
+    let logs = more(&place, &["gone", "other", "told"]);
+    fs::remove_file(&logs[0]).unwrap();
+    fs::write(&logs[1], "something else\n").unwrap();
+    let said = replace(&place, 1);
+    assert_eq!(said.len(), 1, "{said:?}");
+    for log in &logs[..2] {
+        assert!(said[0].contains(&log.display().to_string()), "{said:?}");
+    }
+    assert!(!said[0].contains("told"), "{said:?}");
+    assert!(go_on(&place, &logs[2]).holds());
+    assert_eq!(replace(&place, 1), [""; 0], "it is said once");
+}
+
+#[test]
+fn a_crash_while_other_ledgers_are_told_is_taken_up_from_where_they_stand_then() {
+    let place = Place::new();
+    let first = place.key().public();
+    let logs = more(&place, &["a", "b"]);
+    let mut writer = place.writer();
+    begin(&mut writer);
+    writer.commit().unwrap();
+    drop(writer);
+    // Both were told; the ledger of the recorder that fell does not name the key yet.
+    let mut host = place.key();
+    let next = host.next().unwrap();
+    let origin = verify(&place.bytes(), None).origin;
+    assert!(handover::prepare(&host, next, origin.as_deref()).unwrap().is_empty());
+    drop(host);
+    // One goes on under the old key: what it was told is void.
+    assert!(go_on(&place, &logs[0]).holds());
+    assert_eq!(place.key().public(), first);
+    assert_eq!(replace(&place, 1), [""; 0]);
+    assert_eq!(place.key().public(), next);
+    for log in &logs {
+        assert!(go_on(&place, log).holds());
+        assert!(verify(&fs::read(log).unwrap(), Some(first)).holds());
+    }
+}

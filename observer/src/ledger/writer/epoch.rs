@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use super::super::entry::Entry;
 use super::super::files::OpenError;
-use super::super::keys::{HostKey, KeyError, PublicKey};
+use super::super::handover;
+use super::super::keys::{HostKey, KeyError};
+use super::super::resume::Found;
 use super::{CommitError, Writer};
 use crate::clock;
 
@@ -20,7 +22,7 @@ pub struct Epochs {
 }
 
 impl Default for Epochs {
-    /// Never: of several ledgers of a host, only the one in which the key is replaced goes on.
+    /// Never: who wants it says how often.
     fn default() -> Self {
         Self { records: u64::MAX, age: Duration::MAX }
     }
@@ -28,23 +30,34 @@ impl Default for Epochs {
 
 /// Makes the key that is due the one that signs, where a crash came while it was replaced. A
 /// ledger that another key is due in can't be continued.
-pub(super) fn take_up(
-    host: &mut HostKey,
-    due: Option<PublicKey>,
-    path: &Path,
-) -> Result<(), OpenError> {
+pub(super) fn take_up(host: &mut HostKey, found: &Found, path: &Path) -> Result<(), OpenError> {
     let foreign = |why: String| OpenError::Foreign { path: path.to_owned(), why };
-    let failed = |e: KeyError| foreign(format!("its key can't be replaced: {e}"));
-    if due.is_some() && due == host.next_public() {
-        return host.advance().map_err(failed);
-    }
-    if let Some(due) = due.filter(|due| *due != host.public()) {
+    let Some(due) = found.host.filter(|due| *due != host.public()) else { return Ok(()) };
+    if Some(due) != host.next_public() {
         let (due, ours) = (due.fingerprint(), host.public().fingerprint());
         return Err(foreign(format!(
             "its next record is due from the key {due}, and this host's is {ours}"
         )));
     }
+    let Some(_alone) = host.alone() else {
+        return Err(foreign(
+            "its key was being replaced, and another recorder still signs with the one before: \
+             try again when that has ended"
+                .to_owned(),
+        ));
+    };
+    let failed = |e: KeyError| foreign(format!("its key can't be replaced: {e}"));
+    // What the crash may have left undone. The others may have gone on since.
+    let left = handover::prepare(host, due, found.origin.as_deref()).map_err(failed)?;
+    host.advance().map_err(failed)?;
+    if let Err(error) = none_left(left) {
+        eprintln!("observer: {error}");
+    }
     Ok(())
+}
+
+fn none_left(left: Vec<String>) -> Result<(), KeyError> {
+    if left.is_empty() { Ok(()) } else { Err(KeyError::LeftBehind(left.join(", "))) }
 }
 
 impl Writer {
@@ -71,6 +84,11 @@ impl Writer {
             Ok(next) => next,
             Err(error) => return Ok(Err(error)),
         };
+        // In the other ledgers first: when the old key is wiped, it has said all that it has to.
+        let left = match handover::prepare(&self.host, next, self.place.origin.as_deref()) {
+            Ok(left) => left,
+            Err(error) => return Ok(Err(error)),
+        };
         let waiting = std::mem::take(&mut self.queue);
         self.queue.push(Entry::Key { at: clock::now(), next });
         if let Err(error) = self.write_queue() {
@@ -79,6 +97,6 @@ impl Writer {
         }
         self.queue = waiting;
         self.epoch = (0, SystemTime::now());
-        Ok(self.host.advance())
+        Ok(self.host.advance().and_then(|()| none_left(left)))
     }
 }
