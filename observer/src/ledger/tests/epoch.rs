@@ -196,7 +196,7 @@ fn a_run_goes_on_over_keys_and_closed_files() {
 }
 
 /// A ledger with a first record of its own, and so with a name of its own.
-fn named(place: &Place, log: &PathBuf) -> Writer {
+fn named(place: &Place, log: &std::path::Path) -> Writer {
     let mut writer = Writer::open(log, place.key()).unwrap().0;
     let version = log.strip_prefix(place.dir.path()).unwrap().display().to_string();
     let (kernel, boot_id) = ("0".to_owned(), "boot".to_owned());
@@ -230,7 +230,7 @@ fn replace(place: &Place, times: usize) -> Vec<String> {
     said
 }
 
-fn go_on(place: &Place, log: &PathBuf) -> Report {
+fn go_on(place: &Place, log: &std::path::Path) -> Report {
     let mut writer = Writer::open(log, place.key()).unwrap().0;
     begin(&mut writer);
     writer.append(Entry::ObserverStop { at: at(12) });
@@ -303,7 +303,7 @@ fn the_old_keys_last_word_is_good_for_one_place_of_one_ledger() {
         assert!(refused.to_string().contains("is due from the key"), "{refused}");
     }
     // The line of the one in the other.
-    let keys = |log: &PathBuf| {
+    let keys = |log: &std::path::Path| {
         let origin = verify(&fs::read(log).unwrap(), None).origin.unwrap();
         let id = origin.strip_prefix("observer/ledger/").unwrap().to_owned();
         state(&place).join(format!("ledger-{id}.keys"))
