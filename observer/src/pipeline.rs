@@ -142,7 +142,7 @@ impl Pipeline {
             oldest: None,
             ticked: Instant::now(),
             failing: None,
-            unvouched: false,
+            trouble: None,
         };
         let ledger = thread::Builder::new()
             .name("observer-ledger".into())
@@ -189,14 +189,14 @@ struct Worker {
     oldest: Option<Instant>,
     ticked: Instant,
     failing: Option<Failing>,
-    /// That a checkpoint could not be kept was said.
-    unvouched: bool,
+    /// What was said last of a checkpoint, a file or a key.
+    trouble: Option<String>,
 }
 
-/// A ledger that can't be written: why, and when that was said.
+/// A ledger that can't be written: why, whether records are lost by now, and when that was said.
 struct Failing {
     said: Instant,
-    why: Discriminant<CommitError>,
+    why: (Discriminant<CommitError>, bool),
 }
 
 impl Worker {
@@ -383,10 +383,11 @@ impl Worker {
                 if let Some(note) = &committed.checkpoint {
                     self.elsewhere.post(note);
                 }
-                if let Some(error) = committed.trouble
-                    && !std::mem::replace(&mut self.unvouched, true)
+                if let Some(error) = &committed.trouble
+                    && self.trouble.as_ref() != Some(&error.to_string())
                 {
-                    eprintln!("observer: cannot keep a checkpoint beside the ledger: {error}");
+                    eprintln!("observer: trouble beside the ledger: {error}");
+                    self.trouble = Some(error.to_string());
                 }
                 if self.failing.take().is_some() {
                     eprintln!("observer: the ledger can be written again");
@@ -397,7 +398,8 @@ impl Worker {
                 if self.failing.is_none() {
                     self.hooks.ledger(false);
                 }
-                let why = mem::discriminant(&error);
+                let losing = matches!(error, CommitError::Io { lost, .. } if lost > 0);
+                let why = (mem::discriminant(&error), losing);
                 let told = self.failing.as_ref().is_some_and(|failing| {
                     failing.why == why && failing.said.elapsed() <= SAY_AGAIN
                 });

@@ -46,7 +46,8 @@ const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
 pub enum CommitError {
     /// The system said no.
     #[error(
-        "THE LEDGER CANNOT BE WRITTEN: {path}: {source}: {waiting} records wait; make room or mend the disk"
+        "THE LEDGER CANNOT BE WRITTEN: {path}: {source}: {waiting} records wait{}; make room or mend the disk",
+        and_lost(*lost)
     )]
     Io {
         /// The file.
@@ -55,6 +56,8 @@ pub enum CommitError {
         source: io::Error,
         /// How many records wait.
         waiting: usize,
+        /// How many more there was no room for.
+        lost: u64,
     },
     /// Somebody removed or replaced the file.
     #[error(
@@ -67,6 +70,10 @@ pub enum CommitError {
     /// It can't be opened again.
     #[error("THE LEDGER CANNOT BE WRITTEN: {0}")]
     Open(#[from] OpenError),
+}
+
+fn and_lost(lost: u64) -> String {
+    if lost == 0 { String::new() } else { format!(", and {lost} MORE ARE LOST") }
 }
 
 /// What was found when a ledger was opened.
@@ -235,7 +242,9 @@ impl Writer {
             matches!(entry, Entry::RunStart(_) | Entry::RunEnd { .. } | Entry::Escape { .. })
                 || matches!(entry, Entry::Policy { .. } | Entry::Under { .. });
         if self.queue.len() >= WAITING && !vital {
-            *self.dropped.entry(entry.run()).or_default() += 1;
+            // With a loss goes what it tells of.
+            let lost = if let Entry::Loss { lost, .. } = entry { lost.max(1) } else { 1 };
+            *self.dropped.entry(entry.run()).or_default() += lost;
             return;
         }
         self.queue.push(entry);
@@ -315,7 +324,8 @@ impl Writer {
     }
 
     fn failed(&self, source: io::Error) -> CommitError {
-        CommitError::Io { path: self.path.clone(), source, waiting: self.queue.len() }
+        let lost = self.dropped.values().sum();
+        CommitError::Io { path: self.path.clone(), source, waiting: self.queue.len(), lost }
     }
 
     fn write_queue(&mut self) -> Result<usize, CommitError> {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Case;
-use crate::harness::{Ctx, Ledger, Run, Tcp, at, same};
+use crate::harness::{Ctx, Gate, Ledger, Run, Tcp, Tmpfs, at, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("burst-of-execs-is-recorded-or-counted", execs),
     ("burst-of-connects-is-recorded-or-counted", connects),
+    ("burst-past-what-may-wait-for-a-full-disk-is-counted-at-place-ledger", full_disk),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -30,6 +31,46 @@ fn connects(ctx: &Ctx) -> Result<()> {
     run.exited(0)?;
     same("connections at the server", server.reached()?, count)?;
     accounted(&run.ledger, run.ledger.to(server.addr).len() as u64, count)
+}
+
+/// More than may wait while nothing can be written: what there is no room for is said at once, and
+/// told with its number as soon as there is a disk again.
+fn full_disk(ctx: &Ctx) -> Result<()> {
+    const DISK: u64 = 128 << 20;
+    // Twice what may wait, and what the ring has room for besides.
+    const SENT: u64 = 240_000;
+    let disk = Tmpfs::new(&ctx.dir.join("disk"), DISK)?;
+    let (first, agent) = (ctx.fifo("first")?, ctx.agent()?);
+    let (second, effect) = (ctx.path("second")?, ctx.path("effect")?);
+    let sent = SENT.to_string();
+    let args = [agent, "wait-file", &first, ",", agent, "udp-many", &sent, ",", agent, "wait-file"];
+    let args = [&["all"][..], &args, &[&second, agent, "touch", &effect]].concat();
+    let run = Run::new(ctx).log(disk.join("log.jsonl")).patience(PATIENCE).agent(args);
+    let mut live = run.start()?;
+    let gate = Gate::of(&first)?;
+    live.until_recorded("the agent's first exec", |r| r["type"] == "call")?;
+    let filler = disk.fill()?;
+    gate.open();
+    live.until_said("MORE ARE LOST")?;
+    std::fs::remove_file(filler)?;
+    live.until_said("the ledger can be written again")?;
+    std::fs::write(&second, "go\n")?;
+    let run = live.finish()?;
+    run.exited(0)?;
+    let ledger = &run.ledger;
+    let told = |place: &str| -> u64 {
+        let all = ledger.of_type("loss");
+        let here = all.iter().filter(|r| at(r, "/loss/place") == &serde_json::json!(place));
+        here.filter_map(|r| at(r, "/loss/count").as_u64()).sum()
+    };
+    let is_sent = |r: &&&serde_json::Value| at(r, "/net/op") == &serde_json::json!("send");
+    let recorded = ledger.of_type("call").iter().filter(is_sent).count() as u64;
+    let (lost, rings) = (told("ledger"), told("events"));
+    ensure!(lost > 0 && recorded > 0, "{recorded} recorded, {lost} lost at place ledger");
+    // Of the other records a few may be among what was lost.
+    let all = recorded + lost + rings;
+    ensure!((SENT..SENT + 20).contains(&all), "{recorded} + {lost} + {rings} of {SENT}");
+    same("other places of loss", ledger.lost(), lost + rings)
 }
 
 /// Recorded and lost make what was done. Lost events may also be the ends of calls, which are
