@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
 use ring::digest;
 
+use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// How it is masked.
     pub masking: Masking,
+    /// Which contents of HTTP messages are kept.
+    pub capture: Capture,
     /// Where checkpoints are taken.
     pub elsewhere: Vec<Elsewhere>,
     /// When the host's key is replaced.
@@ -183,6 +186,7 @@ fn begin(
         masker,
         mount,
         policies: policies.clone(),
+        capture: settings.capture.clone(),
         hooks: Box::new(reactions),
     })?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);

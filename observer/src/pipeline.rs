@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use observer_common::{Counters, exec_flag};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::assemble::http::Capture;
 use crate::assemble::{Assembler, Item};
 use crate::cgroup::Mount;
 use crate::clock;
@@ -64,6 +65,8 @@ pub struct Setup {
     pub mount: Mount,
     /// The run's policies.
     pub policies: Policies,
+    /// Which contents of HTTP messages are kept.
+    pub capture: Capture,
     /// What the run's world is told.
     pub hooks: Box<dyn Hooks>,
 }
@@ -123,11 +126,13 @@ impl Pipeline {
         let ring = thread::Builder::new()
             .name("observer-ring".into())
             .spawn(move || read(rings, &watch, &batches))?;
+        let mut assembler = Assembler::new(setup.run, clock::boot_id(), clock::wall_offset());
+        assembler.set_capture(setup.capture);
         let worker = Worker {
             world: World::new(setup.mount, setup.policies.clone(), &setup.masker),
             policies: setup.policies,
             under: 0,
-            assembler: Assembler::new(setup.run, clock::boot_id(), clock::wall_offset()),
+            assembler,
             run: setup.run,
             masker: setup.masker,
             writer: setup.writer,

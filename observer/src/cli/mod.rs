@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use observer::assemble::http::{Capture, CaptureRule};
 use observer::daemon;
 use observer::ledger::{Elsewhere, Epochs, Rotation};
 use observer::masking::{KeyChoice, Masking};
@@ -120,6 +121,15 @@ struct Recording {
     /// Mask e-mail addresses too
     #[arg(long)]
     mask_email: bool,
+    /// Whether the contents of HTTP messages are recorded
+    #[arg(long, value_enum, default_value_t = HttpBody::Masked)]
+    http_body: HttpBody,
+    /// How much of each is kept, in KiB
+    #[arg(long, value_name = "KIB", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=64))]
+    http_body_limit: u64,
+    /// And for some hosts or types: HOST[,TYPE]=KIB|none, the first that fits counts
+    #[arg(long, value_name = "RULE", value_parser = CaptureRule::parse)]
+    http_body_rule: Vec<CaptureRule>,
     /// Append checkpoints to this file too: best where the host can only append
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
@@ -154,6 +164,14 @@ enum OnLedgerError {
     Freeze,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum HttpBody {
+    /// Masked, as far as --http-body-limit and --http-body-rule say
+    Masked,
+    /// Their sizes and types alone, whatever the rules say
+    None,
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum MaskKey {
     /// A new one, kept on this host for `observer mask --match`
@@ -179,6 +197,13 @@ impl Recording {
                     MaskKey::Forget => KeyChoice::Forget,
                 },
                 email: self.mask_email,
+            },
+            capture: match self.http_body {
+                HttpBody::None => Capture { body: 0, rules: vec![] },
+                HttpBody::Masked => Capture {
+                    body: usize::try_from(self.http_body_limit * 1024).unwrap_or(Capture::BODY),
+                    rules: self.http_body_rule,
+                },
             },
             elsewhere: self
                 .anchor

@@ -52,8 +52,6 @@ impl Capture {
     pub const BODY: usize = 32 * 1024;
     /// What can be kept at most: more fits no record.
     pub const LARGEST: usize = 64 * 1024;
-    /// Rules there can be.
-    pub const RULES: usize = 256;
 
     /// How many bytes are kept of a content of `media` in an exchange with `host` (which may bear
     /// a port).
@@ -65,6 +63,50 @@ impl Capture {
                 && rule.media.as_deref().is_none_or(|kind| media_fits(kind.as_bytes(), media))
         };
         self.rules.iter().find(fits).map_or(self.body, |rule| rule.body).min(Self::LARGEST)
+    }
+}
+
+impl CaptureRule {
+    /// Reads `HOST[,TYPE]=KIB`: `*` is any host, `none` keeps nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what it has to look like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str =
+            "a rule is HOST[,TYPE]=KIB, such as '*.example.com=none' or '*,image/*=4'";
+        let (what, size) = text.rsplit_once('=').ok_or(FORM)?;
+        let (host, media) = match what.split_once(',') {
+            Some((host, media)) => (host, Some(media)),
+            None => (what, None),
+        };
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+        };
+        let star = host.strip_prefix('*').unwrap_or(host);
+        let host_fits = host == "*"
+            || plain(host) && !star.contains('*') && (star == host || star.starts_with('.'));
+        let media_fits = |media: &str| {
+            let (kind, sub) = media.split_once('/').unwrap_or_default();
+            plain(kind) && plain(sub) && !kind.contains('*') && (sub == "*" || !sub.contains('*'))
+        };
+        if !host_fits || !media.is_none_or(media_fits) {
+            return Err(FORM.to_owned());
+        }
+        let body = match size {
+            "none" => 0,
+            size => size.parse::<usize>().map_err(|_| FORM)?.saturating_mul(1024),
+        };
+        if body > Capture::LARGEST {
+            return Err(format!(
+                "at most {} KiB of a content fit a record",
+                Capture::LARGEST / 1024
+            ));
+        }
+        Ok(Self {
+            host: (host != "*").then(|| host.to_ascii_lowercase()),
+            media: media.map(str::to_ascii_lowercase),
+            body,
+        })
     }
 }
 
@@ -106,6 +148,38 @@ fn media_fits(pattern: &[u8], media: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_read_and_what_is_none_is_refused() {
+        let rule = |host: Option<&str>, media: Option<&str>, body| {
+            let (host, media) = (host.map(str::to_owned), media.map(str::to_owned));
+            Ok(CaptureRule { host, media, body })
+        };
+        for (text, read) in [
+            ("*.Example.com=none", rule(Some("*.example.com"), None, 0)),
+            ("*,image/*=4", rule(None, Some("image/*"), 4096)),
+            ("[::1],text/html=64", rule(Some("[::1]"), Some("text/html"), 65536)),
+        ] {
+            assert_eq!(CaptureRule::parse(text), read, "{text}");
+        }
+        for text in [
+            "",
+            "=1",
+            "h",
+            "h=",
+            "h=x",
+            "h=65",
+            "h=-1",
+            "*x=1",
+            "a*=1",
+            "h,=1",
+            "h,x=1",
+            "h,*/*=1",
+            "h,a/b,c=1",
+        ] {
+            assert!(CaptureRule::parse(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_first_rule_that_fits_says_how_much_is_kept() {
