@@ -94,6 +94,14 @@ offsets! {
     mount_parent = "mount"."mnt_parent",
     /// Where in that.
     mount_mountpoint = "mount"."mnt_mountpoint",
+    /// The mount namespace that it is in.
+    mount_ns = "mount"."mnt_ns",
+    /// What all namespaces share.
+    mnt_namespace_ns = "mnt_namespace"."ns",
+    /// A namespace's number.
+    ns_common_inum = "ns_common"."inum",
+    /// The root directory.
+    fs_root = "fs_struct"."root",
     /// The working directory.
     fs_pwd = "fs_struct"."pwd",
     /// Threads that have not ended.

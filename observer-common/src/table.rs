@@ -15,6 +15,9 @@ pub struct Config {
     pub unheld: Decision,
     /// The count of the policy, from 1. Its tables are in the bank [`Config::bank`].
     pub generation: u32,
+    /// The mount namespaces in which paths mean what rules say, by number; 0 is none. Elsewhere a
+    /// path allows nothing: whoever made the namespace chose what stands there.
+    pub mounts: [u32; 2],
 }
 
 impl Config {
@@ -207,7 +210,7 @@ pub struct Group {
 }
 
 const _: () = {
-    assert!(size_of::<Config>() == 16);
+    assert!(size_of::<Config>() == 24);
     assert!(size_of::<Label>() == 16);
     assert!(size_of::<NameValue>() == 16);
     assert!(size_of::<PortKey>() == 12);

@@ -19,6 +19,7 @@ use crate::maps::{JUDGED, PATHS, SCRATCH, ZERO};
 use crate::path::{self, Sink};
 use crate::verdict::{Opinion, Ruling, config};
 use crate::args::Scan;
+use crate::loader::{self, Target};
 use crate::{args, lineage};
 
 const SIGKILL: u32 = 9;
@@ -37,6 +38,7 @@ pub struct Scratch {
     base: u32,
     key: ProgramKey,
     scan: Scan,
+    target: Target,
     event: ExecEvent,
     data: [u8; DATA],
 }
@@ -142,7 +144,8 @@ unsafe fn record(
         let end: u64 = mm.and_then(|mm| kernel::read(mm, at!(mm_arg_end))).unwrap_or(0);
         event.argv_seen = end.saturating_sub(start);
 
-        let ruling = rule(s, filename, script, start, end, thread);
+        let of = Of { task, file, filename, script, start, end, thread };
+        let ruling = rule(s, &of);
         event.verdict = ruling.verdict;
         event.rule = ruling.rule;
         if ruling.denies() {
@@ -237,16 +240,23 @@ unsafe fn argv(s: *mut Scratch, start: u64, seen: u64, keep: u64) {
     }
 }
 
-/// Judges an exec that has happened.
-#[inline(always)]
-unsafe fn rule(
-    s: *mut Scratch,
+/// What there is to judge an exec by.
+struct Of {
+    task: Ptr,
+    file: Option<Ptr>,
     filename: Option<Ptr>,
     script: bool,
+    /// Where argv stands.
     start: u64,
     end: u64,
+    /// Who called it.
     thread: u64,
-) -> Ruling {
+}
+
+/// Judges an exec that has happened.
+#[inline(always)]
+unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
+    let Of { task, file, filename, script, start, end, thread } = *of;
     let config = config();
     if config.flags & config_flag::EXEC_RULES == 0 {
         return Ruling::ALLOW.under(&config);
@@ -266,7 +276,8 @@ unsafe fn rule(
         let len = (*s).event.path_len;
         let cut = (*s).event.flags & exec_flag::PATH_CUT != 0;
         if !cut && path::path_key(key, program_kind::PATH, data, len) {
-            Opinion::ask(opinion, bank, key, 0, !script);
+            let known = file.is_some_and(|file| path::is_known(file.wrapping_add(at!(file_path)), &config));
+            Opinion::ask(opinion, bank, key, 0, !script && known);
         }
         if path::name_key(key, program_kind::NAME, data) {
             Opinion::ask(opinion, bank, key, 1, !script);
@@ -285,11 +296,12 @@ unsafe fn rule(
                     Opinion::ask(opinion, bank, key, 3, true);
                 }
                 if path::name_key(key, program_kind::SCRIPT, filename) {
-                    Opinion::ask(opinion, bank, key, 3, true);
+                    Opinion::ask(opinion, bank, key, 3, named || is_rooted(s, task, &config));
                 }
             }
         }
         let mut default_denies = config.flags & config_flag::EXEC_DENY != 0;
+        let denies = default_denies;
         let groups = Opinion::has_groups(opinion);
         if named {
             // The LSM hook judged names, a script's by its resolved path; what waits for argv is
@@ -299,12 +311,38 @@ unsafe fn rule(
         if groups && args::judge(&raw mut (*s).scan, bank, start, end) {
             (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
-        let ruling = Ruling::from(Opinion::decision(opinion), default_denies).under(&config);
+        let ruling = if !script && loader::is_one(data) {
+            let own = Ruling::from(Opinion::decision(opinion), default_denies);
+            let rooted = is_rooted(s, task, &config);
+            loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
+            let target = Ruling::from(Opinion::decision(opinion), denies);
+            // Both must be allowed, and what denies either denies both.
+            if own.denies() { own } else { target }
+        } else {
+            Ruling::from(Opinion::decision(opinion), default_denies)
+        };
+        let ruling = ruling.under(&config);
         match judged {
             // What the LSM hook let go on, and would have denied.
             Some(judged) if named && judged.would() && !ruling.denies() => judged,
             _ => ruling,
         }
+    }
+}
+
+/// Whether a process's root directory is the top of a mount namespace where paths mean what rules
+/// say: else one that was written may lead anywhere.
+#[inline(always)]
+unsafe fn is_rooted(s: *mut Scratch, task: Ptr, config: &Config) -> bool {
+    let Some(fs) = kernel::follow(task, at!(task_fs)) else { return false };
+    let root = fs.wrapping_add(at!(fs_root));
+    // SAFETY: the caller's buffer; what is written past its cursor is taken back.
+    unsafe {
+        let before = cursor(s);
+        let whole = path::components(root, sink(s));
+        let top = cursor(s) == before;
+        (&raw mut (*s).cursor).write_volatile(before);
+        whole && top && path::is_known(root, config)
     }
 }
 
@@ -424,7 +462,8 @@ fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Ruling {
         let key = &raw mut (*s).key;
         let opinion = &raw mut (*s).opinion;
         if whole && path::path_key(key, program_kind::PATH, data, cursor.read_volatile()) {
-            Opinion::ask(opinion, bank, key, 0, true);
+            let known = path::is_known(file.wrapping_add(at!(file_path)), config);
+            Opinion::ask(opinion, bank, key, 0, known);
         }
         if path::name_key(key, program_kind::NAME, data) {
             Opinion::ask(opinion, bank, key, 1, true);

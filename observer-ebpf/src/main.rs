@@ -12,6 +12,7 @@ mod exec;
 mod fail;
 mod kernel;
 mod lineage;
+mod loader;
 mod lsm;
 mod maps;
 #[expect(dead_code, reason = "the hooks that read names come next")]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel_str};
 use core::ffi::c_void;
-use observer_common::{NAME_LEN, PATH_DEPTH, PATH_MAX, PROGRAM_LEN, ProgramKey};
+use observer_common::{Config, NAME_LEN, PATH_DEPTH, PATH_MAX, PROGRAM_LEN, ProgramKey};
 
 use crate::kernel::{self, Ptr, at};
 use crate::verdict::Opinion;
@@ -35,6 +35,16 @@ pub struct Sink {
     pub cursor: *mut u32,
     /// Its size, less one component: a constant wherever this is made.
     pub limit: u32,
+}
+
+/// Whether a `struct path` stands in a mount namespace where paths mean what rules say.
+#[inline(always)]
+pub fn is_known(path: Ptr, config: &Config) -> bool {
+    let mnt: Ptr = kernel::read_or_zero(path, at!(path_mnt));
+    let namespace: Ptr = kernel::read_or_zero(mnt.wrapping_sub(at!(mount_mnt)), at!(mount_ns));
+    let number: u32 =
+        kernel::read_or_zero(namespace, at!(mnt_namespace_ns) + at!(ns_common_inum));
+    number != 0 && (number == config.mounts[0] || number == config.mounts[1])
 }
 
 struct Walk {

@@ -176,6 +176,31 @@ impl Opinion {
         }
     }
 
+    /// Asks the table for one name, leaving rules on arguments aside: those that stand there are
+    /// another program's.
+    #[inline(always)]
+    pub unsafe fn ask_only(this: *mut Self, bank: u32, key: *const ProgramKey, vouch: bool) {
+        // SAFETY: the key is in a map value of ours; the value is read at once.
+        unsafe {
+            let Some(found) = PROGRAMS.get_value_ptr_mut(bank, &*key) else { return };
+            let mut own = (*found).decision;
+            if !vouch {
+                own.kind &= !decision::ALLOW;
+            }
+            Self::merge(this, own);
+        }
+    }
+
+    /// Forgets that a rule allows.
+    #[inline(always)]
+    pub unsafe fn forget_allow(this: *mut Self) {
+        // SAFETY: the caller's value.
+        unsafe {
+            let kind = &raw mut (*this).decision.kind;
+            kind.write_volatile(kind.read_volatile() & !decision::ALLOW);
+        }
+    }
+
     /// Deny over would over allow over default.
     #[inline(always)]
     pub unsafe fn merge(this: *mut Self, other: Decision) {

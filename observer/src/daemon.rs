@@ -314,7 +314,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let signals = Signals::take()?;
     as_root()?;
-    let prepared = prepare(settings, Mount::find()?)?;
+    let prepared = prepare(settings, Mount::find()?, None)?;
     let (log, made) = (prepared.log.clone(), prepared.made.clone());
     let cgroup = Cgroup::create(&prepared.mount, prepared.run);
     let cgroup = cgroup.inspect_err(|_| made.undo(settings, &log))?;
@@ -382,7 +382,7 @@ pub fn attach(settings: &Settings, target: Target) -> Result<Outcome> {
         Target::Path(path) => Cgroup::open(&mount, &path)?,
         Target::Pid(pid) => Cgroup::of_pid(&mount, pid)?,
     };
-    let prepared = prepare(settings, mount)?;
+    let prepared = prepare(settings, mount, cgroup.tasks().first().copied())?;
     let (file, made) = (prepared.log.clone(), prepared.made.clone());
     let place = cgroup.path().display().to_string();
     let tasks = cgroup.tasks().len();

@@ -9,12 +9,15 @@ use anyhow::{Result, bail};
 
 use crate::run::{cargo, run};
 
-const PARTS: &str = "there are `kernel`, `pipeline`, `masking` and `verify`";
+const PARTS: &str = "there are `kernel`, `policy`, `pipeline`, `masking` and `verify`";
 
-/// `bench kernel|pipeline|masking|verify …`.
+/// `bench kernel|policy|pipeline|masking|verify …`.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
         Some((part, rest)) if part == "kernel" => kernel::command(rest),
+        Some((part, rest)) if part == "policy" => {
+            kernel::command(&[&["--policy".to_owned()], rest].concat())
+        }
         Some((part, rest)) if part == "pipeline" || part == "verify" => plain(part, rest),
         Some((part, rest)) if part == "masking" => masking::command(rest),
         Some((part, _)) => bail!("no benchmark {part:?}: {PARTS}"),

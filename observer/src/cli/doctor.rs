@@ -96,7 +96,7 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
     if !root {
         return (out, vec![]);
     }
-    let kernel = match Kernel::load(&Options { tables: None, no_trampolines: false }) {
+    let kernel = match Kernel::load(&Options { tables: None, agent: None, no_trampolines: false }) {
         Ok(kernel) => kernel,
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::from(error));

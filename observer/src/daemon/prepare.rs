@@ -35,11 +35,11 @@ pub(super) fn as_root() -> Result<()> {
     Ok(())
 }
 
-pub(super) fn prepare(settings: &Settings, mount: Mount) -> Result<Prepared> {
+pub(super) fn prepare(settings: &Settings, mount: Mount, agent: Option<u32>) -> Result<Prepared> {
     let policy = load_policy(settings.policy.as_deref())?;
     clear_stale(&mount);
     let tables = policy.as_ref().map(Policy::tables);
-    let options = Options { tables, no_trampolines: settings.no_trampolines };
+    let options = Options { tables, agent, no_trampolines: settings.no_trampolines };
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
     let (host, host_key) = host_key(settings)?;

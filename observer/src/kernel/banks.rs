@@ -44,12 +44,18 @@ pub(super) struct Banks {
     unix_prefixes: Bank<Prefixes<UnixPrefix, Decision>>,
     generation: u32,
     lsm: bool,
+    mounts: [u32; 2],
     shapes: Shapes,
 }
 
 impl Banks {
     /// Takes the maps. Nothing decides yet.
-    pub(super) fn new(ebpf: &mut Ebpf, object: &[u8], lsm: bool) -> Result<Self, LoadError> {
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        object: &[u8],
+        lsm: bool,
+        mounts: [u32; 2],
+    ) -> Result<Self, LoadError> {
         let shapes = Shapes::new(object, ebpf)?;
         Ok(Self {
             active: take(ebpf, "ACTIVE")?,
@@ -65,6 +71,7 @@ impl Banks {
             unix_prefixes: take(ebpf, "UNIX_PREFIXES")?,
             generation: 0,
             lsm,
+            mounts,
             shapes,
         })
     }
@@ -78,7 +85,8 @@ impl Banks {
     /// this fails, the one before goes on deciding.
     pub(super) fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
         let generation = self.generation + 1;
-        let config = Config { generation, ..tables::config(policy, self.lsm, true) };
+        let mounts = self.mounts;
+        let config = Config { generation, mounts, ..tables::config(policy, self.lsm, true) };
         let bank = config.bank();
         let empty = Tables::default();
         let t = policy.unwrap_or(&empty);

@@ -22,6 +22,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observe
 pub struct Options<'a> {
     /// The policy's tables; none allows all.
     pub tables: Option<&'a Tables>,
+    /// A process whose mount namespace is the agent's, where that runs already.
+    pub agent: Option<u32>,
     /// Leave out trampolines (LSM, fexit), so that what stands in for them can be tried.
     pub no_trampolines: bool,
 }
@@ -70,6 +72,7 @@ impl Kernel {
             .load(OBJECT)
             .step("create the maps")?;
         let btf = Btf::from_sys_fs().step("read the kernel's BTF")?;
+        let mounts = [mounts_of(None)?, mounts_of(options.agent)?];
         let capabilities = load_programs(&mut ebpf, &btf, &types, options.no_trampolines)?;
         let lsm = capabilities.exec_denial == ExecDenial::Lsm;
         let mut kernel = Self {
@@ -77,7 +80,7 @@ impl Kernel {
             cgroups: take(&mut ebpf, "CGROUPS")?,
             counters: Some(take(&mut ebpf, "COUNTERS")?),
             live: take(&mut ebpf, "LIVE")?,
-            banks: Banks::new(&mut ebpf, OBJECT, lsm)?,
+            banks: Banks::new(&mut ebpf, OBJECT, lsm, mounts)?,
             ebpf,
             capabilities,
             guard: None,
@@ -172,6 +175,18 @@ impl Kernel {
         let programs: Result<Vec<_>, _> = fds.map(|fd| fd.try_clone()).collect();
         Ok(Meters { counters, programs: programs.step("hold the programs")? })
     }
+}
+
+/// The number of a process's mount namespace; without one, of this process's.
+fn mounts_of(pid: Option<u32>) -> Result<u32, LoadError> {
+    use std::os::unix::fs::MetadataExt;
+    let path = match pid {
+        Some(pid) => format!("/proc/{pid}/ns/mnt"),
+        None => "/proc/self/ns/mnt".to_owned(),
+    };
+    let found = std::fs::metadata(&path).step(format!("tell the mount namespace at {path}"))?;
+    // Numbers of namespaces are 32 bits (include/linux/ns_common.h).
+    Ok(u32::try_from(found.ino()).unwrap_or(0))
 }
 
 pub(super) fn take<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, LoadError>

@@ -43,7 +43,7 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Con
         flags |= config_flag::NET_DENY | config_flag::EXEC_DENY;
         flags |= config_flag::UNIX_DENY | config_flag::SYSTEM_DENY;
     }
-    Config { flags, unheld: wire(tables.raw), generation: 0 }
+    Config { flags, unheld: wire(tables.raw), ..Config::default() }
 }
 
 /// A decision on the wire.

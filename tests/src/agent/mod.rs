@@ -103,6 +103,10 @@ fn act(args: &[OsString]) -> Result<u8> {
         "background" => places::background(at(rest, 0)?, tail(rest)?),
         "wait-file" => places::wait_file(at(rest, 0)?, tail(rest)?),
         "report" => places::report(at(rest, 0)?, tail(rest)?),
+        "mount-over" => {
+            places::mount_over(at(rest, 0)?, at(rest, 1)?, rest.get(2..).unwrap_or_default())
+        }
+        "chroot" => places::chroot(at(rest, 0)?, tail(rest)?),
         "chdir" => places::chdir(at(rest, 0)?, tail(rest)?),
         "all" => places::all(rest),
         other => bail!("no such deed: {other}"),

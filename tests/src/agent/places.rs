@@ -136,3 +136,27 @@ fn wait_for_change(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// Puts a file over another one, in a mount namespace of its own, and runs a command there.
+pub(super) fn mount_over(file: &OsStr, over: &OsStr, command: &[OsString]) -> Result<u8> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt as _;
+    let (file, over) = (CString::new(file.as_bytes())?, CString::new(over.as_bytes())?);
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    let none = std::ptr::null();
+    // SAFETY: paths that end with NUL; what is null is not read for these flags (mount(2)).
+    unsafe {
+        super::sys::check(libc::unshare(libc::CLONE_NEWNS))?;
+        super::sys::check(libc::mount(none, c"/".as_ptr(), none, private, none.cast()))?;
+        let bound = libc::mount(file.as_ptr(), over.as_ptr(), none, libc::MS_BIND, none.cast());
+        super::sys::check(bound)?;
+    }
+    Ok(Program::new(command)?.run()?)
+}
+
+/// Runs a command below another root directory, from there.
+pub(super) fn chroot(root: &OsStr, command: &[OsString]) -> Result<u8> {
+    std::os::unix::fs::chroot(root)?;
+    std::env::set_current_dir("/")?;
+    Ok(Program::new(command)?.run()?)
+}

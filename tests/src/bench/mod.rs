@@ -5,6 +5,7 @@
 mod build;
 mod observed;
 mod peer;
+mod policy;
 mod row;
 mod web;
 mod workload;
@@ -22,7 +23,7 @@ use row::{Beside, Row};
 use workload::Workloads;
 
 const USAGE: &str = "bench --observer PATH --agent PATH [--rounds N] [--scale N] [--json] \
-                     [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
+                     [--policy] [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
 
 /// What the command line says.
 struct Options {
@@ -33,6 +34,8 @@ struct Options {
     scale: u64,
     json: bool,
     peers: bool,
+    /// Few rules against many, instead of observed against not.
+    policy: bool,
     /// Peers of the caller's own: a command, and the signal that ends it.
     others: Vec<(String, Signal)>,
     chosen: Vec<String>,
@@ -50,7 +53,9 @@ pub fn main() -> Result<()> {
     let measured = measure(&options, dir.canonicalize()?);
     std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let rows = measured?;
-    if options.json {
+    if options.policy {
+        // It has printed its own.
+    } else if options.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         println!("{}", json!({ "rounds": options.rounds, "workloads": rows }));
     } else {
@@ -64,7 +69,7 @@ impl Options {
     fn parse() -> Result<Self> {
         let (mut observer, mut agent) = (None, None);
         let (mut rounds, mut scale, mut json, mut chosen) = (7, 100, false, vec![]);
-        let (mut peers, mut others) = (false, vec![]);
+        let (mut peers, mut policy, mut others) = (false, false, vec![]);
         let mut args = std::env::args();
         args.next();
         while let Some(arg) = args.next() {
@@ -76,6 +81,7 @@ impl Options {
                 "--scale" => scale = next()?.parse().context("--scale: a number")?,
                 "--json" => json = true,
                 "--peers" => peers = true,
+                "--policy" => policy = true,
                 "--peer" => others.push(other(&next()?)?),
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
                 name => chosen.push(name.to_owned()),
@@ -87,7 +93,7 @@ impl Options {
             path.canonicalize().with_context(|| path.display().to_string())
         };
         let (observer, agent) = (real(observer)?, real(agent)?);
-        Ok(Self { observer, agent, rounds, scale, json, peers, others, chosen })
+        Ok(Self { observer, agent, rounds, scale, json, peers, policy, others, chosen })
     }
 }
 
@@ -110,6 +116,11 @@ fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
     let ctx = Ctx { observer, agent, quick: false, name: "bench", dir };
     let place = Place::new(&ctx)?;
     let them = Workloads::new(&ctx, options.scale)?;
+    if options.policy {
+        policy::measure(&ctx, &place, &them, options.rounds)?;
+        place.close()?;
+        return Ok(vec![]);
+    }
     for name in &options.chosen {
         let mut known: Vec<_> = them.all.iter().map(|workload| workload.name).collect();
         known.extend(them.missing.iter().map(|(name, _)| *name));

@@ -124,8 +124,21 @@ impl<'a> Place<'a> {
 
     /// Runs it with observer attached.
     pub(super) fn observed(&self, workload: &Workload) -> Result<(Duration, Costs)> {
-        let mut live = Live::attach_to(self.ctx, &["--cgroup", self.cgroup.path()?])?;
+        let (took, costs, _) = self.observed_under(workload, &[])?;
+        Ok((took, costs))
+    }
+
+    /// The same with more of observer's options; also how long it took to be attached.
+    pub(super) fn observed_under(
+        &self,
+        workload: &Workload,
+        options: &[&str],
+    ) -> Result<(Duration, Costs, Duration)> {
+        let began = Instant::now();
+        let target = [&["--cgroup", self.cgroup.path()?], options].concat();
+        let mut live = Live::attach_to(self.ctx, &target)?;
         live.until_said("attached to")?;
+        let attached = began.elapsed();
         let before = running(live.pid())?;
         let took = self.time(workload)?;
         let peak_kib = peak(live.pid())?;
@@ -140,7 +153,7 @@ impl<'a> Place<'a> {
         let count = |what: &str| end["end"]["events"][what].as_u64().unwrap_or(0);
         let (produced, kept, lost) = (count("produced"), count("kept"), count("lost"));
         live.forget()?;
-        Ok((took, Costs { produced, kept, lost, cpu, peak_kib }))
+        Ok((took, Costs { produced, kept, lost, cpu, peak_kib }, attached))
     }
 
     pub(super) fn close(mut self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The cases, by what they guard.
 
+mod allow_exec;
 mod attach;
 mod burst;
 mod commands;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         net::CASES,
         deny_net::CASES,
         deny_exec::CASES,
+        allow_exec::CASES,
         doors::CASES,
         would::CASES,
         reload::CASES,

@@ -21,7 +21,7 @@ fn policy(ctx: &Ctx, args: &[&str]) -> Result<Output> {
 fn round(ctx: &Ctx) -> Result<()> {
     let (server, sink, agent) = (Tcp::new()?, Udp::new()?, ctx.agent()?);
     let (tool, script) = (ctx.copy_of_agent("tool")?, ctx.path("script")?);
-    std::fs::write(&script, format!("#!{tool} touch\n"))?;
+    std::fs::write(&script, format!("#!{tool} true\n"))?;
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
     let (link, dir) = (ctx.path("link")?, ctx.path(".")?);
     std::os::unix::fs::symlink(&tool, &link)?;
