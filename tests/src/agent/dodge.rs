@@ -36,6 +36,7 @@ pub(super) fn dodge(way: &str, to: &str) -> Result<u8> {
         "scoped" => scoped(to),
         "inherited-by-child" => inherited(to),
         "duplicate" => duplicate(to),
+        "duplicate-v6" => duplicate_v6(to),
         "in-user-namespace" => unshared(libc::CLONE_NEWUSER, to),
         "in-net-namespace" => unshared(libc::CLONE_NEWNET, to),
         "in-new-cgroup-namespace" => unshared(libc::CLONE_NEWCGROUP, to),
@@ -236,6 +237,12 @@ fn joined(fd: &OwnedFd, name: &Name) -> u8 {
 
 fn duplicate(to: SocketAddr) -> Result<u8> {
     let fd = tcp()?.try_clone()?;
+    join(&fd, &Name::new(to))?;
+    Ok(0)
+}
+
+fn duplicate_v6(to: SocketAddr) -> Result<u8> {
+    let fd = socket(libc::AF_INET6, libc::SOCK_STREAM, 0)?.try_clone()?;
     join(&fd, &Name::new(to))?;
     Ok(0)
 }

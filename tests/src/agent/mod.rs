@@ -59,6 +59,8 @@ fn act(args: &[OsString]) -> Result<u8> {
         "exec-fail" => programs::exec_fail(&text(rest, 0)?, at(rest, 1)?),
         "big-argv" => programs::big_argv(number(rest, 0)?),
         "memfd" => programs::memfd(rest),
+        "exec-proc-fd" => programs::exec_proc_fd(rest),
+        "long-argv" => programs::long_argv(rest),
         "execveat-empty" => programs::execveat_empty(rest),
         "thread-exec" => programs::thread_exec(rest),
         "count-signals" => signals::count(at(rest, 0)?),

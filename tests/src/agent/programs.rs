@@ -92,6 +92,24 @@ pub(super) fn execveat_empty(command: &[OsString]) -> Result<u8> {
     Err(Program::new(command)?.exec_fd(&file).into())
 }
 
+/// Goes on as a program that a link of /proc names.
+pub(super) fn exec_proc_fd(command: &[OsString]) -> Result<u8> {
+    let path = command.first().context("which program?")?;
+    let file = File::open(path)?;
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Err(Program::with_args(OsStr::new(&link), command)?.exec().into())
+}
+
+/// Goes on as `PROGRAM touch EFFECT`, with some 2 MiB of arguments before the last one.
+pub(super) fn long_argv(words: &[OsString]) -> Result<u8> {
+    const EACH: usize = 64 * 1024;
+    let [program, effect, last] = words else { bail!("which program, effect and argument?") };
+    let mut argv = vec![program.clone(), "touch".into(), effect.clone()];
+    argv.extend((0..30).map(|_| OsString::from("x".repeat(EACH))));
+    argv.push(last.clone());
+    Err(Program::with_args(program, &argv)?.exec().into())
+}
+
 /// Goes on as a program from a thread that is not the process's first.
 pub(super) fn thread_exec(command: &[OsString]) -> Result<u8> {
     let program = Program::new(command)?;

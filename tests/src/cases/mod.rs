@@ -9,6 +9,7 @@ mod deny_exec;
 mod deny_net;
 mod doors;
 mod environment;
+pub mod evasions;
 mod exec;
 mod ledger;
 mod ledger_trouble;
@@ -38,6 +39,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         deny_exec::CASES,
         allow_exec::CASES,
         doors::CASES,
+        evasions::CASES,
         would::CASES,
         reload::CASES,
         suggest::CASES,

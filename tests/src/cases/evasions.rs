@@ -1,0 +1,375 @@
+//! The evasion suite: each way round a recorder or a rule that was published or thought of, what
+//! holds it, and what comes of it on each kind of kernel. A row names the case that tries it, so a
+//! row that is not so fails there.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::Case;
+use super::net::supported;
+use crate::harness::{Ctx, Recorded, Run, Tcp, Udp, same};
+
+/// A way round, and what comes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Evasion {
+    /// The case that tries it.
+    pub case: &'static str,
+    /// What it tries.
+    pub tries: &'static str,
+    /// What comes of it where BPF LSM and trampolines load (Debian's 6.1 and 6.12).
+    pub hooked: &'static str,
+    /// What comes of it where they don't (6.18 without them).
+    pub bare: &'static str,
+}
+
+const DENIED: &str = "denied, recorded";
+const KILLED: &str = "killed before its first instruction, recorded";
+const RECORDED: &str = "allowed, recorded for what it is";
+const REFUSED: &str = "the rule is refused, coverage says so";
+const UNCOVERED: &str = "not covered, coverage says so";
+
+const fn same_everywhere(case: &'static str, tries: &'static str) -> Evasion {
+    Evasion { case, tries, hooked: DENIED, bare: DENIED }
+}
+
+const fn program(case: &'static str, tries: &'static str) -> Evasion {
+    Evasion { case, tries, hooked: DENIED, bare: KILLED }
+}
+
+const fn recorded(case: &'static str, tries: &'static str) -> Evasion {
+    Evasion { case, tries, hooked: RECORDED, bare: RECORDED }
+}
+
+const fn door(case: &'static str, tries: &'static str) -> Evasion {
+    Evasion { case, tries, hooked: DENIED, bare: REFUSED }
+}
+
+const fn family(case: &'static str, tries: &'static str) -> Evasion {
+    Evasion { case, tries, hooked: DENIED, bare: UNCOVERED }
+}
+
+/// The suite.
+pub const EVASIONS: &[Evasion] = &[
+    same_everywhere("deny-holds-for-io-uring", "connect by io_uring"),
+    same_everywhere(
+        "evasion-polled-uring",
+        "connect by a thread of the kernel's that polls an io_uring",
+    ),
+    same_everywhere("evasion-socket-by-uring", "socket and connect by io_uring"),
+    same_everywhere("evasion-datagram-by-uring", "sendmsg by io_uring"),
+    same_everywhere("deny-holds-for-fast-open", "MSG_FASTOPEN: data in the SYN, no connect(2)"),
+    same_everywhere(
+        "evasion-fastopen-option",
+        "TCP_FASTOPEN_CONNECT: a connect that sends nothing yet",
+    ),
+    same_everywhere("deny-of-ipv4-holds-for-v4-mapped", "::ffff:a.b.c.d from an IPv6 socket"),
+    same_everywhere("evasion-scoped", "an IPv6 address with scope and flow label"),
+    same_everywhere("deny-of-127.0.0.1-holds-for-0.0.0.0", "0.0.0.0, which is this host"),
+    same_everywhere("evasion-unspecified-v6", "::, which is this host"),
+    same_everywhere("evasion-written-hex", "the address written as 0x7f.1"),
+    same_everywhere("evasion-written-number", "the address written as 2130706433"),
+    same_everywhere("evasion-written-octal", "the address written as 0177.0.0.1"),
+    same_everywhere("deny-holds-for-udp", "a datagram without a connect"),
+    same_everywhere("deny-holds-for-connected-udp", "a connected datagram socket"),
+    same_everywhere("evasion-sendmmsg", "the second message of a sendmmsg(2)"),
+    same_everywhere("evasion-sendmsg-unspec", "a destination whose family is AF_UNSPEC"),
+    same_everywhere("evasion-v6-socket-v4-name", "an IPv4 destination given to an IPv6 socket"),
+    same_everywhere("evasion-udp-connected-elsewhere", "connected to one, sent to another"),
+    same_everywhere(
+        "evasion-udp-unspec-then-there",
+        "connect, connect to AF_UNSPEC, connect there (UDP)",
+    ),
+    same_everywhere(
+        "evasion-tcp-unspec-then-there",
+        "connect, connect to AF_UNSPEC, connect there (TCP)",
+    ),
+    same_everywhere("evasion-tcp-refused-then-there", "a socket that was refused, used again"),
+    same_everywhere("evasion-bound-first", "from a local port that was bound first"),
+    same_everywhere("evasion-udplite", "UDP-Lite instead of UDP"),
+    same_everywhere("net-policy-denies-multipath-tcp", "Multipath TCP"),
+    same_everywhere("net-policy-denies-raw-sockets", "a raw IP socket"),
+    same_everywhere(
+        "evasion-inherited-by-child",
+        "the socket made by the parent, connected by the child",
+    ),
+    same_everywhere("evasion-duplicate", "a duplicate of the socket"),
+    same_everywhere("deny-holds-for-threads", "a thread that is not the first"),
+    same_everywhere("evasion-vfork", "a child that shares memory (vfork)"),
+    same_everywhere("evasion-int80", "connect by a 32-bit system call"),
+    same_everywhere("evasion-x32", "connect by the x32 ABI, where the kernel has it"),
+    same_everywhere("deny-holds-in-child-cgroup", "a child cgroup"),
+    same_everywhere("deny-holds-after-double-fork", "a daemon: two forks, the parent gone"),
+    same_everywhere("deny-holds-in-another-session", "another session"),
+    same_everywhere("evasion-in-user-namespace", "a user namespace"),
+    same_everywhere("evasion-in-net-namespace", "a network namespace"),
+    same_everywhere("evasion-in-new-cgroup-namespace", "a cgroup namespace"),
+    same_everywhere(
+        "deny-holds-for-a-process-that-escaped",
+        "a move to another cgroup: recorded as an escape",
+    ),
+    Evasion {
+        case: "deny-before-rules-follow-an-escape-ends-the-process",
+        tries: "birth in another cgroup by clone3, and a connect before the rules follow",
+        hooked: "killed, recorded, with the escape",
+        bare: "killed, recorded, with the escape",
+    },
+    same_everywhere(
+        "deny-holds-outside-after-a-connect-that-failed-at-once",
+        "a connect that fails at once, then the same socket from another cgroup",
+    ),
+    same_everywhere("deny-holds-after-observer-is-killed", "kill -9 of observer"),
+    same_everywhere(
+        "evasion-flood-hides-no-denial",
+        "a flood that fills the ring: the denial is recorded, the loss counted",
+    ),
+    program("deny-program-by-path-through-symlink", "a symbolic link to the program"),
+    program("deny-program-through-relative-path", "a relative path"),
+    program("evasion-program-by-proc-self-root", "/proc/self/root before the path"),
+    program("evasion-program-by-descriptor", "execveat with AT_EMPTY_PATH"),
+    program("evasion-program-by-proc-self-fd", "/proc/self/fd/N"),
+    program("evasion-program-from-thread", "execve from a thread that is not the first"),
+    program(
+        "evasion-program-with-2-mib-of-arguments",
+        "argv of 2 MiB before the argument that a rule names",
+    ),
+    program("deny-holds-and-is-recorded-for-32-bit-calls", "execve by a 32-bit system call"),
+    program("deny-interpreter-stops-script", "a script whose first line names the program"),
+    Evasion {
+        case: "deny-by-args-stops-command-before-it-acts",
+        tries: "arguments changed while execve runs: they are judged where only the new program has them",
+        hooked: KILLED,
+        bare: KILLED,
+    },
+    recorded("copy-under-another-name-passes-rule-by-name", "a copy under another name"),
+    recorded("program-in-memfd-passes-rule-by-name-and-is-recorded-as-one", "a copy in a memfd"),
+    door("deny-unix-by-path", "a unix socket: docker.sock and its like"),
+    door("deny-unix-holds-through-a-symbolic-link", "a symbolic link to the socket"),
+    door("deny-unix-holds-through-a-hard-link", "a hard link to the socket"),
+    door("deny-unix-holds-through-proc-self-root", "/proc/self/root before the socket's path"),
+    door("deny-unix-holds-for-relative-path", "a path relative to the socket's directory"),
+    door("deny-unix-by-abstract-name-and-no-other", "an abstract name"),
+    door("deny-unix-holds-for-datagrams", "a datagram to a unix socket"),
+    door("deny-system-ptrace", "ptrace of a process outside of the run"),
+    door("deny-system-ptrace-holds-for-process-vm-writev", "process_vm_writev into one"),
+    door("deny-system-ptrace-holds-for-proc-mem", "/proc/PID/mem of one"),
+    door("deny-system-ptrace-holds-for-pidfd-getfd", "pidfd_getfd from one"),
+    door("deny-system-signal", "a signal to one"),
+    door("deny-system-signal-holds-for-pidfds", "pidfd_send_signal to one"),
+    door("deny-system-bpf", "bpf(2)"),
+    door("deny-system-mount", "mount(2) in a mount namespace of its own"),
+    door(
+        "deny-system-mount-holds-for-fsmount",
+        "fsopen, fsconfig, fsmount: a mount that hangs nowhere",
+    ),
+    door("deny-system-kernel", "init_module(2)"),
+    door("deny-system-userns", "a user namespace"),
+    door("deny-system-netlink", "a netlink socket of netfilter"),
+    door("deny-system-cgroup", "writing cgroup.procs of another cgroup"),
+    door("deny-system-cgroup-holds-for-birth", "clone3 with CLONE_INTO_CGROUP"),
+    family("net-policy-denies-packet-sockets", "a packet socket"),
+    family("net-policy-denies-vsock", "a vsock socket"),
+    family(
+        "net-policy-keeps-back-a-datagram-socket-from-elsewhere",
+        "a datagram socket passed on by a process outside of the run",
+    ),
+    family(
+        "net-policy-judges-a-connection-from-elsewhere",
+        "a connection passed on by a process outside of the run",
+    ),
+];
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("evasion-polled-uring", |ctx| tcp(ctx, "polled-uring")),
+    ("evasion-socket-by-uring", |ctx| tcp(ctx, "socket-by-uring")),
+    ("evasion-datagram-by-uring", |ctx| udp(ctx, "datagram-by-uring")),
+    ("evasion-fastopen-option", |ctx| tcp(ctx, "fastopen-option")),
+    ("evasion-scoped", scoped),
+    ("evasion-unspecified-v6", unspecified),
+    ("evasion-written-hex", |ctx| tcp(ctx, "written-0x7f.1")),
+    ("evasion-written-number", |ctx| tcp(ctx, "written-2130706433")),
+    ("evasion-written-octal", |ctx| tcp(ctx, "written-0177.0.0.1")),
+    ("evasion-sendmmsg", |ctx| udp(ctx, "sendmmsg")),
+    ("evasion-sendmsg-unspec", |ctx| udp(ctx, "sendmsg-unspec")),
+    ("evasion-v6-socket-v4-name", |ctx| udp(ctx, "v6-socket-v4-name")),
+    ("evasion-udp-connected-elsewhere", |ctx| udp(ctx, "udp-connected-elsewhere")),
+    ("evasion-udp-unspec-then-there", |ctx| udp(ctx, "udp-unspec-then-there")),
+    ("evasion-tcp-unspec-then-there", |ctx| tcp(ctx, "tcp-unspec-then-there")),
+    ("evasion-tcp-refused-then-there", |ctx| tcp(ctx, "tcp-refused-then-there")),
+    ("evasion-bound-first", |ctx| tcp(ctx, "bound-first")),
+    ("evasion-udplite", |ctx| udp(ctx, "udplite")),
+    ("evasion-inherited-by-child", |ctx| tcp(ctx, "inherited-by-child")),
+    ("evasion-duplicate", |ctx| tcp(ctx, "duplicate")),
+    ("evasion-vfork", |ctx| tcp(ctx, "vfork")),
+    ("evasion-int80", |ctx| tcp(ctx, "int80")),
+    ("evasion-x32", |ctx| tcp(ctx, "x32")),
+    ("evasion-in-user-namespace", |ctx| tcp(ctx, "in-user-namespace")),
+    ("evasion-in-net-namespace", |ctx| tcp(ctx, "in-net-namespace")),
+    ("evasion-in-new-cgroup-namespace", |ctx| tcp(ctx, "in-new-cgroup-namespace")),
+    ("evasion-flood-hides-no-denial", flood),
+    ("evasion-program-by-proc-self-root", |ctx| {
+        let tool = format!("/proc/self/root{}", ctx.path("tool")?);
+        run_tool(ctx, &["spawn", &tool])
+    }),
+    ("evasion-program-by-descriptor", |ctx| {
+        run_tool(ctx, &["spawn", ctx.agent()?, "execveat-empty", &ctx.path("tool")?])
+    }),
+    ("evasion-program-by-proc-self-fd", |ctx| {
+        run_tool(ctx, &["spawn", ctx.agent()?, "exec-proc-fd", &ctx.path("tool")?])
+    }),
+    ("evasion-program-from-thread", |ctx| {
+        run_tool(ctx, &["spawn", ctx.agent()?, "thread-exec", &ctx.path("tool")?])
+    }),
+    ("evasion-program-with-2-mib-of-arguments", long),
+];
+
+const POLICY: &str = "[[deny]]\nid = \"no-way\"\nnet = { to = [\"127.0.0.1\", \"::1\"] }\n";
+
+/// Goes there by a way that is denied.
+fn dodge(ctx: &Ctx, way: &str, to: SocketAddr) -> Result<Recorded> {
+    let run = Run::new(ctx).policy(POLICY).agent(["dodge", way, &to.to_string()]).go()?;
+    supported(&run)?;
+    run.exited(libc::EPERM)?;
+    let calls = run.ledger.calls("connect");
+    let denied = calls.iter().any(|call| {
+        call["verdict"] == "denied"
+            && call["rule"] == "no-way"
+            && call["net"]["peer"]["port"] == to.port()
+    });
+    ensure!(denied, "no denial of port {} among {calls:?}", to.port());
+    Ok(run)
+}
+
+fn tcp(ctx: &Ctx, way: &str) -> Result<()> {
+    let server = Tcp::new()?;
+    dodge(ctx, way, server.addr)?;
+    same("connections at the server", server.reached()?, 0)
+}
+
+fn udp(ctx: &Ctx, way: &str) -> Result<()> {
+    let sink = Udp::new()?;
+    dodge(ctx, way, sink.addr)?;
+    same("datagrams", sink.received(), 0)
+}
+
+fn scoped(ctx: &Ctx) -> Result<()> {
+    let server = Tcp::v6()?;
+    dodge(ctx, "scoped", server.addr)?;
+    same("connections at the server", server.reached()?, 0)
+}
+
+fn unspecified(ctx: &Ctx) -> Result<()> {
+    let server = Tcp::v6()?;
+    dodge(ctx, "duplicate-v6", SocketAddr::from((Ipv6Addr::UNSPECIFIED, server.addr.port())))?;
+    same("connections at the server", server.reached()?, 0)
+}
+
+/// More events than the ring has room for, while nobody reads it; then what is denied.
+fn flood(ctx: &Ctx) -> Result<()> {
+    use crate::harness::{Gate, PATIENCE, until};
+    use rustix::process::Signal;
+
+    let (server, fifo, report) = (Tcp::new()?, ctx.fifo("fifo")?, ctx.path("report")?);
+    let (agent, to) = (ctx.agent()?, server.addr.to_string());
+    // A datagram is 136 bytes of a ring of 16 MiB.
+    let policy = "[[deny]]\nid = \"no-way\"\nnet = { to = [\"127.0.0.1\"], protocol = \"tcp\" }\n";
+    let args = ["wait-file", &fifo, agent, "report", &report, agent, "all", agent];
+    let rest = ["udp-many", "150000", ",", agent, "connect", &to];
+    let live = Run::new(ctx)
+        .policy(policy)
+        .patience(4 * PATIENCE)
+        .agent([args.as_slice(), &rest].concat())
+        .start()?;
+    let gate = Gate::of(&fifo)?;
+    live.signal(Signal::STOP)?;
+    gate.open();
+    let done = || Ok(std::fs::read_to_string(&report).ok());
+    let status = until("the agent's report", 4 * PATIENCE, done);
+    live.signal(Signal::CONT)?;
+    same("what the agent's connect gave", status?, libc::EPERM.to_string())?;
+    let run = live.finish()?;
+    same("connections at the server", server.reached()?, 0)?;
+    let call = run.ledger.one_to(server.addr)?;
+    same("verdict", &call["verdict"], &json!("denied"))?;
+    ensure!(run.ledger.lost() > 0, "nothing was lost: the ring was not full");
+    let end = *run.ledger.of_type("run.end").first().unwrap_or(&call);
+    let count = |key: &str| end["end"]["events"][key].as_u64().unwrap_or(0);
+    same("kept and lost", count("kept") + count("lost"), count("produced"))
+}
+
+/// That the program `tool` does not run, whichever way it is named.
+fn run_tool(ctx: &Ctx, way: &[&str]) -> Result<()> {
+    let (tool, effect) = (ctx.copy_of_agent("tool")?, ctx.path("effect")?);
+    let policy = format!("[[deny]]\nid = \"no-tool\"\nexec = {{ program = {tool:?} }}\n");
+    let args = [way, &["touch", &effect]].concat();
+    let run = Run::new(ctx).policy(&policy).agent(args).go()?;
+    supported(&run)?;
+    crate::harness::never_ran(&effect)?;
+    denied_exec(&run)
+}
+
+fn denied_exec(run: &Recorded) -> Result<()> {
+    let mut calls = run.ledger.calls("exec");
+    calls.retain(|call| call["verdict"] == "denied");
+    ensure!(calls.len() == 1, "wanted one denied exec, saw {calls:?}");
+    same("rule", &calls[0]["rule"], &json!("no-tool"))
+}
+
+/// An argument that a rule names, behind more than a recorder may want to read.
+fn long(ctx: &Ctx) -> Result<()> {
+    let (tool, effect) = (ctx.copy_of_agent("tool")?, ctx.path("effect")?);
+    let policy =
+        "[[deny]]\nid = \"no-tool\"\nexec = { program = \"tool\", args = [\"--forbidden\"] }\n";
+    let args = ["spawn", ctx.agent()?, "long-argv", &tool, &effect, "--forbidden"];
+    let run = Run::new(ctx).policy(policy).agent(args).go()?;
+    crate::harness::never_ran(&effect)?;
+    denied_exec(&run)
+}
+
+/// The page that the list makes.
+pub fn page() -> String {
+    let mut out = String::from(
+        "# Evasions\n\n\
+         Ways round a recorder or a rule, and what comes of each. Every row is an end-to-end case (`tests/src/cases`), which fails \
+         where the row is not so; `cargo xtask test` runs them on all three kernels. \"Denied\" means too that nothing reached the \
+         far end. What the kernel under test lacks altogether (x32, UDP-Lite …) is skipped there, and said.\n\n\
+         This page is written by `cargo test -p observer-tests -- --ignored`, from `tests/src/cases/evasions.rs`.\n\n\
+         | what is tried | 6.1 and 6.12, with BPF LSM | 6.18, without | case |\n|---|---|---|---|\n",
+    );
+    for Evasion { case, tries, hooked, bare } in EVASIONS {
+        out.push_str(&format!("| {tries} | {hooked} | {bare} | `{case}` |\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/EVASIONS.md");
+
+    #[test]
+    #[ignore = "it writes docs/EVASIONS.md"]
+    fn write_the_page() {
+        std::fs::write(PAGE, page()).unwrap();
+    }
+
+    #[test]
+    fn the_page_is_what_the_list_says() {
+        assert_eq!(std::fs::read_to_string(PAGE).unwrap(), page());
+    }
+
+    #[test]
+    fn each_row_names_a_case_of_its_own() {
+        let cases: Vec<&str> = crate::cases::all().map(|(name, _)| name).collect();
+        let mut rows: Vec<&str> = EVASIONS.iter().map(|row| row.case).collect();
+        for row in &rows {
+            assert!(cases.contains(row), "{row} is no case");
+        }
+        rows.sort_unstable();
+        let count = rows.len();
+        rows.dedup();
+        assert!(count == rows.len() && count >= 40);
+    }
+}
