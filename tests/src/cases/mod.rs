@@ -11,6 +11,7 @@ mod doors;
 mod environment;
 pub mod evasions;
 mod exec;
+mod http;
 mod ledger;
 mod ledger_trouble;
 mod lifecycle;
@@ -52,6 +53,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         commands::CASES,
         tail::CASES,
         tls::CASES,
+        http::CASES,
         refused::CASES,
         environment::CASES,
         burst::CASES,

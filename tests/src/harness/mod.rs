@@ -8,6 +8,7 @@ mod pty;
 mod run;
 mod server;
 mod talk;
+mod web;
 
 use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use pty::Pty;
 pub use run::{Live, Recorded, Run, command, finished, verify};
 pub use server::{Mute, Tcp, Udp, closed_port};
 pub use talk::Talk;
+pub use web::Web;
 
 /// How long anything may take that is no burst.
 pub const PATIENCE: Duration = Duration::from_secs(30);
