@@ -36,9 +36,9 @@ fn connects(ctx: &Ctx) -> Result<()> {
 /// More than may wait while nothing can be written: what there is no room for is said at once, and
 /// told with its number as soon as there is a disk again.
 fn full_disk(ctx: &Ctx) -> Result<()> {
-    const DISK: u64 = 128 << 20;
-    // Twice what may wait, and what the ring has room for besides.
-    const SENT: u64 = 240_000;
+    const DISK: u64 = 200 << 20;
+    // More than may wait and the ring has room for together; the disk has room for all of it.
+    const SENT: u64 = 180_000;
     let disk = Tmpfs::new(&ctx.dir.join("disk"), DISK)?;
     let (first, agent) = (ctx.fifo("first")?, ctx.agent()?);
     let (second, effect) = (ctx.path("second")?, ctx.path("effect")?);
