@@ -4,7 +4,7 @@
 //! each field, and `masked` for the whole.
 
 use super::span::{self, Span};
-use super::{Counts, Masked, Masker, argv};
+use super::{Counts, Masked, Masker, argv, json};
 use crate::model::{Process, Raw};
 
 /// One record's masking.
@@ -68,6 +68,8 @@ impl<'a> Fields<'a> {
         if bytes.is_empty() {
             return raw.clone();
         }
+        let mut known = known;
+        known.extend(json::known(bytes));
         let spans = self.masker.spans(bytes, known);
         if spans.is_empty() {
             return raw.clone();

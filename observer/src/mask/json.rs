@@ -8,6 +8,9 @@ use super::span::{self, Span};
 use super::{argv, keys, shell, structure};
 use crate::model::Raw;
 
+/// Texts of JSON may stand within each other's strings this deep.
+const NESTED: u32 = 2;
+
 /// A string's inside, a number or a word of a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Literal {
@@ -24,10 +27,7 @@ struct Literal {
 /// `serde_json` (128 levels) does not read it.
 pub(super) fn masked(fields: &mut Fields<'_>, text: &[u8]) -> Option<Raw> {
     is_json(text).then_some(())?;
-    let literals = literals(text);
-    let mut known: Vec<Span> =
-        literals.iter().filter(|l| l.secret).filter_map(|l| told(text, l)).collect();
-    commands(text, &literals, &mut known);
+    let (literals, known) = judged(text, NESTED);
     let clusters = span::merge(fields.masker.spans(text, known));
     let mut out = Vec::with_capacity(text.len());
     let (mut at, mut next) = (0, 0);
@@ -65,11 +65,39 @@ pub(super) fn masked(fields: &mut Fields<'_>, text: &[u8]) -> Option<Raw> {
     is_json(&out).then(|| Raw::new(out))
 }
 
+/// What the keys and the commands of a text tell, where it is JSON and not long.
+pub(super) fn known(text: &[u8]) -> Vec<Span> {
+    const LONGEST: usize = 64 * 1024;
+    let begins = matches!(text.first(), Some(b'{' | b'['));
+    if !begins || text.len() > LONGEST || !is_json(text) {
+        return vec![];
+    }
+    judged(text, NESTED).1
+}
+
 fn is_json(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok()
         && serde_json::Deserializer::from_slice(text)
             .into_iter::<IgnoredAny>()
             .all(|value| value.is_ok())
+}
+
+/// The literals of a text that is JSON, and what their keys and neighbours tell of them. `nested` is
+/// how many JSON texts may stand within each other's strings.
+fn judged(text: &[u8], nested: u32) -> (Vec<Literal>, Vec<Span>) {
+    let literals = literals(text);
+    let mut known: Vec<Span> =
+        literals.iter().filter(|l| l.secret).filter_map(|l| told(text, l)).collect();
+    commands(text, &literals, &mut known);
+    // A tool's arguments are often JSON within a string.
+    let inner = |l: &&Literal| l.string && matches!(text.get(l.start), Some(b'{' | b'['));
+    for literal in literals.iter().filter(inner).filter(|_| nested > 0) {
+        if let Some(plain) = literal.plain(text).filter(|plain| is_json(&plain.bytes)) {
+            let (_, within) = judged(&plain.bytes, nested - 1);
+            known.extend(within.into_iter().filter_map(|span| plain.place(span)));
+        }
+    }
+    (literals, known)
 }
 
 /// What commands tell of their arguments: a list of strings may be one (`["mysql", "-pX"]`, after a
@@ -249,6 +277,9 @@ fn literals(text: &[u8]) -> Vec<Literal> {
     // For each object or list that is open: whether it is an object, whether it is secret, and a
     // list's number.
     let mut open: Vec<(bool, bool, usize)> = vec![];
+    // A Secret of Kubernetes' has them under keys that say nothing.
+    let has = |word: &[u8]| memchr::memmem::find(text, word).is_some();
+    let kubernetes = has(b"\"Secret\"") && has(b"\"kind\"");
     let mut lists = 0;
     let mut key_secret = false;
     let mut expects_key = false;
@@ -280,7 +311,9 @@ fn literals(text: &[u8]) -> Vec<Literal> {
                 let secret = !expects_key && inside && !key_secret && !is_about(text, &out);
                 out.push(Literal { start, end, string: true, secret, list });
                 if expects_key {
-                    key_secret = names_secrets(&text[start..end]);
+                    let key = &text[start..end];
+                    key_secret =
+                        names_secrets(key) || kubernetes && matches!(key, b"data" | b"stringData");
                 }
                 at = end;
             }

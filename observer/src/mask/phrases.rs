@@ -1,6 +1,12 @@
 //! Secrets that words around them tell, and not a key: PEM blocks, `Bearer X`, `password is X`,
 //! netrc's and SQL's passwords. Each phrase is looked for by one search through the text.
 
+mod code;
+mod files;
+mod sql;
+
+pub(super) use code::listed;
+
 use std::sync::LazyLock;
 
 use data_encoding::BASE64_NOPAD;
@@ -14,8 +20,9 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     bearer(text, spans);
     basic(text, spans);
     told(text, spans);
-    sql(text, spans);
-    pairs(text, spans);
+    sql::find(text, spans);
+    code::find(text, spans);
+    files::find(text, spans);
     putty(text, spans);
     pem(text, spans)
 }
@@ -26,6 +33,8 @@ macro_rules! finders {
     };
 }
 
+use finders;
+
 finders! {
     BEGIN "-----BEGIN "
     END "-----END "
@@ -33,14 +42,9 @@ finders! {
     BASIC "asic "
     PASSWORD "assword"
     PASSWORD_UPPER "ASSWORD"
-    IDENTIFIED "DENTIFIED "
-    IDENTIFIED_LOWER "dentified "
-    PRAGMA "RAGMA "
-    PRAGMA_LOWER "ragma "
-    SECRET "SECRET '"
-    AUTH "uth"
-    LOGIN "ogin("
     IS " is "
+    KEY "key "
+    TOKEN "oken "
     PUTTY "PuTTY-User-Key-File"
 }
 
@@ -143,6 +147,22 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
             after_word(text, after, netrc, spans);
         }
     }
+    let before = spans.len();
+    for found in KEY.find_iter(text).filter(|&at| at > 0) {
+        // `using api key X`
+        let before = &text[found.saturating_sub(16)..found];
+        let word = before.trim_ascii_end().rsplit(|b| !b.is_ascii_alphabetic()).next();
+        if matches!(before.last(), Some(b' ' | b'_' | b'-'))
+            && word.is_some_and(|word| super::keys::is_secret(&[word, b"_key"].concat()))
+        {
+            after_word(text, found + 3, false, spans);
+        }
+    }
+    for found in TOKEN.find_iter(text) {
+        after_word(text, found + 4, false, spans);
+    }
+    // A kind of token says more.
+    spans.iter_mut().skip(before).for_each(|span| span.sort = "secret");
     for found in IS.find_iter(text) {
         // `the API key is X`: the two words before it are the key.
         let before = &text[found.saturating_sub(32)..found];
@@ -151,79 +171,6 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
         if super::keys::is_secret(last) || super::keys::is_secret(&[first, b"_", last].concat()) {
             after_word(text, found + 3, false, spans);
         }
-    }
-}
-
-/// What SQL's statements set: `identified [with x] by 'X'`, `password('X')`, `password for u = 'X'`,
-/// `pragma key = 'X'`, `secret 'X'`.
-fn sql(text: &[u8], spans: &mut Vec<Span>) {
-    /// What stands between the words of a statement.
-    const BETWEEN: usize = 96;
-    let rest = |at: usize| {
-        let rest = text.get(at..).unwrap_or_default();
-        rest.get(..BETWEEN).unwrap_or(rest)
-    };
-    let lower = |at: usize| rest(at).to_ascii_lowercase();
-    for finder in [&IDENTIFIED, &IDENTIFIED_LOWER] {
-        for found in finder.find_iter(text) {
-            let here = lower(found + 9);
-            let Some(by) = here.windows(4).position(|w| w == b" by ") else { continue };
-            let word = if here[by + 4..].starts_with(b"password ") { 9 } else { 0 };
-            after_word(text, found + 9 + by + 3 + word, true, spans);
-        }
-    }
-    for finder in [&PASSWORD, &PASSWORD_UPPER] {
-        for found in finder.find_iter(text) {
-            let here = rest(found + 7);
-            if matches!(here, [b'(', b'\'' | b'"', ..]) {
-                quoted(text, found + 8, spans);
-            } else if here.get(..5).is_some_and(|w| w.eq_ignore_ascii_case(b" for "))
-                && let Some(sign) = here.iter().position(|&b| b == b'=')
-            {
-                let gap = here[sign + 1..].iter().take_while(|&&b| b == b' ').count();
-                quoted(text, found + 7 + sign + 1 + gap, spans);
-            }
-        }
-    }
-    for finder in [&PRAGMA, &PRAGMA_LOWER] {
-        for found in finder.find_iter(text) {
-            let here = lower(found + 6);
-            let Some(sign) = here.iter().position(|&b| b == b'=') else { continue };
-            if here[..sign].trim_ascii().ends_with(b"key") {
-                let gap = here[sign + 1..].iter().take_while(|&&b| b == b' ').count();
-                quoted(text, found + 6 + sign + 1 + gap, spans);
-            }
-        }
-    }
-    for found in SECRET.find_iter(text) {
-        quoted(text, found + 7, spans);
-    }
-}
-
-/// `auth=('user', 'X')`, `db.auth("user", "X")`, `smtp.login("user", "X")`.
-fn pairs(text: &[u8], spans: &mut Vec<Span>) {
-    for found in AUTH.find_iter(text) {
-        let rest = text.get(found + 3..).unwrap_or_default();
-        let gap = rest.iter().take(4).take_while(|b| matches!(b, b'=' | b':' | b' ')).count();
-        if rest.get(gap) == Some(&b'(') {
-            second(text, found + 3 + gap + 1, spans);
-        }
-    }
-    for found in LOGIN.find_iter(text) {
-        second(text, found + 5, spans);
-    }
-}
-
-/// The second of two quoted arguments.
-fn second(text: &[u8], at: usize, spans: &mut Vec<Span>) {
-    const LONGEST: usize = 96;
-    let Some(&quote @ (b'\'' | b'"')) = text.get(at) else { return };
-    let rest = text.get(at + 1..).unwrap_or_default();
-    let Some(end) = rest.iter().take(LONGEST).position(|&b| b == quote) else { return };
-    let rest = rest.get(end + 1..).unwrap_or_default();
-    if rest.first() == Some(&b',') {
-        let gap = rest[1..].iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
-        quoted(text, at + 1 + end + 1 + 1 + gap, spans);
     }
 }
 
@@ -251,22 +198,35 @@ fn after_word(text: &[u8], at: usize, sure: bool, spans: &mut Vec<Span>) {
         return;
     }
     let mut start = at + gap;
-    for filler in [&b"is "[..], b"was ", b"to ", b"of "] {
+    for filler in [&b"is "[..], b"is: ", b"was ", b"was: ", b"to ", b"of "] {
         if text[start..].starts_with(filler) && !sure {
             start += filler.len();
         }
+    }
+    // `Password for me: X`
+    let line = text.get(start..).unwrap_or_default();
+    let line = line.get(..48).unwrap_or(line).split(|&b| b == b'\n').next().unwrap_or_default();
+    if !sure && line.starts_with(b"for ") {
+        let sign = line.windows(2).position(|two| two == b": ");
+        start += sign.map_or(0, |sign| sign + 2);
     }
     let quoted = matches!(text.get(start), Some(b'\'' | b'"' | b'`'));
     let (start, end) = structure::value(text, start);
     let value = &text[start..end];
     let odd = has_digit(value) && value.iter().any(u8::is_ascii_alphabetic)
-        || value.len() >= 16 && random::is_random(value);
+        || value.len() >= 16 && random::is_random(value)
+        || quoted && value.len() >= 8 && is_mixed(value) && random::is_random(value);
     let worth = if sure { !value.is_empty() } else { value.len() >= 6 && odd };
     if (worth || quoted && value.len() >= 6 && !value.contains(&b' ') && odd)
         && structure::is_a_value(value)
     {
         spans.push(Span::new(start, end, "password").by("phrase"));
     }
+}
+
+/// Letters of both cases.
+fn is_mixed(value: &[u8]) -> bool {
+    value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase)
 }
 
 fn has_digit(value: &[u8]) -> bool {

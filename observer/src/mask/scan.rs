@@ -192,7 +192,7 @@ const fn classes() -> [u8; 256] {
             b'-' | b'_' => DASH,
             b'+' | b'/' | b'.' | b'~' | b'$' | b'%' | b'!' => OTHER,
             b'=' | b':' | b'@' => SEPARATOR,
-            b'>' => SEPARATOR | SPACE,
+            b'>' | b',' => SEPARATOR | SPACE,
             _ => SPACE,
         };
         b += 1;

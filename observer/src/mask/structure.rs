@@ -10,6 +10,7 @@ mod value;
 pub(super) use value::{is_a_value, value};
 
 use super::keys::{self, Kind};
+use super::phrases;
 use super::span::Span;
 use value::{Form, is_worth};
 
@@ -28,7 +29,7 @@ pub(super) struct Structure {
 }
 
 impl Structure {
-    /// Looks at the separator (`=`, `:`, `@` or `>`) that stands at `at`.
+    /// Looks at the separator (`=`, `:`, `@`, `>`, or a comma after a quote) that stands at `at`.
     pub(super) fn at(&mut self, text: &[u8], at: usize, out: &mut Vec<Span>) {
         if at < self.covered {
             self.inner += 1;
@@ -40,6 +41,7 @@ impl Structure {
         match text.get(at) {
             Some(b'@') => place::userinfo(text, at, out),
             Some(b'>') => place::element(text, at, out),
+            Some(b',') => phrases::listed(text, at, out),
             Some(_) => self.assignment(text, at, out),
             None => {}
         }
@@ -57,8 +59,8 @@ impl Structure {
         let last = at.checked_sub(1).and_then(|i| text.get(i)).copied().unwrap_or(0);
         let operator = match sign {
             b':' => {
-                next == b':'
-                    || last == b':'
+                next == b':' && !matches!(text.get(at + 2), Some(b' '))
+                    || last == b':' && next != b' '
                     || next == b'='
                     || next == b'/' && text.get(at + 2) == Some(&b'/')
             }
@@ -70,24 +72,30 @@ impl Structure {
         // `a := b` and `a => b` are assignments too.
         let key_end = if sign == b'=' && last == b':' { at - 1 } else { at };
         let after = if sign == b'=' && next == b'>' { at + 2 } else { at + 1 };
+        // LDIF's `key:: X`.
+        let key_end = if sign == b':' && last == b':' { at - 1 } else { key_end };
         let (key_start, key) = place::key_before(text, key_end);
-        if key.is_empty() {
+        let (key_start, key) = place::annotated(text, sign, key_start, key);
+        if key.is_empty() || sign == b':' && next == b':' {
             return;
         }
         let kind = self.kind(key);
         if kind == Kind::Plain || key.len() <= 6 && key.eq_ignore_ascii_case(b"value") {
-            if place::is_value_key(key)
-                && place::name_before(text, key_start).is_some_and(keys::is_secret)
-            {
+            if place::is_value_key(key) {
                 let (start, end) = value(text, after);
-                if is_a_value(&text[start..end]) {
+                let named = place::name_before(text, key_start).is_some_and(keys::is_secret)
+                    || place::name_after(text, end).is_some_and(keys::is_secret);
+                if named && is_a_value(&text[start..end]) {
                     out.push(Span::new(start, end, "secret").by("name-value"));
                 }
             }
             return;
         }
-        if sign == b':' && HEADERS.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+        if sign == b':' && place::is_header(text, key, after) {
             place::header(text, key_start, after, out);
+            return;
+        }
+        if kind == Kind::Strong && place::list(text, after, out) {
             return;
         }
         let form = Form::new(text, key_start, key, sign, after);
@@ -95,7 +103,7 @@ impl Structure {
             return;
         }
         let (start, end) = form.extent(text);
-        if start < end {
+        if start < end && !place::is_session(key, &text[start..end]) {
             let mut span = Span::new(start, end, "secret").by(if kind == Kind::Weak {
                 "weak-key"
             } else {

@@ -288,3 +288,65 @@ fn the_documents_name_each_kind_and_no_other() {
     }
     assert_eq!(said, known);
 }
+
+#[test]
+fn what_benign_texts_have_is_left() {
+    for text in [
+        "{\"session_id\":\"5f8822a3-6928-14ec-4639-978d6f015f6c\",\"type\":\"tool_use\"}",
+        "    let cookie: u64 = read(common);\n    cookie: 0 };",
+        "00000010: 2600 0000 0000 0000 4034 0200 0000 0000",
+        "keys = [\"password\", \"secret\", \"token2\"]",
+        "let token: string = name;",
+        "define TOKEN_H\n#define API_KEY_LEN 32",
+    ] {
+        leaves(&["x", text]);
+    }
+}
+
+#[test]
+fn files_and_programs_show_no_secret_where_they_have_one() {
+    for place in [
+        "db.host:5432:mydb:me:@\n",
+        "me:@@tcp(127.0.0.1:3306)/db",
+        "jdbc:oracle:thin:scott/@@//h:1521/x",
+        "apiVersion: v1\nkind: Secret\ndata:\n  foo: @\n",
+        "{\"apiVersion\":\"v1\",\"data\":{\"foo\":\"@\"},\"kind\":\"Secret\"}",
+        "{\"value\":\"@\",\"name\":\"DB_PASSWORD\"}",
+        "{\"tool\":\"Bash\",\"arguments\":\"{\\\"command\\\":\\\"mysql -p@ db\\\"}\"}",
+        "{\"command\":\"mysql\",\"args\":[\"-uroot\",\"-p@\"]}",
+        "password: &pw @",
+        "password: !!str @",
+        "<password><![CDATA[@]]></password>",
+        "<property><name>fs.secret.key</name><value>@</value></property>",
+        "api_keys = [\"@\", \"x\"]",
+        "INSERT INTO users (name, password) VALUES ('me', '@');",
+        "ALTER USER me IDENTIFIED WITH x BY '@'",
+        "set password for 'u'@'h' = '@'",
+        "PRAGMA key = '@'",
+        "SECRET_KEY = b\"@\"",
+        "os.environ.setdefault(\"DB_PASSWORD\", \"@\")",
+        "headers.set(\"X-Api-Key\", \"@\")",
+        "requests.get(u, auth=('me', '@'))",
+        "DriverManager.getConnection(url, \"me\", \"@\")",
+        "proxy_set_header X-Api-Key @;",
+        "setenv API_TOKEN @",
+        "set -gx API_TOKEN @",
+        "#define API_KEY \"@\"",
+        "val apiKey: String = \"@\"",
+        "Dim password As String = \"@\"",
+        "using api key @ for it",
+        "Password for user me: @",
+        "- **Password**: @",
+        "| Password | @ |",
+        "<input value=\"@\" name=\"csrf_token\">",
+        "userPassword:: @",
+        "https://@:x-oauth-basic@github.com/a",
+    ] {
+        for secret in ["zQ7vT2mXpLx9WkR", "dragonfly2024"] {
+            let text =
+                place.replace("'u'@'h'", "'u'\u{1}'h'").replace("basic@git", "basic\u{1}git");
+            let text = text.replace("@@", &format!("{secret}\u{1}")).replace('@', secret);
+            hides(&["x", &text.replace('\u{1}', "@")], secret);
+        }
+    }
+}

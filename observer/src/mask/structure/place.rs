@@ -15,7 +15,7 @@ pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
     let mut at = end;
     while at > 0
         && end - at < 8
-        && matches!(text[at - 1], b'"' | b'\'' | b' ' | b'\\' | b']' | b'\t')
+        && matches!(text[at - 1], b'"' | b'\'' | b' ' | b'\\' | b']' | b'\t' | b'*' | b'`')
     {
         at -= 1;
     }
@@ -26,9 +26,77 @@ pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
 
 /// Whether a key says that its value belongs to a name beside it.
 pub(super) fn is_value_key(key: &[u8]) -> bool {
-    [&b"value"[..], b"val", b"stringvalue", b"defaultvalue", b"default_value"]
+    [&b"value"[..], b"val", b"stringvalue", b"defaultvalue", b"default_value", b"content"]
         .iter()
         .any(|name| key.eq_ignore_ascii_case(name))
+}
+
+/// Of `key: string = X` and `key As String = X` the key: what stands before the sign is its type.
+pub(super) fn annotated<'a>(
+    text: &'a [u8],
+    sign: u8,
+    start: usize,
+    key: &'a [u8],
+) -> (usize, &'a [u8]) {
+    let is_type = [&b"string"[..], b"str", b"text", b"varchar"]
+        .iter()
+        .any(|word| key.eq_ignore_ascii_case(word));
+    if sign != b'=' || !is_type {
+        return (start, key);
+    }
+    let before = text[..start].trim_ascii_end();
+    let before = before.strip_suffix(b"&").unwrap_or(before).trim_ascii_end();
+    let end = match before {
+        [.., b':'] => before.len() - 1,
+        [.., b'A' | b'a', b's'] => before.len() - 2,
+        _ => return (start, key),
+    };
+    key_before(text, end)
+}
+
+/// Masks each string of a list that begins here, and says whether one does.
+pub(super) fn list(text: &[u8], at: usize, out: &mut Vec<Span>) -> bool {
+    const LONGEST: usize = 4096;
+    let rest = text.get(at..).unwrap_or_default();
+    let gap = rest.iter().take(16).take_while(|b| b.is_ascii_whitespace()).count();
+    if rest.get(gap) != Some(&b'[') {
+        return false;
+    }
+    let end = at + rest.len().min(LONGEST);
+    let mut place = at + gap + 1;
+    let mut any = false;
+    while place < end {
+        match text[place] {
+            b'"' | b'\'' => {
+                let (start, stop) = value(text, place);
+                let found = &text[start..stop.min(text.len())];
+                let digit = found.iter().any(u8::is_ascii_digit);
+                let sign = found.iter().any(|b| b"!#%*+?^~@$".contains(b));
+                let odd = digit || sign || found.len() >= 8 && random::is_random(found);
+                if found.len() >= 6 && odd && is_a_value(found) && !found.contains(&b' ') {
+                    out.push(Span::new(start, stop, "secret").by("key"));
+                }
+                any = true;
+                place = stop + 1;
+            }
+            b' ' | b',' | b'\n' | b'\r' | b'\t' => place += 1,
+            _ => break,
+        }
+    }
+    any
+}
+
+/// The value of the `name` that stands behind the value which ends at `at`: `"value":"X","name":"N"`.
+pub(super) fn name_after(text: &[u8], at: usize) -> Option<&[u8]> {
+    let rest = text.get(at..)?;
+    let rest = rest.get(..BACK).unwrap_or(rest);
+    let sign = rest.iter().position(|b| matches!(b, b':' | b'='))?;
+    let (_, key) = key_before(rest, sign);
+    if !is_name_key(key) || sign > 24 {
+        return None;
+    }
+    let (start, end) = value(rest, sign + 1);
+    rest.get(start..end)
 }
 
 /// The value of the `name` that stands before `at`: `name: X` and a line, `"name":"X",`, `name="X" `.
@@ -45,13 +113,41 @@ pub(super) fn name_before(text: &[u8], at: usize) -> Option<&[u8]> {
         return None;
     }
     let (_, key) = key_before(before, sign);
+    is_name_key(key).then_some(name)
+}
+
+fn is_name_key(key: &[u8]) -> bool {
     let named = [&b"name"[..], b"key", b"id", b"field", b"variable", b"header", b"parametername"];
-    named.iter().any(|word| key.eq_ignore_ascii_case(word)).then_some(name)
+    named.iter().any(|word| key.eq_ignore_ascii_case(word))
 }
 
 /// The schemes of HTTP authentication, each with the space behind it.
 const SCHEMES: &[&str] =
     &["bearer ", "basic ", "token ", "digest ", "apikey ", "negotiate ", "ntlm "];
+
+/// Whether a key is a header's name: in a program's text `cookie` is one of the program's.
+pub(super) fn is_header(text: &[u8], key: &[u8], after: usize) -> bool {
+    if !super::HEADERS.iter().any(|name| key.eq_ignore_ascii_case(name.as_bytes())) {
+        return false;
+    }
+    // A cookie is `name=value` from its first word on.
+    let rest = text.get(after..).unwrap_or_default().iter().take(1024);
+    let first = rest.skip_while(|b| matches!(b, b' ' | b'\t' | b'"' | b'\''));
+    let cookie = key.len() >= 6 && key[key.len() - 6..].eq_ignore_ascii_case(b"cookie");
+    !cookie || first.take_while(|b| !b.is_ascii_whitespace()).any(|&b| b == b'=')
+}
+
+/// Whether a value is a session's name and opens none: agents call theirs by a UUID.
+pub(super) fn is_session(key: &[u8], value: &[u8]) -> bool {
+    let named = [&b"session_id"[..], b"sessionid", b"session-id"];
+    let dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    named.iter().any(|name| key.eq_ignore_ascii_case(name))
+        && value.len() == 36
+        && value
+            .iter()
+            .enumerate()
+            .all(|(at, b)| if dash(at) { *b == b'-' } else { b.is_ascii_hexdigit() })
+}
 
 /// A header's value to the end of its line or its quote; a scheme's name stays.
 pub(super) fn header(text: &[u8], key_start: usize, at: usize, out: &mut Vec<Span>) {
@@ -128,10 +224,18 @@ pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
     let Some(tag) = tag.strip_prefix(b"<").filter(|tag| !tag.starts_with(b"/")) else { return };
     let name = tag.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
     let name = name.rsplit(|&b| b == b':').next().unwrap_or(name);
-    if name.ends_with(b"/") || !keys::is_secret(name) {
+    // `<name>KEY</name><value>X</value>`, `<key>KEY</key><string>X</string>`.
+    let pair = matches!(name, b"value" | b"string" | b"stringValue")
+        && element_before(text, from + open).is_some_and(keys::is_secret);
+    if name.ends_with(b"/") || !pair && !keys::is_secret(name) {
         return;
     }
     let start = at + 1;
+    if let Some(data) = text[start..].strip_prefix(b"<![CDATA[") {
+        let len = data.windows(3).take(ELEMENT).position(|w| w == b"]]>").unwrap_or(data.len());
+        out.push(Span::new(start + 9, start + 9 + len, "secret").by("element"));
+        return;
+    }
     let len = text[start..].iter().take(ELEMENT).take_while(|&&b| b != b'<').count();
     let end = start + len;
     // A type's parameter in angle brackets has no end tag.
@@ -140,4 +244,12 @@ pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
     if closed && is_a_value(text[start..end].trim_ascii()) {
         out.push(Span::new(start, end, "secret").by("element"));
     }
+}
+
+/// What stands in the element that was closed before `at`.
+fn element_before(text: &[u8], at: usize) -> Option<&[u8]> {
+    let before = text.get(at.saturating_sub(BACK)..at)?.trim_ascii_end();
+    let close = before.windows(2).rposition(|w| w == b"</")?;
+    let open = before[..close].iter().rposition(|&b| b == b'>')?;
+    before.ends_with(b">").then(|| before[open + 1..close].trim_ascii())
 }

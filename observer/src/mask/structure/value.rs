@@ -27,6 +27,7 @@ impl Form {
         let gap = text.get(after..).map_or(0, |rest| {
             rest.iter().take(8).take_while(|b| matches!(b, b' ' | b'\t' | b'\\')).count()
         });
+        let gap = gap + prefix(text, after + gap);
         let quoted = matches!(text.get(after + gap), Some(b'"' | b'\'' | b'`'));
         let spaced = matches!(text.get(after), Some(b' ' | b'\t'));
         let head = text.get(key_start.saturating_sub(32)..key_start).unwrap_or_default();
@@ -171,9 +172,29 @@ pub(in crate::mask) fn value(text: &[u8], at: usize) -> (usize, usize) {
         escapes = if text[start] == b'\\' { escapes + 1 } else { 0 };
         start += 1;
     }
+    start += prefix(text, start);
     match text.get(start) {
         Some(&quote @ (b'"' | b'\'' | b'`')) => quoted(text, start + 1, quote, escapes),
         _ => unquoted(text, start),
+    }
+}
+
+/// How long what stands before a value is and is none of it: the letter of a string's sort (`b"X"`,
+/// `f'X'`, `@"X"`), YAML's tag or anchor (`!!str X`, `&a X`).
+fn prefix(text: &[u8], at: usize) -> usize {
+    match text.get(at..at + 3) {
+        Some(
+            [b'b' | b'B' | b'f' | b'F' | b'r' | b'R' | b'u' | b'U' | b'L' | b'@', b'"' | b'\'', _],
+        ) => 1,
+        Some([b'!' | b'&', next, _]) if next.is_ascii_alphanumeric() || *next == b'!' => {
+            let rest = &text[at..];
+            let name =
+                |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'!' | b'&' | b'_' | b'-');
+            let len = rest.iter().take(24).take_while(name).count();
+            let value = rest.get(len + 1).is_some_and(|b| !b.is_ascii_whitespace());
+            if rest.get(len) == Some(&b' ') && value { len + 1 } else { 0 }
+        }
+        _ => 0,
     }
 }
 
@@ -266,6 +287,22 @@ pub(in crate::mask) fn is_a_value(value: &[u8]) -> bool {
         b"0x",
         b"unknown",
         b"optional",
+        b"u8",
+        b"u16",
+        b"u32",
+        b"u64",
+        b"u128",
+        b"i32",
+        b"i64",
+        b"f32",
+        b"f64",
+        b"int32",
+        b"int64",
+        b"uint32",
+        b"uint64",
+        b"float64",
+        b"u64,",
+        b"u32,",
     ];
     let first = value.first().copied().unwrap_or(0);
     let masked = value.iter().all(|b| matches!(b, b'*' | b'x' | b'X' | b'.' | b'-' | b'_'));

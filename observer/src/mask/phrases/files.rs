@@ -1,0 +1,126 @@
+//! Files and strings whose form alone says where the secret stands: `.pgpass`, Go's and Oracle's
+//! connection strings, Kubernetes' secrets in YAML, tables.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::{finders, quoted};
+use crate::mask::span::Span;
+use crate::mask::structure;
+
+finders! {
+    TCP "@tcp("
+    UNIX "@unix("
+    ORACLE "racle:thin:"
+    SECRET "kind: Secret"
+    CELL "assword |"
+    OAUTH ":x-oauth-basic@"
+    FIVE ":*:"
+    PORT ":5432:"
+}
+
+/// Looks for all of them.
+pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
+    let word = |at: usize| {
+        let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`');
+        let len = text[..at].iter().rev().take(256).take_while(|b| !ends(b)).count();
+        at - len
+    };
+    for finder in [&TCP, &UNIX] {
+        for at in finder.find_iter(text) {
+            let start = word(at);
+            if let Some(sign) = text[start..at].iter().position(|&b| b == b':') {
+                push(text, start + sign + 1, at, spans);
+            }
+        }
+    }
+    for at in ORACLE.find_iter(text) {
+        let rest = &text[at..];
+        let rest = rest.get(..256).unwrap_or(rest);
+        let slash = rest.iter().position(|&b| b == b'/');
+        let sign = rest.iter().position(|&b| b == b'@');
+        if let (Some(slash), Some(sign)) = (slash, sign) {
+            push(text, at + slash + 1, at + sign, spans);
+        }
+    }
+    for at in OAUTH.find_iter(text) {
+        let start = word(at);
+        let scheme = text[start..at].windows(3).rposition(|w| w == b"://");
+        push(text, start + scheme.map_or(0, |at| at + 3), at, spans);
+    }
+    for at in CELL.find_iter(text) {
+        let gap = text[at + 9..].iter().take(16).take_while(|&&b| b == b' ').count();
+        let start = at + 9 + gap;
+        let rest = &text[start..];
+        let len = rest.iter().take(256).take_while(|b| !matches!(b, b'|' | b'\n')).count();
+        let value = rest[..len].trim_ascii_end();
+        // A heading's line has other headings in it.
+        if rest.get(len) == Some(&b'|') && value.iter().any(u8::is_ascii_digit) {
+            push(text, start, start + value.len(), spans);
+        }
+    }
+    for finder in [&FIVE, &PORT] {
+        for at in finder.find_iter(text) {
+            pgpass(text, word(at), spans);
+        }
+    }
+    for at in SECRET.find_iter(text) {
+        kubernetes(text, at, spans);
+    }
+}
+
+fn push(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
+    if start < end && structure::is_a_value(&text[start..end]) {
+        spans.push(Span::new(start, end, "password").by("phrase"));
+    }
+}
+
+/// `host:port:database:user:X`, a line (PostgreSQL, 34.16).
+fn pgpass(text: &[u8], start: usize, spans: &mut Vec<Span>) {
+    let rest = &text[start..];
+    let len = rest.iter().take(512).take_while(|b| !b.is_ascii_whitespace()).count();
+    let mut fields = rest[..len].splitn(5, |&b| b == b':');
+    let head: Vec<&[u8]> = fields.by_ref().take(4).collect();
+    let port = head.get(1).is_some_and(|p| *p == b"*" || p.iter().all(u8::is_ascii_digit));
+    if port && let Some(last) = fields.next() {
+        push(text, start + len - last.len(), start + len, spans);
+    }
+}
+
+/// The values below `data:` and `stringData:` of a document that is a Secret.
+fn kubernetes(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    const LONGEST: usize = 64 * 1024;
+    const BACK: usize = 4096;
+    // The document's beginning: keys come in any order.
+    let head = &text[at.saturating_sub(BACK)..at];
+    let begin = head.windows(4).rposition(|w| w == b"\n---").map_or(0, |begin| begin + 1);
+    let start = at - (head.len() - begin);
+    let document = &text[start..text.len().min(start + BACK + LONGEST)];
+    let (mut place, mut inside) = (start, None::<usize>);
+    for line in document.split(|&b| b == b'\n') {
+        let indent = line.iter().take_while(|&&b| b == b' ').count();
+        let key = line.trim_ascii();
+        if line.starts_with(b"---") && place > at {
+            break;
+        }
+        match inside {
+            Some(outer) if indent > outer => {
+                let sign = line.iter().position(|&b| b == b':').unwrap_or(indent);
+                let gap = line[sign..].iter().skip(1).take_while(|&&b| b == b' ').count();
+                let from = if sign > indent { (sign + 1 + gap).min(line.len()) } else { indent };
+                let value = line[from..].trim_ascii();
+                match value.first() {
+                    Some(b'"' | b'\'') => quoted(text, place + from, spans),
+                    Some(b'|' | b'>') | None => {}
+                    _ => push(text, place + from, place + from + value.len(), spans),
+                }
+            }
+            _ if !key.is_empty() => {
+                inside = matches!(key, b"data:" | b"stringData:").then_some(indent);
+            }
+            _ => {}
+        }
+        place += line.len() + 1;
+    }
+}
