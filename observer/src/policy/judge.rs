@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Policy;
 use super::compile::{Decision, RAW};
+use super::door::UnixPeer;
 use super::rule::{Class, Rule, Scope};
+use crate::model::Door;
 
 /// An attempt, as far as rules can tell it from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,12 @@ pub enum Attempt {
     Lookup(String),
     /// A socket that destination rules can't hold, by what it is.
     Socket(String),
+    /// A unix socket, by its path.
+    UnixPath(Vec<u8>),
+    /// A unix socket, by its abstract name.
+    UnixName(Vec<u8>),
+    /// A system call that reaches past the run.
+    System(Door),
 }
 
 /// A program that was to run.
@@ -125,6 +133,9 @@ fn matches(rule: &Rule, attempt: &Attempt) -> bool {
                 && (rule.class() == Class::Allow || net.unconditional())
         }
         (Scope::Net(net), Attempt::Socket(_)) => net.is_anywhere() && net.matches_protocol(RAW),
+        (Scope::Unix(scope), Attempt::UnixPath(path)) => scope.matches(UnixPeer::Path(path)),
+        (Scope::Unix(scope), Attempt::UnixName(name)) => scope.matches(UnixPeer::Abstract(name)),
+        (Scope::System(scope), Attempt::System(door)) => scope.doors.contains(door),
         _ => false,
     }
 }

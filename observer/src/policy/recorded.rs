@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::compile::RAW;
 use super::judge::{Attempt, Program};
+use crate::model::Door;
 
 /// What of a record can be judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,20 @@ pub fn recorded(record: &Value) -> Option<Recorded> {
     }
     let net = &record["net"];
     let sure = |attempt| Some(Recorded::Attempt { attempt, doubt: None });
+    if net["protocol"] == "unix" {
+        return match unix(net) {
+            Some((attempt, doubt)) => Some(Recorded::Attempt { attempt, doubt }),
+            None => unjudged(),
+        };
+    }
+    if kind == "system" {
+        let door = Door::ALL.into_iter().find(|door| record["system"]["op"] == door.word());
+        return door.map_or_else(unjudged, |door| sure(Attempt::System(door)));
+    }
     match (kind, net["op"].as_str()) {
+        ("socket", Some("open")) if net["protocol"] == "netlink" => {
+            sure(Attempt::System(Door::Netlink))
+        }
         ("connect", Some("connect" | "send")) => match destination(net) {
             Some(attempt) => sure(attempt),
             None => unjudged(),
@@ -48,6 +62,21 @@ pub fn recorded(record: &Value) -> Option<Recorded> {
         },
         _ => unjudged(),
     }
+}
+
+/// A unix socket: rules are held against what its server bound, and of an allowed connect the record
+/// has what the caller wrote.
+fn unix(net: &Value) -> Option<(Attempt, Option<&'static str>)> {
+    const WRITTEN: &str = "the socket's path stands as the caller wrote it";
+    if let Some(path) = bytes(&net["path"]) {
+        let path = match path.strip_prefix(b"/var/run/") {
+            Some(rest) => [b"/run/", rest].concat(),
+            None => path,
+        };
+        let doubt = (is_masked(&path) || net["op"] == "connect").then_some(WRITTEN);
+        return Some((Attempt::UnixPath(path), doubt));
+    }
+    Some((Attempt::UnixName(bytes(&net["abstract"])?), None))
 }
 
 fn exec(record: &Value) -> Option<Recorded> {

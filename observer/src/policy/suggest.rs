@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::MAX_PROGRAM;
+use super::door::MAX_UNIX_NAME;
 use super::judge::{Attempt, Program, base};
 use super::recorded::is_masked;
+use crate::model::Door;
 
 /// Attempts and how often each occurred.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,8 @@ pub struct Suggestion {
     places: BTreeMap<Place, BTreeMap<(u8, u16), u64>>,
     lookups: BTreeMap<String, u64>,
     sockets: BTreeMap<String, u64>,
+    unix: BTreeMap<(bool, String), u64>,
+    doors: BTreeMap<Door, u64>,
     /// What no rule can name, with the reason.
     left: BTreeMap<(String, &'static str), u64>,
 }
@@ -52,8 +56,28 @@ impl Suggestion {
                 *self.lookups.entry(name.clone()).or_default() += 1;
             }
             Attempt::Lookup(name) => self.leave(name, "its name is masked or no host's name"),
+            Attempt::UnixPath(path) => self.add_unix(false, path),
+            Attempt::UnixName(name) => self.add_unix(true, name),
+            Attempt::System(door) => *self.doors.entry(*door).or_default() += 1,
             Attempt::Socket(kind) => *self.sockets.entry(kind.clone()).or_default() += 1,
         }
+    }
+
+    fn add_unix(&mut self, is_abstract: bool, name: &[u8]) {
+        let shown = String::from_utf8_lossy(name);
+        // Not a resolved path: its last part stands for it.
+        let plain = |text: &str| {
+            text.starts_with('/') && !text.split('/').skip(1).any(|p| matches!(p, "" | "." | ".."))
+        };
+        let short = |text: &str| if plain(text) { text.to_owned() } else { last_part(text) };
+        let text = if is_abstract { shown.to_string() } else { short(&shown) };
+        let most = if is_abstract { MAX_UNIX_NAME } else { MAX_PROGRAM };
+        let odd =
+            text.is_empty() || text.contains(['*', '\0']) || is_abstract && text.starts_with('@');
+        if odd || text.len() > most || is_masked(name) || std::str::from_utf8(name).is_err() {
+            return self.leave(&shown, "no rule can name this unix socket");
+        }
+        *self.unix.entry((is_abstract, text)).or_default() += 1;
     }
 
     fn add_program(&mut self, program: &Program, resolved: impl Fn(&[u8]) -> bool) {
@@ -97,6 +121,8 @@ impl Suggestion {
             && self.places.is_empty()
             && self.lookups.is_empty()
             && self.sockets.is_empty()
+            && self.unix.is_empty()
+            && self.doors.is_empty()
     }
 
     /// The policy's text.
@@ -115,7 +141,30 @@ impl Suggestion {
             out.rule("sockets", &kinds.join(", "));
             out.line("net = { protocol = \"raw\" }");
         }
+        self.write_doors(&mut out);
         out.text
+    }
+
+    fn write_doors(&self, out: &mut Text) {
+        for (is_abstract, key) in [(false, "path"), (true, "abstract")] {
+            let names = self.unix.iter().filter(|((found, _), _)| *found == is_abstract);
+            let names: Vec<(&str, u64)> = names.map(|((_, name), n)| (name.as_str(), *n)).collect();
+            if names.is_empty() {
+                continue;
+            }
+            out.rule(&format!("unix-{key}"), &times(names.iter().map(|(_, n)| n).sum()));
+            out.line(&format!("unix = {{ {key} = ["));
+            for (name, count) in names {
+                out.line(&format!("  {},  # {}", quoted(name), times(count)));
+            }
+            out.line("] }");
+        }
+        if !self.doors.is_empty() {
+            let total: u64 = self.doors.values().sum();
+            let words: Vec<String> = self.doors.keys().map(|door| quoted(door.word())).collect();
+            out.rule("system", &times(total));
+            out.line(&format!("system = [{}]", words.join(", ")));
+        }
     }
 
     fn write_programs(&self, out: &mut Text) {
@@ -233,6 +282,11 @@ fn times(count: u64) -> String {
 }
 
 /// A TOML basic string.
+/// The last part of a path.
+fn last_part(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
@@ -370,5 +424,29 @@ mod tests {
                 prop_assert!(!covered || !denied, "{:?}\n{}", attempt, text);
             }
         }
+    }
+
+    #[test]
+    fn doors_are_named_and_let_through() {
+        let mut suggestion = Suggestion::default();
+        let attempts = [
+            Attempt::UnixPath(b"/run/nscd/socket".to_vec()),
+            Attempt::UnixPath(b"here/relative.sock".to_vec()),
+            Attempt::UnixName(b"a name".to_vec()),
+            Attempt::System(Door::Userns),
+        ];
+        for attempt in &attempts {
+            suggestion.add(attempt, |_| true);
+        }
+        suggestion.add(&Attempt::UnixName(b"\xff".to_vec()), |_| true);
+        let text = suggestion.text();
+        assert!(text.contains("# not covered: "), "{text}");
+        let policy = crate::policy::Policy::parse(&text).unwrap();
+        let absolute = Attempt::UnixPath(b"/any/where/relative.sock".to_vec());
+        for attempt in attempts.iter().filter(|a| **a != attempts[1]).chain([&absolute]) {
+            assert!(!policy.judge(attempt).denied, "{attempt:?}: {text}");
+        }
+        assert!(policy.judge(&Attempt::System(Door::Bpf)).denied);
+        assert!(policy.judge(&Attempt::UnixPath(b"/run/docker.sock".to_vec())).denied);
     }
 }

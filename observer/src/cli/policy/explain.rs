@@ -167,6 +167,10 @@ impl Told<'_> {
             Attempt::Net { .. } => "cgroup/connect4,6 and sendmsg4,6 (EPERM)",
             Attempt::Lookup(_) => "cgroup_skb, where the question leaves",
             Attempt::Socket(_) => "cgroup/sock_create (EPERM)",
+            Attempt::UnixPath(_) | Attempt::UnixName(_) => {
+                "lsm/unix_stream_connect and unix_may_send (EPERM)"
+            }
+            Attempt::System(_) => "an LSM hook (EPERM)",
         }
     }
 

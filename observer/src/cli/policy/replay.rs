@@ -218,5 +218,8 @@ pub(super) fn describe(attempt: &Attempt) -> String {
         }
         Attempt::Lookup(name) => format!("lookup {name}"),
         Attempt::Socket(kind) => format!("socket {kind}"),
+        Attempt::UnixPath(path) => format!("unix socket {}", path.escape_ascii()),
+        Attempt::UnixName(name) => format!("unix socket @{}", name.escape_ascii()),
+        Attempt::System(door) => format!("system {}", door.word()),
     }
 }
