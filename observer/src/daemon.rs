@@ -158,6 +158,9 @@ fn begin(
     // Nothing of the agent runs before its run stands in the ledger.
     let begun = writer.commit();
     let begun = begun.with_context(|| format!("cannot begin the ledger {}", log.display()))?;
+    if let Some(error) = &begun.trouble {
+        eprintln!("observer: trouble beside the ledger: {error}");
+    }
     let elsewhere = Carriers::start(&log, &settings.elsewhere)?;
     if let Some(note) = &begun.checkpoint {
         elsewhere.post(note);
@@ -177,6 +180,7 @@ fn begin(
         policy.as_ref().map(hash),
         policy.as_ref().map(Policy::ids).unwrap_or_default(),
     );
+    give_back();
     let pipeline = Pipeline::start(Setup {
         run,
         rings,
@@ -191,6 +195,15 @@ fn begin(
     })?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
     Ok(Session { cgroup, kernel, pipeline, policy, guarded, freezes: settings.freeze })
+}
+
+/// Gives the memory back that start-up alone needed: the kernel's type information, above all.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and what is in use stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Labels what runs in a cgroup already, and what it forks meanwhile.
