@@ -10,18 +10,20 @@ use observer::decode;
 use observer::ledger::Verifier;
 use observer::model::{Kind, Raw, RunId};
 use observer::policy::Policy;
+use observer::tls;
 
 /// What is done with bytes at a door.
 pub type Door = fn(&[u8]);
 
 /// The targets: each a function of this crate, a binary, and a directory of seeds.
-pub const TARGETS: [(&str, Door); 6] = [
+pub const TARGETS: [(&str, Door); 7] = [
     ("decode", decode),
     ("verify", verify),
     ("policy", policy),
     ("http1", http1),
     ("http2", http2),
     ("websocket", websocket),
+    ("elf", elf),
 ];
 
 /// Events, each with its length before it in two bytes, little-endian: decoded, then assembled.
@@ -87,6 +89,17 @@ pub fn verify(bytes: &[u8]) {
             assert!(broken.offset <= bytes.len() as u64, "{report:?}");
         }
         None => assert!(records == lines && lines > 0, "{report:?}"),
+    }
+}
+
+/// A file that may have a TLS library.
+///
+/// # Panics
+/// When a place for a probe is not in the file.
+pub fn elf(bytes: &[u8]) {
+    let Ok(looked) = tls::look(&bytes.to_vec()) else { return };
+    for site in looked.found.iter().flat_map(|found| &found.sites) {
+        assert!(site.offset < bytes.len() as u64, "{site:?} of {} bytes", bytes.len());
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use bytemuck::bytes_of;
 use observer_common::{
     ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
-    NetEvent, ResultEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, door, exec_flag, net_op, unix_flag,
+    NetEvent, ResultEvent, TlsEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, door, exec_flag, net_op, tls_op, unix_flag,
     verdict,
 };
 
@@ -107,6 +107,62 @@ fn door(door: u32, value: u32, target: u32) -> Vec<u8> {
     bytes_of(&event).to_vec()
 }
 
+fn tls(time: u64, cookie: u64, op: u32, offset: u64, bytes: &[u8]) -> Vec<u8> {
+    let header = header(EventKind::Tls, time, 1);
+    let (seen, len) = (bytes.len() as u32 + 1, bytes.len() as u32);
+    let event = TlsEvent { header, stream: 1, cookie, offset, seen, len, op, library: 0 };
+    [bytes_of(&event), bytes].concat()
+}
+
+/// A library of 64-bit words and two functions, as small as one can be.
+fn library() -> Vec<u8> {
+    let code = b"\x55\xc3\x48\x83\xec\x08\xe8\x05\0\0\0\x74\x01\x90\xc3\xc3";
+    let names = b"\0SSL_write\0SSL_read\0";
+    let word = |n: u64| n.to_le_bytes();
+    let mut symbols = vec![0u8; 24];
+    for (name, at, size) in [(1u32, 0x1000u64, 2u64), (11, 0x1002, 13)] {
+        symbols
+            .extend([&name.to_le_bytes()[..], &[0x12, 0, 1, 0], &word(at), &word(size)].concat());
+    }
+    let (phoff, code_at) = (64u64, 120u64);
+    let names_at = code_at + code.len() as u64;
+    let symbols_at = names_at + names.len() as u64;
+    let shoff = symbols_at + symbols.len() as u64;
+    let half = |n: u16| n.to_le_bytes();
+    let int = |n: u32| n.to_le_bytes();
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([&half(3)[..], &half(62), &int(1), &word(0), &word(phoff), &word(shoff)].concat());
+    file.extend(
+        [&int(0)[..], &half(64), &half(56), &half(1), &half(64), &half(3), &half(0)].concat(),
+    );
+    file.extend([&int(1)[..], &int(5), &word(code_at), &word(0x1000), &word(0)].concat());
+    file.extend([word(code.len() as u64), word(code.len() as u64), word(16)].concat());
+    file.extend(code);
+    file.extend(names);
+    file.extend(&symbols);
+    let section = |kind: u32, at: u64, size: usize, link: u32, entry: u64| {
+        let head = [&int(0)[..], &int(kind), &word(0), &word(0), &word(at), &word(size as u64)];
+        [&head.concat()[..], &int(link), &int(1), &word(1), &word(entry)].concat()
+    };
+    file.extend(section(0, 0, 0, 0, 0));
+    file.extend(section(3, names_at, names.len(), 0, 0));
+    file.extend(section(11, symbols_at, symbols.len(), 1, 24));
+    file
+}
+
+#[test]
+#[ignore = "it writes into the corpus"]
+fn write_the_seeds_of_elf() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/elf");
+    fs::create_dir_all(&dir).unwrap();
+    let looked = observer::tls::look(&library()).unwrap();
+    assert_eq!(looked.found.len(), 1, "{looked:?}");
+    assert_eq!(looked.found[0].held, ["SSL_write", "SSL_read"], "{looked:?}");
+    fs::write(dir.join("two-functions"), library()).unwrap();
+    fs::write(dir.join("cut"), &library()[..150]).unwrap();
+}
+
 #[test]
 #[ignore = "it writes into the corpus"]
 fn write_the_seeds_of_decode() {
@@ -166,6 +222,15 @@ fn write_the_seeds_of_decode() {
                 door(door::SIGNAL, 9, 1),
                 door(door::MOUNT, 5, 0),
                 door(99, 0, 0),
+            ],
+        ),
+        (
+            "tls-plaintext",
+            vec![
+                tls(2, 0, tls_op::SENT, 0, b"GET / HTTP/1.1\r\n\r"),
+                tls(3, 9, tls_op::TIED, 19, b""),
+                tls(4, 9, tls_op::RECEIVED, 5, b"HTTP/1.1 200 OK\r\n"),
+                tls(5, 9, tls_op::ENDED, 19, b""),
             ],
         ),
         ("escape", vec![exec(1, 0, one(), CURL), bytes_of(&escape).to_vec(), exit(8, 1, 0)]),

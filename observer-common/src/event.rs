@@ -223,6 +223,8 @@ pub struct Counters {
     pub streams_lost: u64,
     /// Connections whose payload is not told: no storage on the socket.
     pub streams_unkept: u64,
+    /// Calls of a TLS library that could not be followed: no room, or too deep in each other.
+    pub tls_lost: u64,
 }
 
 /// The kinds of event.
@@ -253,6 +255,8 @@ pub enum EventKind {
     Door = 20,
     /// [`UnixSeenEvent`](crate::UnixSeenEvent).
     UnixSeen = 21,
+    /// [`crate::TlsEvent`].
+    Tls = 24,
 }
 
 impl EventKind {
@@ -271,6 +275,7 @@ impl EventKind {
             Self::StreamEnd => size_of::<StreamEndEvent>(),
             Self::Door => size_of::<crate::DoorEvent>(),
             Self::UnixSeen => size_of::<crate::UnixSeenEvent>(),
+            Self::Tls => size_of::<crate::TlsEvent>(),
         }
     }
 }
@@ -296,6 +301,7 @@ impl TryFrom<u32> for EventKind {
             17 => Self::StreamEnd,
             20 => Self::Door,
             21 => Self::UnixSeen,
+            24 => Self::Tls,
             other => return Err(UnknownKind(other)),
         })
     }
@@ -372,7 +378,7 @@ const _: () = {
     assert!(size_of::<NetEvent>() == 80 + 56);
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
-    assert!(size_of::<Counters>() == 88);
+    assert!(size_of::<Counters>() == 96);
     assert!(size_of::<UnixEvent>() == 80 + 24 + UNIX_PATH);
 };
 

@@ -9,6 +9,7 @@ mod event;
 mod offsets;
 mod stream;
 mod table;
+mod tls;
 
 pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, unix_flag, unix_kind};
 pub use event::{
@@ -24,6 +25,7 @@ pub use table::{
     ArgKey, Config, Decision, Group, GroupRule, Label, NameKey, NameValue, NetKey, PortKey,
     ProgramKey, ProgramValue, config_flag, decision, label_flag, name_flag, program_kind,
 };
+pub use tls::{TLS_PIECE, TLS_PIECES, TlsEvent, tls_op, tls_site};
 
 /// The version of everything that is pinned: maps' layouts, wire types. Part of the pins' path.
 pub const ABI: u32 = 1;

@@ -83,6 +83,10 @@ counter!(
     /// A connect's result can't be told.
     flow_lost, flows_lost
 );
+counter!(
+    /// A call of a TLS library could not be followed.
+    tls_lost, tls_lost
+);
 counter!(count_id, ids);
 
 /// An id for an exec or a call: never 0, unique on this boot.

@@ -104,6 +104,7 @@ fn escaped(task: Ptr, exec: u64, to: u64) {
 pub fn exit(task: Ptr) {
     let Some(tgid) = kernel::tgid(task) else { return };
     let Some(label) = label_of(tgid) else { return };
+    crate::tls::thread_gone();
     let Some(signal) = kernel::follow(task, at!(task_signal)) else { return };
     // do_exit has counted this thread already.
     let threads: i32 = kernel::read(signal, at!(signal_live)).unwrap_or(0);

@@ -21,16 +21,17 @@ mod path;
 mod segment;
 mod socket;
 mod stream;
+mod tls;
 mod unix;
 mod unix_judge;
 mod verdict;
 
 use aya_ebpf::macros::{
-    btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, fexit, lsm, tracepoint,
+    btf_tracepoint, cgroup_skb, cgroup_sock, cgroup_sock_addr, fexit, lsm, tracepoint, uprobe,
 };
 use aya_ebpf::programs::{
-    BtfTracePointContext, FExitContext, LsmContext, SkBuffContext, SockAddrContext, SockContext,
-    TracePointContext,
+    BtfTracePointContext, FExitContext, LsmContext, ProbeContext, SkBuffContext, SockAddrContext,
+    SockContext, TracePointContext,
 };
 use observer_common::{direction, net_op};
 use unix::Memory;
@@ -207,6 +208,70 @@ pub fn skb_egress(ctx: SkBuffContext) -> i32 {
 pub fn skb_ingress(ctx: SkBuffContext) -> i32 {
     stream::packet::<{ direction::RECEIVED as usize }>(&ctx);
     1
+}
+
+/// net/socket.c, call_trace_sock_send_length, since 6.3: `(struct sock *sk, int ret, int flags)`.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_sent(ctx: BtfTracePointContext) -> i32 {
+    tls::socket_used(ctx.arg(0), ctx.arg(1), false);
+    0
+}
+
+/// net/socket.c, call_trace_sock_recv_length, since 6.3: `(struct sock *sk, int ret, int flags)`.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_received(ctx: BtfTracePointContext) -> i32 {
+    tls::socket_used(ctx.arg(0), ctx.arg(1), true);
+    0
+}
+
+/// Before 6.3: net/ipv4/af_inet.c, `inet_sendmsg(struct socket *, struct msghdr *, size_t)`.
+#[fexit]
+pub fn inet_sent(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i32>() {
+        tls::socket_returned(ctx.arg(0), ret, false);
+    }
+    0
+}
+
+/// Before 6.3: net/ipv6/af_inet6.c, `inet6_sendmsg(struct socket *, struct msghdr *, size_t)`.
+#[fexit]
+pub fn inet6_sent(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i32>() {
+        tls::socket_returned(ctx.arg(0), ret, false);
+    }
+    0
+}
+
+/// Before 6.3: net/ipv4/af_inet.c, `inet_recvmsg(struct socket *, struct msghdr *, size_t, int)`.
+#[fexit]
+pub fn inet_received(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i32>() {
+        tls::socket_returned(ctx.arg(0), ret, true);
+    }
+    0
+}
+
+/// Before 6.3: net/ipv6/af_inet6.c, `inet6_recvmsg(struct socket *, struct msghdr *, size_t, int)`.
+#[fexit]
+pub fn inet6_received(ctx: FExitContext) -> i32 {
+    if let Ok(ret) = ctx.ret::<i32>() {
+        tls::socket_returned(ctx.arg(0), ret, true);
+    }
+    0
+}
+
+/// Where a TLS library's function is called: user space finds the places.
+#[uprobe]
+pub fn tls_entered(ctx: ProbeContext) -> u32 {
+    tls::entered(&ctx);
+    0
+}
+
+/// Where such a function returns.
+#[uprobe]
+pub fn tls_left(ctx: ProbeContext) -> u32 {
+    tls::left(&ctx);
+    0
 }
 
 #[cfg(not(test))]

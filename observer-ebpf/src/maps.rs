@@ -13,6 +13,7 @@ use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::socket::Flow;
 use crate::stream::Stream;
+use crate::tls::{Caller, Session, SessionKey, Thread};
 use crate::verdict::Ruling;
 
 /// BPF_F_NO_PREALLOC: memory as it is needed.
@@ -133,6 +134,16 @@ pub static PATHS: HashMap<u64, PathScratch> = HashMap::with_max_entries(512, ON_
 /// What a buffer begins as.
 #[map]
 pub static ZERO: Array<PathScratch> = Array::with_max_entries(1, 0);
+
+/// Calls of TLS libraries under way, by thread or goroutine. Full: the call's plaintext is lost, and
+/// counted.
+#[map]
+pub static TLS_THREADS: HashMap<Caller, Thread> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// TLS libraries' connections. Evicted, which only comes to those that were not used for long: its
+/// stream begins anew, under another id.
+#[map]
+pub static TLS_STREAMS: LruHashMap<SessionKey, Session> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What a socket's last connect, and its last destinations, were. Lives as long as the socket.
 #[btf_map]

@@ -1,5 +1,6 @@
 //! A run from its beginning to its end: the only place that starts and stops things.
 
+mod libraries;
 mod prepare;
 mod reload;
 mod wait;
@@ -18,14 +19,16 @@ use ring::digest;
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
-use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel};
+use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel, Ties};
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart, Writer};
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
 use crate::pipeline::{Ending, Hooks, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
+use crate::probes::Asker;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
+use libraries::Libraries;
 use prepare::{Prepared, as_root, prepare};
 use wait::{Waited, wait};
 
@@ -79,6 +82,7 @@ struct Reactions {
     mount: Mount,
     cgroup: Option<PathBuf>,
     followed: Vec<u64>,
+    scan: Asker,
 }
 
 impl Hooks for Reactions {
@@ -100,6 +104,10 @@ impl Hooks for Reactions {
         }
     }
 
+    fn connected(&mut self, pid: u32) {
+        self.scan.look(pid);
+    }
+
     fn ledger(&mut self, works: bool) {
         if let Some(cgroup) = &self.cgroup {
             let frozen = if works { "0" } else { "1" };
@@ -114,6 +122,7 @@ struct Session {
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
     policy: Option<reload::Source>,
+    libraries: Libraries,
     guarded: bool,
     freezes: bool,
 }
@@ -155,6 +164,22 @@ fn begin(
         enforcement: kernel.capabilities().words(),
     }));
     coverage(run, kernel.capabilities(), &mut writer);
+    let rings = kernel.rings()?;
+    let meters = kernel.meters()?;
+    let kernel = Arc::new(Mutex::new(kernel));
+    let (libraries, found, unheld) = libraries::watch(&kernel)?;
+    for (place, why) in unheld.0 {
+        let why = format!(
+            "executables on the filesystem at {} are looked into as their process connects, not \
+             before they run: {why}",
+            place.display()
+        );
+        let what = "tls plaintext before a connect".to_owned();
+        writer.append(Entry::Coverage { run, at: clock::now(), what, covered: false, why });
+    }
+    if command.is_none() {
+        cgroup.tasks().into_iter().for_each(|pid| libraries.asker().look(pid));
+    }
     // Nothing of the agent runs before its run stands in the ledger.
     let begun = writer.commit();
     let begun = begun.with_context(|| format!("cannot begin the ledger {}", log.display()))?;
@@ -165,14 +190,12 @@ fn begin(
     if let Some(note) = &begun.checkpoint {
         elsewhere.post(note);
     }
-    let rings = kernel.rings()?;
-    let meters = kernel.meters()?;
-    let kernel = Arc::new(Mutex::new(kernel));
     let reactions = Reactions {
         kernel: Arc::clone(&kernel),
         mount: mount.clone(),
         cgroup: settings.freeze.then(|| cgroup.path().to_owned()),
         followed: vec![],
+        scan: libraries.asker(),
     };
     let policies = Policies::default();
     policies.add(
@@ -192,9 +215,11 @@ fn begin(
         policies: policies.clone(),
         capture: settings.capture.clone(),
         hooks: Box::new(reactions),
+        libraries: found,
     })?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
-    Ok(Session { cgroup, kernel, pipeline, policy, guarded, freezes: settings.freeze })
+    let freezes = settings.freeze;
+    Ok(Session { cgroup, kernel, pipeline, libraries, policy, guarded, freezes })
 }
 
 /// Gives the memory back that start-up alone needed: the kernel's type information, above all.
@@ -236,12 +261,15 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
                    fails before it is on its way has no result, and one to a unix socket is not seen";
         say("connect.io_uring", false, why.to_owned());
     }
+    if let Ties::None(why) = &found.ties {
+        say("tls sockets", false, format!("plaintext is not tied to its socket: {why}"));
+    }
     for (what, why) in found.doors.gaps() {
         say(what, false, why);
     }
-    let why = "what TCP carries within TLS is not read: such a connection is told with its name, its \
-               addresses and how much passed";
-    say("tls plaintext", false, why.to_owned());
+    let why = "it is read in OpenSSL, GnuTLS and Go's crypto/tls; of another library's connection the \
+               name, the addresses and how much passed are told";
+    say("tls plaintext of other libraries", false, why.to_owned());
     let why =
         "of an HTTP message that is larger, what is over 256 KiB a turn and a second is not read";
     say("http, large messages", false, why.to_owned());
@@ -279,6 +307,7 @@ impl Session {
     /// Ends the run. Where processes of it live on under rules, the rules stay in force.
     fn end(self, why: String, exit: Option<i32>, leave: bool) -> Summary {
         let living = self.cgroup.populated();
+        self.libraries.end();
         if let Ok(mut kernel) = self.kernel.lock() {
             if living && leave && self.guarded {
                 if let Some(guard) = kernel.leave_guard() {

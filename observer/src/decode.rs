@@ -4,7 +4,7 @@ use std::mem::{offset_of, size_of};
 
 use observer_common::{
     ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
-    NetEvent, ResultEvent, StreamEndEvent, StreamEvent, UnixEvent, UnixSeenEvent,
+    NetEvent, ResultEvent, StreamEndEvent, StreamEvent, TlsEvent, UnixEvent, UnixSeenEvent,
 };
 use thiserror::Error;
 
@@ -74,6 +74,13 @@ pub enum Event<'a> {
         event: UnixSeenEvent,
         /// What its server bound: components, leaf first, a NUL after each, or an abstract name.
         name: &'a [u8],
+    },
+    /// Plaintext of a TLS connection, or its end.
+    Tls {
+        /// The fixed part.
+        event: TlsEvent,
+        /// The plaintext.
+        bytes: &'a [u8],
     },
 }
 
@@ -157,6 +164,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         EventKind::UnixSeen => {
             let event: UnixSeenEvent = fixed(bytes)?;
             Event::UnixSeen { name: cut(&mut rest, event.len)?, event }
+        }
+        EventKind::Tls => {
+            let event: TlsEvent = fixed(bytes)?;
+            Event::Tls { bytes: cut(&mut rest, event.len)?, event }
         }
     })
 }

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use observer_common::{Counters, exec_flag};
+use observer_common::{Counters, exec_flag, net_op};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::assemble::http::Capture;
@@ -27,7 +27,7 @@ use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
 use crate::mask::Masker;
-use crate::model::{RunId, Stamp};
+use crate::model::{LibraryCoverage, Protocol, RunId, Stamp};
 use crate::rescue;
 pub use policies::Policies;
 use read::read;
@@ -69,12 +69,16 @@ pub struct Setup {
     pub capture: Capture,
     /// What the run's world is told.
     pub hooks: Box<dyn Hooks>,
+    /// What was found of TLS libraries.
+    pub libraries: Receiver<LibraryCoverage>,
 }
 
 /// What happens elsewhere because of what was seen here.
 pub trait Hooks: Send {
     /// A process went to the cgroup with this id: holds the socket rules there. Whether it could.
     fn follow(&mut self, cgroup: u64) -> bool;
+    /// A process connected, so it may speak TLS from now on.
+    fn connected(&mut self, pid: u32);
     /// The ledger can't be written (`false`), or can again (`true`).
     fn ledger(&mut self, works: bool);
 }
@@ -139,6 +143,7 @@ impl Pipeline {
             elsewhere: setup.elsewhere,
             meters: setup.meters,
             hooks: setup.hooks,
+            libraries: setup.libraries,
             told: Counters::default(),
             told_missed: 0,
             kept: 0,
@@ -186,6 +191,7 @@ struct Worker {
     elsewhere: Carriers,
     meters: Meters,
     hooks: Box<dyn Hooks>,
+    libraries: Receiver<LibraryCoverage>,
     told: Counters,
     told_missed: u64,
     kept: u64,
@@ -277,6 +283,12 @@ impl Worker {
     }
 
     fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
+        if let Event::Net(net) = event
+            && matches!(net.op, net_op::CONNECT | net_op::CONNECT_UNHOOKED)
+            && net.protocol == u32::from(Protocol::TCP.0)
+        {
+            self.hooks.connected(net.header.pid);
+        }
         if let Event::Fail { event: fail, filename, argv } = event
             && fail.flags & exec_flag::ARGV_UNREAD != 0
             && let Some(found) = rescue::argv(fail)
@@ -321,6 +333,7 @@ impl Worker {
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
         self.count_missed();
+        self.count_libraries();
         for kept in self.elsewhere.news() {
             if kept.status != KeptStatus::Kept {
                 eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);
@@ -352,6 +365,7 @@ impl Worker {
             ),
             ("scratch", now.scratch_busy, then.scratch_busy, "the exec buffer was in use"),
             ("flows", now.flows_lost, then.flows_lost, "no room to await a connect's result"),
+            ("tls", now.tls_lost, then.tls_lost, "a TLS library's call could not be followed"),
         ];
         for (place, now, then, why) in rises {
             if now > then {
@@ -367,6 +381,14 @@ impl Worker {
             let rise = missed - self.told_missed;
             self.told_missed = missed;
             self.lose("programs", rise, "the kernel left a program out that was running already");
+        }
+    }
+
+    /// Tells of TLS libraries that were found meanwhile.
+    fn count_libraries(&mut self) {
+        while let Ok(found) = self.libraries.try_recv() {
+            let path = self.masker.text(found.path.clone());
+            self.append(Entry::Library { run: self.run, path, found: Box::new(found) });
         }
     }
 
@@ -426,6 +448,7 @@ impl Worker {
         }
         self.count();
         self.count_missed();
+        self.count_libraries();
         let produced = self.told.events + self.told.control + self.told.streams;
         let unaccounted = produced.saturating_sub(self.kept + self.lost);
         if unaccounted > 0 {

@@ -14,7 +14,8 @@ use xtask::place;
 use crate::run::{self, run};
 
 /// The doors, each a binary of `fuzz/` with a directory of seeds.
-pub(crate) const TARGETS: [&str; 3] = ["decode", "verify", "policy"];
+pub(crate) const TARGETS: [&str; 7] =
+    ["decode", "verify", "policy", "http1", "http2", "websocket", "elf"];
 /// The longest input that is tried: beyond that only the same comes again.
 const LONGEST: u32 = 32 * 1024;
 

@@ -5,7 +5,9 @@ mod doors;
 mod exec;
 mod flows;
 pub mod http;
+pub mod library;
 mod net;
+mod plaintext;
 pub mod stream;
 mod tls;
 mod wait;
@@ -109,6 +111,7 @@ pub struct Assembler {
     streams: stream::Streams,
     web: web::Web,
     handshakes: tls::Handshakes,
+    libraries: library::TlsStreams,
 }
 
 impl Assembler {
@@ -126,6 +129,7 @@ impl Assembler {
             streams: stream::Streams::default(),
             web: web::Web::default(),
             handshakes: tls::Handshakes::default(),
+            libraries: library::TlsStreams::default(),
         }
     }
 
@@ -149,7 +153,11 @@ impl Assembler {
                 out.push(Item::Call(Box::new(self.unix(event, *path, names))));
             }
             Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
-            Event::StreamEnd(event) => self.stream_end(event, names, out),
+            Event::StreamEnd(event) => {
+                self.stream_end(event, names, out);
+                self.plaintext_end(event, names, out);
+            }
+            Event::Tls { event, bytes } => self.plaintext(event, bytes, names, out),
             Event::Door(event) => out.push(Item::Call(Box::new(self.door(event, names)))),
             Event::UnixSeen { event, name } => {
                 out.push(Item::Call(Box::new(self.unix_seen(event, name, names))));
@@ -167,6 +175,7 @@ impl Assembler {
     pub fn settle(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         self.settle_waiting(false, out);
         self.settle_streams(now, names, out);
+        self.settle_plaintext(now, names, out);
         self.settle_web(out);
     }
 
@@ -178,6 +187,7 @@ impl Assembler {
     /// Ends: what has no result yet gets one that says so.
     pub fn finish(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         self.settle_waiting(true, out);
+        self.finish_plaintext(now, names, out);
         self.finish_streams(now, names, out);
         let at = self.stamp(now);
         let mut left: Vec<(Kind, CallId)> =

@@ -72,7 +72,7 @@ impl Assembler {
             self.open.insert(event.call, open);
         }
         if op == NetOp::Connect && !denied {
-            self.web.connected(event.cookie, call.id);
+            self.web.connected(event.cookie, call.id, there);
         }
         out.push(Item::Call(Box::new(call)));
     }

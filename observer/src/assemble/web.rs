@@ -32,6 +32,8 @@ const FULL: &str = "too much is open at once";
 pub(super) enum Carrier {
     /// A TCP connection, by its socket's cookie.
     Socket(u64),
+    /// A TLS library's connection, by its id.
+    Tls(u64),
 }
 
 /// What is known of a carrier.
@@ -63,7 +65,7 @@ pub(super) struct Web {
     memory: usize,
     /// Counts chunks, to know who was silent the longest.
     turn: u64,
-    connects: HashMap<u64, CallId>,
+    connects: HashMap<u64, (CallId, SocketAddr)>,
     connect_order: VecDeque<u64>,
 }
 
@@ -89,18 +91,28 @@ struct Asked {
 }
 
 impl Web {
-    /// Remembers which call connected a socket.
-    pub(super) fn connected(&mut self, cookie: u64, call: CallId) {
+    /// Remembers which call connected a socket, and where to.
+    pub(super) fn connected(&mut self, cookie: u64, call: CallId, peer: SocketAddr) {
         if cookie == 0 {
             return;
         }
-        if self.connects.insert(cookie, call).is_none() {
+        if self.connects.insert(cookie, (call, peer)).is_none() {
             self.connect_order.push_back(cookie);
         }
         while self.connects.len() > CONNECTS {
             let Some(oldest) = self.connect_order.pop_front() else { return };
             self.connects.remove(&oldest);
         }
+    }
+
+    /// Where a socket was connected to.
+    pub(super) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
+        self.connects.get(&cookie).map(|&(_, peer)| peer)
+    }
+
+    /// Whether a conversation is followed.
+    pub(super) fn knows(&self, carrier: Carrier) -> bool {
+        self.conversations.contains_key(&carrier)
     }
 
     /// Takes a part of a conversation. Call `Assembler::told` afterwards.
@@ -127,7 +139,7 @@ impl Web {
             };
             let talk = Talk {
                 conversation: Conversation::new(flow),
-                connection: self.connects.get(&about.cookie).copied(),
+                connection: self.connects.get(&about.cookie).map(|&(call, _)| call),
                 about,
                 asked: HashMap::new(),
                 ended: [false; 2],

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use observer::cgroup::Mount;
-use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost};
+use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost, Ties};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -153,6 +153,23 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
                 .into(),
         );
     }
+    match &found.ties {
+        Ties::Tracepoints => say(
+            "tls plaintext",
+            State::Good,
+            "uprobes; its socket by tp_btf/sock_send_length and sock_recv_length".into(),
+        ),
+        Ties::Fexit => say(
+            "tls plaintext",
+            State::Good,
+            "uprobes; its socket by fexit on inet_sendmsg and inet_recvmsg".into(),
+        ),
+        Ties::None(why) => say(
+            "tls plaintext",
+            State::Fallback,
+            format!("uprobes; not tied to its socket ({why})"),
+        ),
+    }
     if found.doors.hold_unix() {
         let how = "lsm/unix_stream_connect and unix_may_send, by what the server bound";
         say("unix sockets", State::Good, how.into());
@@ -168,11 +185,6 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
         "tcp payload",
         State::Good,
         "cgroup_skb, egress and ingress: HTTP, and TLS handshakes".into(),
-    );
-    say(
-        "tls plaintext",
-        State::Uncovered,
-        "a connection is told with its name, its addresses and how much passed".into(),
     );
     say("dns, mcp", State::Uncovered, "this version does not read them".into());
     for guard in kernel::guards() {

@@ -45,6 +45,7 @@ impl Kernel {
         }
         self.attach_exits()?;
         self.attach_doors()?;
+        self.attach_ties()?;
         self.attach_sockets(cgroup, "")
     }
 

@@ -161,6 +161,11 @@ impl Kernel {
         }
     }
 
+    /// Whether a process belongs to the run.
+    pub fn is_labelled(&self, pid: u32) -> bool {
+        self.labels.get(&pid, 0).is_ok()
+    }
+
     /// How many labelled processes live.
     pub fn live(&self) -> Result<i64, LoadError> {
         let slots = self.live.get(&0, 0).step("read the count of processes")?;

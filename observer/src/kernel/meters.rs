@@ -28,6 +28,7 @@ impl Meters {
             streams: sum.streams + one.streams,
             streams_lost: sum.streams_lost + one.streams_lost,
             streams_unkept: sum.streams_unkept + one.streams_unkept,
+            tls_lost: sum.tls_lost + one.tls_lost,
         }))
     }
 

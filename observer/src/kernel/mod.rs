@@ -15,11 +15,14 @@ mod programs;
 mod ring;
 mod shapes;
 mod tables;
+mod uprobes;
 
 pub use doors::Doors;
 pub use error::LoadError;
+pub(crate) use error::chain;
 pub use load::{Kernel, Options, ProgramCost};
 pub use meters::Meters;
 pub use pin::{Guard, guards, remove_stale};
 pub use probe::{Capabilities, ExecDenial, ExecExit};
 pub use ring::{Batch, Rings};
+pub use uprobes::Ties;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use aya::programs::ProgramFd;
 
 use super::doors::Doors;
+use super::uprobes::Ties;
 
 /// How an exec is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Capabilities {
     pub uring_results: bool,
     /// What is held at the doors beside programs and the internet.
     pub doors: Doors,
+    /// How TLS plaintext is tied to its socket.
+    pub ties: Ties,
 }
 
 impl Capabilities {

@@ -12,6 +12,7 @@ use super::btf::Types;
 use super::doors::Doors;
 use super::error::{LoadError, Step, chain};
 use super::probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
+use super::uprobes;
 
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Members that a kernel may lack, with what is then not told.
@@ -97,7 +98,9 @@ pub(super) fn load_programs(
         }
     }
     let doors = Doors::load(ebpf, btf, no_lsm.as_deref())?;
+    let ties = uprobes::load(ebpf, btf, no_trampolines)?;
     Ok(Capabilities {
+        ties,
         doors,
         exec_denial: if no_lsm.is_none() { ExecDenial::Lsm } else { ExecDenial::Kill },
         uring_results: no_fexit.is_none(),

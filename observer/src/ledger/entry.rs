@@ -3,7 +3,7 @@
 use super::elsewhere::Kept;
 use super::keys::PublicKey;
 use crate::mask::Masked;
-use crate::model::{Answer, Call, CallResult, Process, Raw, RunId, Stamp, TlsEnd};
+use crate::model::{Answer, Call, CallResult, LibraryCoverage, Process, Raw, RunId, Stamp, TlsEnd};
 
 /// One record to be.
 #[derive(Clone, Debug)]
@@ -54,6 +54,15 @@ pub enum Entry {
         covered: bool,
         /// Why, or how.
         why: String,
+    },
+    /// What of a file's TLS library can or can't be seen.
+    Library {
+        /// The run.
+        run: RunId,
+        /// The file's path.
+        path: Masked<Raw>,
+        /// What was found; its own path is not written.
+        found: Box<LibraryCoverage>,
     },
     /// A process left its run's cgroup.
     Escape {
@@ -204,9 +213,10 @@ impl Entry {
             Self::Answer(answer) => Some(answer.get().result.call.run),
             Self::TlsEnd(end) => Some(end.get().result.call.run),
             Self::Loss { run, .. } => *run,
-            Self::Coverage { run, .. } | Self::Escape { run, .. } | Self::RunEnd { run, .. } => {
-                Some(*run)
-            }
+            Self::Coverage { run, .. }
+            | Self::Library { run, .. }
+            | Self::Escape { run, .. }
+            | Self::RunEnd { run, .. } => Some(*run),
             Self::ObserverStart { .. }
             | Self::Recover { .. }
             | Self::Segment { .. }
@@ -226,7 +236,7 @@ impl Entry {
             Self::Call(_) => "call",
             Self::Result(_) | Self::Answer(_) | Self::TlsEnd(_) => "result",
             Self::Loss { .. } => "loss",
-            Self::Coverage { .. } => "coverage",
+            Self::Coverage { .. } | Self::Library { .. } => "coverage",
             Self::Escape { .. } => "escape",
             Self::Recover { .. } => "recover",
             Self::Segment { .. } => "segment",
@@ -246,6 +256,7 @@ impl Entry {
             Self::Result(result) => result.at,
             Self::Answer(answer) => answer.get().result.at,
             Self::TlsEnd(end) => end.get().result.at,
+            Self::Library { found, .. } => found.at,
             Self::ObserverStart { at, .. }
             | Self::Loss { at, .. }
             | Self::Coverage { at, .. }

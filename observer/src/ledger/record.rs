@@ -15,8 +15,8 @@ use super::entry::{Entry, Events, Reload, RunStart};
 use super::http;
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, CallResult, Cut, CutField, Exec, Image, Net, NetOp, Outcome, Process, Raw,
-    Reason, RunId, Stamp, Status, Verdict,
+    Action, Call, CallResult, Cut, CutField, Exec, Image, LibraryCoverage, Net, NetOp, Outcome,
+    Process, Raw, Reason, RunId, Since, Stamp, Status, Verdict,
 };
 
 /// The format's version.
@@ -92,6 +92,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         Entry::Coverage { what, covered, why, .. } => {
             put("coverage", json!({ "covered": covered, "what": what, "why": why }));
         }
+        Entry::Library { path, found, .. } => put("coverage", library(path.get(), found)),
         Entry::Escape { process: who, to, held, .. } => {
             put("escape", json!({ "held": held, "to": text(to.get()) }));
             put("process", process(who.get()));
@@ -156,6 +157,38 @@ fn reload(run: RunId, policy: &Reload) -> Value {
         out.insert("why".into(), why.as_str().into());
     }
     out.into()
+}
+
+/// What of a file's TLS library is seen.
+fn library(path: &Raw, found: &LibraryCoverage) -> Value {
+    let mut out = Map::new();
+    if let Some(build_id) = &found.build_id {
+        out.insert("build_id".into(), build_id.as_str().into());
+    }
+    out.insert("functions".into(), json!(found.held));
+    out.insert("name".into(), found.library.into());
+    out.insert("path".into(), text(path));
+    out.insert("probes".into(), found.probes.into());
+    if let Some(sha256) = &found.sha256 {
+        out.insert("sha256".into(), sha256.as_str().into());
+    }
+    out.insert("since".into(), found.since.word().into());
+    let covered = found.probes > 0 && found.blind.is_empty();
+    let mut why = match found.since {
+        Since::Start => "probes stand in it since before the run began".to_owned(),
+        Since::Open => "probes stand in it since before it was loaded".to_owned(),
+        Since::Exec => "probes stand in it since before its first instruction".to_owned(),
+        Since::Connect => "probes stand in it since its process connected: plaintext that went \
+                           through it before was not seen"
+            .to_owned(),
+    };
+    if found.probes == 0 {
+        why = "no probe stands in it".to_owned();
+    }
+    for blind in &found.blind {
+        why = format!("{why}; not seen: {blind}");
+    }
+    json!({ "covered": covered, "library": out, "what": "tls plaintext", "why": why })
 }
 
 fn run_start(start: &RunStart, put: &mut dyn FnMut(&str, Value)) {

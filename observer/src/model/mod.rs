@@ -6,6 +6,7 @@
 mod call;
 mod door;
 mod http;
+mod library;
 mod process;
 mod raw;
 mod run;
@@ -21,6 +22,7 @@ pub use http::{
     HttpRequest, HttpResponse, HttpTimes, HttpVersion, Inside, Message, Messages, Transport,
     Tunnel, WebSocket,
 };
+pub use library::{LibraryCoverage, Since};
 pub use process::{Process, ProcessId};
 pub use raw::Raw;
 pub use run::{RunId, RunIdError, Stamp};

@@ -12,6 +12,7 @@ mod environment;
 pub mod evasions;
 mod exec;
 mod http;
+mod https;
 mod ledger;
 mod ledger_trouble;
 mod lifecycle;
@@ -54,6 +55,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         tail::CASES,
         tls::CASES,
         http::CASES,
+        https::CASES,
         refused::CASES,
         environment::CASES,
         burst::CASES,

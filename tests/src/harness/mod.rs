@@ -1,6 +1,7 @@
 //! What the cases share: a place of their own, runs under observer, servers to reach, waiting.
 
 mod cgroup;
+mod https;
 mod ledger;
 mod mount;
 mod outside;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub use cgroup::{Cgroup, clear_leftovers, leftovers, pins};
+pub use https::{Https, tool};
 pub use ledger::{Ledger, at};
 pub use mount::{Change, Tmpfs, apart, limited, names, sparse};
 pub use outside::{Bystander, Passer};

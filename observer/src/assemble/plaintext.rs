@@ -1,0 +1,110 @@
+//! TLS connections: their plaintext on its way to whoever reads a protocol.
+
+use observer_common::{StreamEndEvent, TlsEvent, stream_flag};
+
+use super::http::Way;
+use super::library::Connection;
+use super::stream::{Chunk, Close, Direction, FlowId, Streams};
+use super::web::{About, Carrier, Web};
+use super::{Assembler, Item, Names};
+use crate::model::Transport;
+
+impl Assembler {
+    /// Plaintext of a TLS library's connection.
+    pub(super) fn plaintext(
+        &mut self,
+        event: &TlsEvent,
+        bytes: &[u8],
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let (web, streams) = (&mut self.web, &self.streams);
+        self.libraries.event(event, bytes, &mut |connection, way, at, chunk| {
+            read(web, streams, connection, way, at, chunk);
+        });
+        self.told(names, out);
+    }
+
+    /// A socket is closed, and with it what went through it.
+    pub(super) fn plaintext_end(
+        &mut self,
+        event: &StreamEndEvent,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let reset = event.flags & stream_flag::RESET != 0 || event.error != 0;
+        let close = if reset { Close::Reset } else { Close::Fin };
+        let (web, streams) = (&mut self.web, &self.streams);
+        let (cookie, time) = (event.cookie, event.header.time);
+        self.libraries.closed(cookie, close, time, &mut |connection, way, at, chunk| {
+            read(web, streams, connection, way, at, chunk);
+        });
+        self.told(names, out);
+    }
+
+    /// Gives what waited long enough for its socket to be known.
+    pub(super) fn settle_plaintext(
+        &mut self,
+        now: u64,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let (web, streams) = (&mut self.web, &self.streams);
+        self.libraries.settle(now, &mut |connection, way, at, chunk| {
+            read(web, streams, connection, way, at, chunk);
+        });
+        self.told(names, out);
+    }
+
+    /// Gives what is left, and the end of each connection.
+    pub(super) fn finish_plaintext(
+        &mut self,
+        now: u64,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let (web, streams) = (&mut self.web, &self.streams);
+        self.libraries.finish(now, &mut |connection, way, at, chunk| {
+            read(web, streams, connection, way, at, chunk);
+        });
+        self.told(names, out);
+    }
+}
+
+/// What the run asks of others: connections that it opened. Where nobody saw the socket opened, the
+/// one who speaks first asks.
+fn read(
+    web: &mut Web,
+    streams: &Streams,
+    connection: &Connection,
+    way: Direction,
+    at: u64,
+    chunk: Chunk<'_>,
+) {
+    let cookie = connection.cookie.unwrap_or(0);
+    let flow = streams.flow(FlowId(cookie));
+    let carrier = Carrier::Tls(connection.id);
+    if !web.knows(carrier) {
+        let opened = match flow {
+            Some(flow) => flow.opened,
+            None => web.peer(cookie).is_some() || way == Direction::Sent,
+        };
+        if !opened {
+            return;
+        }
+    }
+    let peer = flow.map(|flow| flow.peer).or_else(|| web.peer(cookie));
+    let about = || About {
+        who: connection.who,
+        transport: Transport::Tls,
+        peer,
+        name: None,
+        cookie,
+        from_start: true,
+    };
+    let way = match way {
+        Direction::Sent => Way::Out,
+        Direction::Received => Way::In,
+    };
+    web.chunk(carrier, about, way, at, chunk);
+}

@@ -1,0 +1,156 @@
+//! Holding an exec while somebody looks at its file: fanotify(7), FAN_OPEN_EXEC_PERM; and the same
+//! for whoever opens one of some files that are named: FAN_OPEN_PERM.
+//!
+//! Whoever executes a file on a marked filesystem waits in the kernel, unseen by its parent, until
+//! it is answered here; so nothing but answering happens on this thread, and what is looked at is
+//! bounded. When the recorder ends, however it ends, the kernel lets go of all that it held. While
+//! it is stopped (SIGSTOP, a debugger) every exec that it would have to answer waits.
+
+use std::fs::File;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+/// What becomes of a held exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It goes on.
+    Allow,
+    /// It goes on, and this file is not asked about again unless it is written to.
+    AllowFile,
+}
+
+/// Files that are not asked about again, at most: each mark holds its inode in memory.
+const MARKS: usize = 8192;
+/// Room for the events of one read.
+const READ: usize = 64 * size_of::<libc::fanotify_event_metadata>();
+
+/// A hold in force; dropped, all goes on.
+pub struct ExecHold {
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ExecHold {
+    /// Holds execs on the filesystems of these paths, and opens of these files, and asks about
+    /// each: the file, open for reading, and the process. Gives the paths that can't be marked,
+    /// with the reason.
+    ///
+    /// # Errors
+    /// When the kernel has no such holds, or none of the filesystems takes one.
+    pub fn start(
+        paths: &[PathBuf],
+        files: &[PathBuf],
+        ask: impl FnMut(&File, u32) -> Answer + Send + 'static,
+    ) -> io::Result<(Self, Vec<(PathBuf, io::Error)>)> {
+        let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_UNLIMITED_MARKS;
+        let open = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_LARGEFILE | libc::O_NOATIME;
+        // SAFETY: takes numbers.
+        let fd = unsafe { libc::fanotify_init(flags, open.cast_unsigned()) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given it to us.
+        let group = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut refused = vec![];
+        for path in paths {
+            let how = libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM;
+            if let Err(error) = mark(&group, how, libc::FAN_OPEN_EXEC_PERM, path) {
+                refused.push((path.clone(), error));
+            }
+        }
+        if refused.len() == paths.len() {
+            let first = refused.into_iter().next().map(|(_, error)| error);
+            return Err(first.unwrap_or_else(|| io::Error::other("no filesystem to mark")));
+        }
+        for file in files {
+            if let Err(error) = mark(&group, libc::FAN_MARK_ADD, libc::FAN_OPEN_PERM, file) {
+                refused.push((file.clone(), error));
+            }
+        }
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let watch = stop.try_clone()?;
+        let thread = thread::Builder::new()
+            .name("observer-hold".into())
+            .spawn(move || answer(&group, &watch, ask))?;
+        Ok((Self { stop, thread: Some(thread) }, refused))
+    }
+}
+
+impl Drop for ExecHold {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn mark(group: &OwnedFd, how: u32, mask: u64, path: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a C string, and numbers.
+    let done =
+        unsafe { libc::fanotify_mark(group.as_raw_fd(), how, mask, libc::AT_FDCWD, path.as_ptr()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn answer(group: &OwnedFd, stop: &OwnedFd, mut ask: impl FnMut(&File, u32) -> Answer) {
+    let (mut room, mut marks) = ([0u64; READ / 8], 0);
+    loop {
+        let mut fds = [PollFd::new(group, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        if !fds[1].revents().is_empty() {
+            return; // closing the group lets everybody go on
+        }
+        if fds[0].revents().is_empty() {
+            continue;
+        }
+        // SAFETY: our own room, of this many bytes.
+        let got = unsafe { libc::read(group.as_raw_fd(), room.as_mut_ptr().cast(), READ) };
+        let Ok(got) = usize::try_from(got) else { continue };
+        let mut at = 0;
+        while let Some(event) = event(&room, at, got) {
+            at += event.event_len as usize;
+            if event.fd < 0 {
+                continue;
+            }
+            // SAFETY: the kernel opened it for us with this event.
+            let file = File::from(unsafe { OwnedFd::from_raw_fd(event.fd) });
+            let said = ask(&file, event.pid.cast_unsigned());
+            if said == Answer::AllowFile && marks < MARKS {
+                let how = libc::FAN_MARK_ADD | libc::FAN_MARK_IGNORED_MASK;
+                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                let mask = libc::FAN_OPEN_EXEC_PERM | libc::FAN_OPEN_PERM;
+                marks += usize::from(mark(group, how, mask, &path).is_ok());
+            }
+            let response = libc::fanotify_response { fd: event.fd, response: libc::FAN_ALLOW };
+            // SAFETY: a plain structure, of this many bytes.
+            unsafe {
+                let len = size_of::<libc::fanotify_response>();
+                libc::write(group.as_raw_fd(), (&raw const response).cast(), len);
+            }
+        }
+    }
+}
+
+/// The event that begins at a byte of what was read.
+fn event(room: &[u64], at: usize, got: usize) -> Option<libc::fanotify_event_metadata> {
+    const LEN: usize = size_of::<libc::fanotify_event_metadata>();
+    if at.checked_add(LEN)? > got || at.checked_add(LEN)? > size_of_val(room) {
+        return None;
+    }
+    // SAFETY: inside of what the kernel filled; the structure is of integers.
+    let event = unsafe {
+        room.as_ptr().cast::<u8>().add(at).cast::<libc::fanotify_event_metadata>().read_unaligned()
+    };
+    (event.event_len as usize >= LEN && event.vers == libc::FANOTIFY_METADATA_VERSION)
+        .then_some(event)
+}

@@ -1,0 +1,51 @@
+//! A file that has a TLS library: what of it is seen.
+
+use super::{Raw, Stamp};
+
+/// What came of a file that has a TLS library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryCoverage {
+    /// When it was told.
+    pub at: Stamp,
+    /// The file, as it was named.
+    pub path: Raw,
+    /// Its build id (NT_GNU_BUILD_ID), hex.
+    pub build_id: Option<String>,
+    /// Its SHA-256, hex; none where it could not be read to its end.
+    pub sha256: Option<String>,
+    /// The library's word.
+    pub library: &'static str,
+    /// When it was looked at.
+    pub since: Since,
+    /// Functions that are held.
+    pub held: Vec<&'static str>,
+    /// How many probes stand in it.
+    pub probes: u32,
+    /// What is not seen of it, and why; empty where all is.
+    pub blind: Vec<String>,
+}
+
+/// From when on a file's library is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// From before the run began.
+    Start,
+    /// Its first open in the run was held: from before it was loaded.
+    Open,
+    /// Its exec was held: from before its first instruction.
+    Exec,
+    /// From when its process connected: what went through before was not seen.
+    Connect,
+}
+
+impl Since {
+    /// Its word in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Open => "open",
+            Self::Exec => "exec",
+            Self::Connect => "connect",
+        }
+    }
+}

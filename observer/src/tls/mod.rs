@@ -1,0 +1,124 @@
+//! Where a file's TLS library takes plaintext in and gives it out: the places to put probes at.
+//! Pure: bytes in, offsets out. The files are the agent's as well, so each read is bounded and
+//! whatever they hold, this returns.
+//!
+//! A probe stands at an instruction. One that the kernel must execute out of line costs the agent
+//! a second trap, one that it emulates doesn't: so an entry is the first such instruction at which
+//! the arguments still stand in their registers, and a return is an instruction of the function,
+//! never a return probe: those replace the return address, which Go does not survive.
+
+mod elf;
+mod flow;
+mod go;
+mod library;
+
+use std::fmt;
+
+use thiserror::Error;
+
+pub use elf::Source;
+
+/// The TLS libraries that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Library {
+    /// OpenSSL 1.1 or 3, or what has its functions' names and shapes.
+    OpenSsl,
+    /// GnuTLS 3.
+    GnuTls,
+    /// Go's crypto/tls.
+    Go,
+}
+
+impl Library {
+    /// Its word in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OpenSsl => "openssl",
+            Self::GnuTls => "gnutls",
+            Self::Go => "go",
+        }
+    }
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A place for a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Site {
+    /// Offset in the file, bytes.
+    pub offset: u64,
+    /// What the probe is told of the place: [`observer_common::tls_site`] bits.
+    pub cookie: u64,
+    /// Whether it stands where a call ends.
+    pub leaves: bool,
+}
+
+/// What a file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The library.
+    pub library: Library,
+    /// Where probes go.
+    pub sites: Vec<Site>,
+    /// Functions that are held by them.
+    pub held: Vec<&'static str>,
+    /// Functions that are there and can't be held, each with the reason.
+    pub blind: Vec<(&'static str, Blind)>,
+}
+
+/// Why a function can't be held.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Blind {
+    /// Its bytes are not in the file.
+    #[error("its code is not in the file")]
+    NoCode,
+    /// No instruction of it is its end.
+    #[error("no place where it returns")]
+    NoReturn,
+    /// More returns than a function has.
+    #[error("more than {} places where it returns", flow::LEAVES)]
+    Leaves,
+}
+
+/// Why a file can't be looked into.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FindError {
+    /// It is no ELF file of this machine's kind.
+    #[error("no 64-bit ELF file for x86-64")]
+    Elf,
+    /// It can't be read, or its tables point outside of it.
+    #[error("its tables can't be read")]
+    Read,
+}
+
+/// What was found out about a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Its build id (NT_GNU_BUILD_ID), hex; none where it has none.
+    pub build_id: Option<String>,
+    /// The libraries in it.
+    pub found: Vec<Found>,
+    /// It is a Go program.
+    pub go: bool,
+}
+
+/// Looks into a file.
+///
+/// # Errors
+/// When it is no ELF file, or its tables can't be read.
+pub fn look(source: &dyn Source) -> Result<Looked, FindError> {
+    let image = elf::Image::parse(source)?;
+    let mut found: Vec<Found> = library::find(&image)?;
+    let go = go::is(&image);
+    if go {
+        found.extend(go::find(&image)?);
+    }
+    Ok(Looked { build_id: image.build_id(), found, go })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! TLS: what stands before encryption and after decryption is seen, whoever encrypts.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Case;
+use crate::harness::{Ctx, Https, Recorded, Run, at, same, tool};
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("tls-library-of-the-host-has-probes-before-it-is-loaded", libraries),
+    ("tls-library-in-an-executable-has-probes-before-it-runs", executable),
+    ("tls-library-in-another-place-is-found-as-its-process-connects", elsewhere),
+    ("https-of-curl-is-read-and-masked", curl),
+    ("https-of-python-is-read", python),
+    ("https-of-node-is-read", node),
+    ("https-of-wget-is-read", wget),
+    ("https-of-git-is-read", git),
+    ("https-of-go-is-read", go),
+    ("https-kept-alive-is-one-call-for-each-request", keep_alive),
+];
+
+/// A value that must not be in any ledger.
+const SECRET: &str = "sk-live-4bXk29QmZr7TqLw1";
+
+/// The coverage records about TLS libraries.
+fn found(run: &Recorded) -> Vec<&Value> {
+    let mut records = run.ledger.of_type("coverage");
+    records.retain(|r| r.pointer("/coverage/library").is_some());
+    records
+}
+
+fn libraries(ctx: &Ctx) -> Result<()> {
+    let run = Run::new(ctx).label("none").agent(["true"]).go()?;
+    run.exited(0)?;
+    same("libraries of a run that loads none", found(&run), Vec::<&Value>::new())?;
+    let python = tool("/usr/bin/python3")?;
+    let run = Run::new(ctx).label("one").agent(["exec", python, "-c", "import ssl"]).go()?;
+    run.exited(0)?;
+    let all = found(&run);
+    ensure!(all.len() == 1, "wanted one library, saw {all:?}");
+    let one = all[0];
+    same("library", at(one, "/coverage/library/name"), &json!("openssl"))?;
+    same("covered", at(one, "/coverage/covered"), &json!(true))?;
+    same("since", at(one, "/coverage/library/since"), &json!("open"))?;
+    let sha256 = at(one, "/coverage/library/sha256").as_str().unwrap_or_default();
+    same("the hash's length", sha256.len(), 64)?;
+    let probes = at(one, "/coverage/library/probes").as_u64().unwrap_or(0);
+    ensure!(probes >= 4, "too few probes: {one}");
+    Ok(())
+}
+
+fn executable(ctx: &Ctx) -> Result<()> {
+    let node = tool("/usr/bin/node")?;
+    let run = Run::new(ctx).agent(["exec", node, "-e", "0"]).go()?;
+    run.exited(0)?;
+    let all = found(&run);
+    let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(node)));
+    let own = own.with_context(|| format!("nothing is told of {node}: {all:?}"))?;
+    same("library", at(own, "/coverage/library/name"), &json!("openssl"))?;
+    same("since", at(own, "/coverage/library/since"), &json!("exec"))?;
+    same("covered", at(own, "/coverage/covered"), &json!(true))
+}
+
+/// A library that is not where the host's are: a copy in a directory of the agent's choice.
+fn elsewhere(ctx: &Ctx) -> Result<()> {
+    let (server, curl) = (Https::new(ctx)?, tool("/usr/bin/curl")?);
+    let library = tool("/usr/lib/x86_64-linux-gnu/libssl.so.3")?;
+    let copy = ctx.path("libssl.so.3")?;
+    std::fs::copy(library, &copy)?;
+    let path = format!("LD_LIBRARY_PATH={}", ctx.dir.display());
+    let url = server.url("/elsewhere");
+    let args = ["exec", "/usr/bin/env", &path, curl, "-s", "--cacert", &server.certificate, &url];
+    let run = Run::new(ctx).agent(args).go()?;
+    run.exited(0)?;
+    let all = found(&run);
+    let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(copy)));
+    let own = own.with_context(|| format!("nothing is told of {copy}: {all:?}"))?;
+    same("since", at(own, "/coverage/library/since"), &json!("connect"))?;
+    let why = at(own, "/coverage/why").as_str().unwrap_or_default();
+    ensure!(why.contains("not seen"), "{why}");
+    Ok(())
+}
+
+/// Runs a client of the server; its requests must be these, answered with 200.
+fn asks(ctx: &Ctx, server: &Https, argv: &[&str], requests: &[(&str, &str)]) -> Result<Recorded> {
+    let run = Run::new(ctx).agent([&["exec"], argv].concat()).go()?;
+    let calls = run.ledger.calls("http");
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| (at(call, "/http/method").clone(), at(call, "/http/url").clone()))
+        .collect();
+    let wanted: Vec<_> =
+        requests.iter().map(|(method, path)| (json!(method), json!(server.url(path)))).collect();
+    same("requests", told, wanted)?;
+    for call in &calls {
+        same("transport", at(call, "/http/transport"), &json!("tls"))?;
+        same("status", at(run.ledger.outcome(call)?, "/http_status"), &json!(200))?;
+        let peer = at(call, "/http/peer/port");
+        same("peer's port", peer, &json!(server.addr.port()))?;
+        // It names the connect that it went through.
+        let through = at(call, "/http/connection");
+        let connects = run.ledger.calls("connect");
+        let connect = connects.iter().find(|connect| connect["call"] == *through);
+        let connect = connect.with_context(|| format!("no connect {through}: {call}"))?;
+        same("its port", at(connect, "/net/peer/port"), peer)?;
+    }
+    Ok(run)
+}
+
+fn curl(ctx: &Ctx) -> Result<()> {
+    let (server, curl) = (Https::new(ctx)?, tool("/usr/bin/curl")?);
+    let (one, other) = (server.url("/one"), server.url("/other"));
+    let header = format!("Authorization: Bearer {SECRET}");
+    let body = format!("{{\"password\":\"{SECRET}\",\"n\":1}}");
+    let args = [
+        &[curl, "-s", "--cacert", &server.certificate, "-H", &header][..],
+        &["-H", "Content-Type: application/json", "-d", &body, &one, &other],
+    ];
+    let requests = [("POST", "/one"), ("POST", "/other")];
+    let run = asks(ctx, &server, &args.concat(), &requests)?;
+    run.exited(0)?;
+    let text = format!("{:?}", run.ledger.records);
+    ensure!(!text.contains(SECRET), "the secret is in the ledger");
+    let calls = run.ledger.calls("http");
+    let both = (at(calls[0], "/http/connection"), at(calls[1], "/http/connection"));
+    same("one connection", both.0, both.1)
+}
+
+fn python(ctx: &Ctx) -> Result<()> {
+    let (server, python) = (Https::new(ctx)?, tool("/usr/bin/python3")?);
+    let script = format!(
+        "import ssl, urllib.request\n\
+         context = ssl.create_default_context(cafile={:?})\n\
+         urllib.request.urlopen({:?}, context=context).read()\n\
+         urllib.request.urlopen({:?}, data=b'x' * 100000, context=context).read()\n",
+        server.certificate,
+        server.url("/get"),
+        server.url("/post")
+    );
+    let requests = [("GET", "/get"), ("POST", "/post")];
+    asks(ctx, &server, &[python, "-c", &script], &requests)?.exited(0)
+}
+
+fn node(ctx: &Ctx) -> Result<()> {
+    let (server, node) = (Https::new(ctx)?, tool("/usr/bin/node")?);
+    let script = format!(
+        "const ca = require('fs').readFileSync({:?}); const https = require('https');\n\
+         https.get({:?}, {{ ca, agent: false }}, (one) => one.resume().on('end', () =>\n\
+         https.get({:?}, {{ ca, agent: false }}, (other) => other.resume())));\n",
+        server.certificate,
+        server.url("/one"),
+        server.url("/other")
+    );
+    let requests = [("GET", "/one"), ("GET", "/other")];
+    asks(ctx, &server, &[node, "-e", &script], &requests)?.exited(0)
+}
+
+fn wget(ctx: &Ctx) -> Result<()> {
+    let (server, wget) = (Https::new(ctx)?, tool("/usr/bin/wget")?);
+    let trust = format!("--ca-certificate={}", server.certificate);
+    let url = server.url("/wget");
+    let argv = [wget, "-q", "-O", "/dev/null", &trust, &url];
+    asks(ctx, &server, &argv, &[("GET", "/wget")])?.exited(0)
+}
+
+fn git(ctx: &Ctx) -> Result<()> {
+    let (server, git) = (Https::new(ctx)?, tool("/usr/bin/git")?);
+    let url = server.url("/repo.git");
+    // Whom it trusts may be set in the environment, over its configuration.
+    let argv = [git, "-c", "http.sslVerify=false", "ls-remote", &url];
+    // What it gets is no repository; that it asked is what counts.
+    let asked = [("GET", "/repo.git/info/refs?service=git-upload-pack")];
+    asks(ctx, &server, &argv, &asked).map(drop)
+}
+
+fn go(ctx: &Ctx) -> Result<()> {
+    let (server, go) = (Https::new(ctx)?, tool("/usr/bin/go")?);
+    let source = ctx.path("main.go")?;
+    let text = format!(
+        "package main\nimport (\"crypto/tls\"; \"crypto/x509\"; \"io\"; \"net/http\"; \"os\")\n\
+         func main() {{\n pem, _ := os.ReadFile({:?})\n pool := x509.NewCertPool()\n\
+         pool.AppendCertsFromPEM(pem)\n\
+         client := &http.Client{{Transport: &http.Transport{{TLSClientConfig: \
+         &tls.Config{{RootCAs: pool}}}}}}\n\
+         for _, url := range []string{{{:?}, {:?}}} {{\n got, err := client.Get(url)\n\
+         if err != nil {{ panic(err) }}\n io.Copy(io.Discard, got.Body)\n got.Body.Close()\n }}\n}}\n",
+        server.certificate,
+        server.url("/one"),
+        server.url("/other")
+    );
+    std::fs::write(&source, text)?;
+    let program = ctx.path("program")?;
+    let cache = std::env::temp_dir().join("observer-e2e-go");
+    let built = Command::new(go)
+        .args(["build", "-ldflags", "-s -w", "-o", &program, &source])
+        .env("CGO_ENABLED", "0")
+        .env("GOCACHE", cache)
+        .status()?;
+    ensure!(built.success(), "go build: {built}");
+    let requests = [("GET", "/one"), ("GET", "/other")];
+    let run = asks(ctx, &server, &[&program], &requests)?;
+    run.exited(0)?;
+    let all = found(&run);
+    let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(program)));
+    let own = own.with_context(|| format!("nothing is told of {program}: {all:?}"))?;
+    same("library", at(own, "/coverage/library/name"), &json!("go"))
+}
+
+fn keep_alive(ctx: &Ctx) -> Result<()> {
+    let (server, python) = (Https::new(ctx)?, tool("/usr/bin/python3")?);
+    let many = if ctx.quick { 500 } else { 5000 };
+    let script = format!(
+        "import http.client, ssl\n\
+         context = ssl.create_default_context(cafile={:?})\n\
+         server = http.client.HTTPSConnection('localhost', {}, context=context)\n\
+         for n in range({many}):\n    \
+             server.request('POST', f'/{{n}}', body=b'x' * 600)\n    \
+             assert server.getresponse().read() == b'600 bytes'\n",
+        server.certificate,
+        server.addr.port()
+    );
+    let paths: Vec<String> = (0..many).map(|n| format!("/{n}")).collect();
+    let requests: Vec<_> = paths.iter().map(|path| ("POST", path.as_str())).collect();
+    asks(ctx, &server, &[python, "-c", &script], &requests)?.exited(0)
+}

@@ -1,0 +1,103 @@
+//! An HTTPS server of this machine's own tools, with a certificate made for the case.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Ctx, skip};
+
+/// Answers GET with `hello PATH` and POST with how many bytes came; keeps connections open.
+const SERVER: &str = r#"
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+    def do_GET(self):
+        self.answer(b"hello " + self.path.encode())
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(b"%d bytes" % len(body))
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+/// An HTTPS server on 127.0.0.1, for the name `localhost`.
+#[derive(Debug)]
+pub struct Https {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The certificate that it shows, which signed itself: a file.
+    pub certificate: String,
+    child: Child,
+}
+
+impl Https {
+    /// Starts one; skips the case where the machine lacks what it takes.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn new(ctx: &Ctx) -> Result<Self> {
+        let (python, openssl) = (tool("/usr/bin/python3")?, tool("/usr/bin/openssl")?);
+        let (certificate, key) = (ctx.path("cert.pem")?, ctx.path("key.pem")?);
+        let made = Command::new(openssl)
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["-keyout", &key, "-out", &certificate])
+            .stderr(Stdio::null())
+            .status()?;
+        ensure!(made.success(), "openssl req: {made}");
+        let script = ctx.path("server.py")?;
+        fs::write(&script, SERVER)?;
+        let mut child = Command::new(python)
+            .args([&script, &certificate, &key])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().context("its output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let port: u16 = line.trim().parse().with_context(|| format!("a port: {line:?}"))?;
+        Ok(Self { addr: ([127, 0, 0, 1], port).into(), certificate, child })
+    }
+
+    /// A URL on it.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.addr.port())
+    }
+}
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program of this machine; skips the case where it has none.
+///
+/// # Errors
+/// When it is not there.
+pub fn tool(path: &'static str) -> Result<&'static str> {
+    if fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(path);
+    }
+    skip(&format!("{path} is not here"))
+}
