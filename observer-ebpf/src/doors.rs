@@ -11,8 +11,6 @@ use crate::socket::{self, End};
 use crate::unix_judge;
 use crate::verdict::{self as policy, Ruling};
 
-const EPERM: i32 = 1;
-
 /// PTRACE_MODE_ATTACH (include/linux/ptrace.h): to write into a process or to take from it what it
 /// holds. Looking alone (PTRACE_MODE_READ) is what `ps` does, and is let be.
 const ATTACH: u32 = 0x2;
@@ -87,8 +85,8 @@ pub fn ptrace(child: Ptr, mode: u32) -> i32 {
 
 /// A signal; none is sent with 0, and `cred` is there where nobody's call sends it.
 #[inline(always)]
-pub fn signal(target: Ptr, sig: u32, cred: Ptr) -> i32 {
-    if sig == 0 || !cred.is_null() { 0 } else { aimed(door::SIGNAL, target, sig) }
+pub fn signal(target: Ptr, sig: u32, cred: u64) -> i32 {
+    if sig == 0 || cred != 0 { 0 } else { aimed(door::SIGNAL, target, sig) }
 }
 
 /// A birth in a cgroup that is named.
@@ -172,7 +170,7 @@ fn tell(label: &Label, door: u32, target: Ptr, value: u32, ruling: Ruling) -> i3
         reserved: 0,
         comm,
     });
-    if denied { -EPERM } else { 0 }
+    policy::answer(denied)
 }
 
 /// A socket is made. Those of the internet are judged where their family makes them
@@ -193,7 +191,7 @@ pub fn socket_made(family: u32, kind: u32, protocol: u32, kern: u32) -> i32 {
     };
     let end = End { addr: [0; 16], port: kind & 0xf, protocol, family, cookie: 0 };
     socket::tell(&label, net_op::OPEN, &end, ruling, Ring::Control);
-    if ruling.denies() { -EPERM } else { 0 }
+    policy::answer(ruling.denies())
 }
 
 /// A file comes from another process (SCM_RIGHTS, pidfd_getfd): a socket keeps the hooks of the
@@ -224,6 +222,6 @@ pub fn received(file: Ptr) -> i32 {
     let config = policy::config();
     let (end, ruling) = socket::far_end(&config, sk, family);
     socket::tell(&label, net_op::RECEIVE, &end, ruling, Ring::Control);
-    if ruling.denies() { -EPERM } else { 0 }
+    policy::answer(ruling.denies())
 }
 

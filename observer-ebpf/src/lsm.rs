@@ -3,10 +3,12 @@
 //! stays a refusal.
 
 use aya_ebpf::macros::lsm;
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::LsmContext;
 use observer_common::door;
 
 use crate::doors::{self, mounting};
+use crate::kernel;
 use crate::unix_judge;
 
 macro_rules! after {
@@ -51,7 +53,11 @@ pub fn door_ptrace(ctx: LsmContext) -> i32 {
 /// `(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)`.
 #[lsm(hook = "task_kill")]
 pub fn door_signal(ctx: LsmContext) -> i32 {
-    after!(ctx, 4, doors::signal(ctx.arg(0), ctx.arg(2), ctx.arg(3)))
+    // Verifier: 6.12's holds that a hook's pointer is never null, and drops what comes where one is
+    // (kernel/bpf/verifier.c, is_branch_taken). This one is, whenever a call sends the signal: so
+    // it is read as a number.
+    let cred = || kernel::read_or_zero::<u64>(ctx.as_ptr().cast(), 3 * size_of::<u64>());
+    after!(ctx, 4, doors::signal(ctx.arg(0), ctx.arg(2), cred()))
 }
 
 /// kernel/bpf/syscall.c, __sys_bpf: `(int cmd, union bpf_attr *attr, unsigned int size)`; 6.16 adds

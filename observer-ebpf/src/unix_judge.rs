@@ -18,9 +18,8 @@ use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::{CONTROL, EVENTS, PATHS, UNIX, UNIX_PREFIXES, UNIX_RULED, UNIX_SENT, ZERO};
 use crate::path::{self, PATH_SPACE, PathScratch, Sink};
-use crate::verdict::{Opinion, Ruling, config};
+use crate::verdict::{Opinion, Ruling, answer, config};
 
-const EPERM: i32 = 1;
 /// Where `sun_path` stands in `struct sockaddr_un`.
 const SUN_PATH: usize = 2;
 
@@ -35,7 +34,7 @@ pub fn connecting(other: Ptr) -> i32 {
     }
     let ruling = judge(&label, other, 0, false);
     let _ = UNIX_RULED.insert(thread, ruling, 0);
-    if ruling.denies() { -EPERM } else { 0 }
+    answer(ruling.denies())
 }
 
 /// A datagram to `socket`. One that is allowed is told once for each sender and receiver.
@@ -52,20 +51,17 @@ pub fn sending(socket: Ptr) -> i32 {
         return 0;
     }
     let ruling = judge(&label, other, unix_flag::DATAGRAM, !told);
-    if ruling.denies() {
-        return -EPERM;
-    }
-    if !told {
+    if !told && !ruling.denies() {
         let _ = UNIX_SENT.insert(key, 1, 0);
     }
-    0
+    answer(ruling.denies())
 }
 
 /// A unix socket comes from another process: it is judged by where it is connected.
 #[inline(always)]
 pub fn received(label: &Label, sk: Ptr) -> i32 {
     let Some(peer) = kernel::follow(sk, at!(unix_peer)) else { return 0 };
-    if judge(label, peer, unix_flag::RECEIVED, true).denies() { -EPERM } else { 0 }
+    answer(judge(label, peer, unix_flag::RECEIVED, true).denies())
 }
 
 /// What the rules say of the socket `sk`; one without a name is nobody's to deny. Told where it is

@@ -69,6 +69,21 @@ impl Ruling {
     }
 }
 
+/// What a security module's hook answers: 0, or -EPERM.
+///
+/// 6.12 takes from such a hook only what it can bound to -4095..=0, and knows no bounds of a
+/// negated number (BPF_NEG in kernel/bpf/verifier.c), which is what LLVM makes of a choice between
+/// 0 and -1. What stands before the one answer keeps it a branch with two constants.
+#[inline(always)]
+pub fn answer(denied: bool) -> i32 {
+    const EPERM: i32 = 1;
+    if denied {
+        core::hint::black_box(());
+        return -EPERM;
+    }
+    0
+}
+
 /// The run's configuration; nothing is decided without one. It is read once for a decision, and
 /// every table is asked in its bank: so one policy decides, never a mix of two.
 #[inline(always)]

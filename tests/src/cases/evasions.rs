@@ -333,9 +333,9 @@ pub fn page() -> String {
         "# Evasions\n\n\
          Ways round a recorder or a rule, and what comes of each. Every row is an end-to-end case (`tests/src/cases`), which fails \
          where the row is not so; `cargo xtask test` runs them on all three kernels. \"Denied\" means too that nothing reached the \
-         far end. On 6.12 the verifier refuses most of the hooks for doors so far: there unix sockets, system calls and families of sockets stand as in the column of 6.18, and doctor and coverage say so. What the kernel under test lacks altogether (x32, UDP-Lite …) is skipped there, and said.\n\n\
+         far end. What the kernel under test lacks altogether (x32, UDP-Lite …) is skipped there, and said.\n\n\
          This page is written by `cargo test -p observer-tests -- --ignored`, from `tests/src/cases/evasions.rs`.\n\n\
-         | what is tried | 6.1, with BPF LSM | 6.18, without | case |\n|---|---|---|---|\n",
+         | what is tried | 6.1 and 6.12, with BPF LSM | 6.18, without | case |\n|---|---|---|---|\n",
     );
     for Evasion { case, tries, hooked, bare } in EVASIONS {
         out.push_str(&format!("| {tries} | {hooked} | {bare} | `{case}` |\n"));
