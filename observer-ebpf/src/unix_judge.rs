@@ -51,10 +51,13 @@ pub fn sending(socket: Ptr) -> i32 {
         return 0;
     }
     let ruling = judge(&label, other, unix_flag::DATAGRAM, !told);
-    if !told && !ruling.denies() {
+    if ruling.denies() {
+        return answer(true);
+    }
+    if !told {
         let _ = UNIX_SENT.insert(key, 1, 0);
     }
-    answer(ruling.denies())
+    0
 }
 
 /// A unix socket comes from another process: it is judged by where it is connected.
