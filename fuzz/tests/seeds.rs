@@ -7,9 +7,9 @@ use std::path::Path;
 
 use bytemuck::bytes_of;
 use observer_common::{
-    ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
-    NetEvent, ResultEvent, TlsEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, door, exec_flag, net_op, tls_op, unix_flag,
-    verdict,
+    ArgsEvent, DnsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent,
+    Header, NetEvent, ResultEvent, TlsEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, dns_op, door,
+    exec_flag, net_op, tls_op, unix_flag, verdict,
 };
 
 fn header(kind: EventKind, time: u64, exec: u64) -> Header {
@@ -163,6 +163,29 @@ fn write_the_seeds_of_elf() {
     fs::write(dir.join("cut"), &library()[..150]).unwrap();
 }
 
+fn dns(time: u64, op: u32, message: &[u8]) -> Vec<u8> {
+    let mut server = [0; 16];
+    server[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 53]);
+    let event = DnsEvent {
+        header: header(EventKind::Dns, time, 1),
+        call: 7,
+        cookie: 5,
+        server,
+        port: 53,
+        protocol: 17,
+        op,
+        len: message.len() as u32,
+        kept: message.len() as u32,
+        ..DnsEvent::default()
+    };
+    [bytes_of(&event), message].concat()
+}
+
+const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x07example\0\0\x01\0\x01\
+    \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x0e\
+    \xc0\x27\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01";
+
 #[test]
 #[ignore = "it writes into the corpus"]
 fn write_the_seeds_of_decode() {
@@ -177,7 +200,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 10] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 11] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
@@ -212,6 +235,10 @@ fn write_the_seeds_of_decode() {
                 unix(5, 14, u32::MAX, b""),
                 net(6, net_op::CONNECT_UNHOOKED, 6, denied),
             ],
+        ),
+        (
+            "dns-question-and-answer",
+            vec![dns(2, dns_op::QUESTION, QUESTION), dns(3, dns_op::ANSWER, ANSWER)],
         ),
         (
             "doors-and-judged-sockets",

@@ -2,7 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{StreamEndEvent, StreamEvent, UNIX_PATH};
+use crate::{DnsEvent, StreamEndEvent, StreamEvent, UNIX_PATH};
 
 /// What every event begins with.
 #[repr(C)]
@@ -215,6 +215,10 @@ pub struct Counters {
     pub scratch_busy: u64,
     /// Connects whose result cannot be told: no storage on the socket.
     pub flows_lost: u64,
+    /// DNS messages left unread since the buffer was in use; where names are ruled, dropped.
+    pub dns_busy: u64,
+    /// Addresses that could not be bound to their names: the map is full.
+    pub names_lost: u64,
     /// Ids given to execs and calls on this CPU.
     pub ids: u64,
     /// Events meant for the ring of streams.
@@ -247,6 +251,8 @@ pub enum EventKind {
     Escape = 7,
     /// [`UnixEvent`].
     Unix = 8,
+    /// [`DnsEvent`].
+    Dns = 9,
     /// [`StreamEvent`].
     Stream = 16,
     /// [`StreamEndEvent`].
@@ -271,6 +277,7 @@ impl EventKind {
             Self::Result => size_of::<ResultEvent>(),
             Self::Escape => size_of::<EscapeEvent>(),
             Self::Unix => size_of::<UnixEvent>(),
+            Self::Dns => size_of::<DnsEvent>(),
             Self::Stream => size_of::<StreamEvent>(),
             Self::StreamEnd => size_of::<StreamEndEvent>(),
             Self::Door => size_of::<crate::DoorEvent>(),
@@ -297,6 +304,7 @@ impl TryFrom<u32> for EventKind {
             6 => Self::Result,
             7 => Self::Escape,
             8 => Self::Unix,
+            9 => Self::Dns,
             16 => Self::Stream,
             17 => Self::StreamEnd,
             20 => Self::Door,
@@ -346,6 +354,8 @@ pub mod verdict {
     pub const DENY_RULE: u32 = 3;
     /// Denied: a socket that no destination rule could hold.
     pub const DENY_UNHELD: u32 = 4;
+    /// Denied: a question for a name that could not be read.
+    pub const DENY_UNREAD: u32 = 5;
     /// A bit beside one that denies: it is not enforced, and the call went on.
     pub const WOULD: u32 = 1 << 8;
 }
@@ -378,7 +388,7 @@ const _: () = {
     assert!(size_of::<NetEvent>() == 80 + 56);
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
-    assert!(size_of::<Counters>() == 96);
+    assert!(size_of::<Counters>() == 112);
     assert!(size_of::<UnixEvent>() == 80 + 24 + UNIX_PATH);
 };
 

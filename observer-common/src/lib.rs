@@ -4,6 +4,7 @@
 //! integer and becomes an [`EventKind`] through `TryFrom`. Nothing here knows of records.
 #![no_std]
 
+mod dns;
 mod doors;
 mod event;
 mod offsets;
@@ -11,6 +12,10 @@ mod stream;
 mod table;
 mod tls;
 
+pub use dns::{
+    Asked, AskedKey, BOUND_ALIASES, BOUND_WAYS, Bound, DNS_ANSWERS, DNS_MAX, DNS_SEGMENT, DnsEvent,
+    RESOLVERS_MAX, Way, dns_flag, dns_op, way_flag,
+};
 pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, unix_flag, unix_kind};
 pub use event::{
     ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,

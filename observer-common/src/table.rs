@@ -145,6 +145,8 @@ pub struct PortKey {
 impl PortKey {
     /// Any port that has no entry of its own.
     pub const ANY_PORT: u32 = 0x1_0000;
+    /// No port: whether a name of the set may be looked up.
+    pub const LOOKUP: u32 = 0x1_0001;
 }
 
 /// A program, as rules name it.

@@ -87,6 +87,14 @@ counter!(
     /// A call of a TLS library could not be followed.
     tls_lost, tls_lost
 );
+counter!(
+    /// A DNS message was left unread.
+    dns_busy, dns_busy
+);
+counter!(
+    /// An address could not be bound to its name.
+    name_lost, names_lost
+);
 counter!(count_id, ids);
 
 /// An id for an exec or a call: never 0, unique on this boot.

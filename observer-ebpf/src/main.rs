@@ -6,6 +6,8 @@
 #![feature(core_intrinsics)]
 
 mod args;
+mod bind;
+mod dns;
 mod doors;
 mod emit;
 mod exec;
@@ -15,8 +17,8 @@ mod lineage;
 mod loader;
 mod lsm;
 mod maps;
-#[expect(dead_code, reason = "the hooks that read names come next")]
 mod names;
+mod packet;
 mod path;
 mod segment;
 mod socket;
@@ -272,6 +274,20 @@ pub fn tls_entered(ctx: ProbeContext) -> u32 {
 pub fn tls_left(ctx: ProbeContext) -> u32 {
     tls::left(&ctx);
     0
+}
+
+/// net/ipv4/ip_output.c and net/ipv6/ip6_output.c, ip_finish_output and ip6_finish_output:
+/// BPF_CGROUP_RUN_PROG_INET_EGRESS, before a packet is cut into fragments.
+#[cgroup_skb(egress)]
+pub fn dns_egress(ctx: SkBuffContext) -> i32 {
+    dns::leaves(ctx.skb.skb)
+}
+
+/// net/core/filter.c, sk_filter_trim_cap: BPF_CGROUP_RUN_PROG_INET_INGRESS, before a packet is in
+/// its socket's queue.
+#[cgroup_skb(ingress)]
+pub fn dns_ingress(ctx: SkBuffContext) -> i32 {
+    dns::arrives(ctx.skb.skb)
 }
 
 #[cfg(not(test))]

@@ -5,10 +5,11 @@ use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
-    ArgKey, Config, Counters, Decision, Group, Label, NameKey, NameValue, NetKey, PortKey,
-    ProgramKey, ProgramValue, UnixPrefix,
+    ArgKey, Asked, AskedKey, Bound, Config, Counters, Decision, Group, Label, NameKey, NameValue,
+    NetKey, PortKey, ProgramKey, ProgramValue, RESOLVERS_MAX, UnixPrefix,
 };
 
+use crate::dns;
 use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::socket::Flow;
@@ -148,6 +149,29 @@ pub static TLS_STREAMS: LruHashMap<SessionKey, Session> = LruHashMap::with_max_e
 /// What a socket's last connect, and its last destinations, were. Lives as long as the socket.
 #[btf_map]
 pub static FLOWS: SkStorage<Flow> = SkStorage::new();
+
+/// Two buffers a CPU for DNS: one for what leaves and one for what comes, which interrupts it.
+/// Sized at load.
+#[map]
+pub static DNS: Array<dns::Scratch> = Array::with_max_entries(1, 0);
+
+/// Questions that wait for their answer. Evicted: the answer is not told, and binds nothing that
+/// would be allowed.
+#[map]
+pub static ASKED: LruHashMap<AskedKey, Asked> = LruHashMap::with_max_entries(8192, 0);
+
+/// Addresses, to the names that answers gave them. Full: counted, and what is not bound is
+/// decided by its address alone.
+#[map]
+pub static BOUND: HashMap<NetKey, Bound> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// Resolvers whose answers may allow: 1, or 0 once a process of the run has answered from there.
+#[map]
+pub static RESOLVERS: HashMap<NetKey, u32> = HashMap::with_max_entries(RESOLVERS_MAX, 0);
+
+/// Network namespaces, by cookie, in which those resolvers are who they are. Sized at load.
+#[map]
+pub static NETWORKS: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
 /// Connections whose payload user space wants no more of, by cookie. Full: the oldest is forgotten,
 /// and copied again.

@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_send_signal, bpf_sk_storage_get,
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_send_signal, bpf_sk_storage_get,
 };
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
@@ -55,6 +55,8 @@ pub struct Flow {
     began: u64,
     /// The exec of the process that called it.
     exec: u64,
+    /// Its network namespace's cookie.
+    network: u64,
     /// Who called it.
     pid: u32,
     /// Where the next destination is remembered.
@@ -106,6 +108,15 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
     };
     let denied = ruling.denies();
     let mut flow = if op == net_op::BIND || denied { None } else { flow_of(ctx) };
+    if let Some(flow) = flow.as_deref_mut() {
+        // Packets name their socket alone: whose it is stands with it.
+        flow.exec = label.exec;
+        flow.pid = kernel::current_tgid();
+        if flow.network == 0 {
+            // SAFETY: the helper takes the context.
+            flow.network = unsafe { bpf_get_netns_cookie(sa.cast()) };
+        }
+    }
     if op == net_op::SEND && !denied {
         // Each datagram is judged; a destination is told once.
         if let Some(flow) = flow.as_deref_mut() {
@@ -179,6 +190,24 @@ fn flow_of<'a>(ctx: &'a SockAddrContext) -> Option<&'a mut Flow> {
         let sk = (*ctx.sock_addr).__bindgen_anon_1.sk;
         storage(sk.cast(), CREATE).as_mut()
     }
+}
+
+/// Whose a socket is.
+pub struct Owner {
+    /// The exec of the process that connected it or sent from it last.
+    pub exec: u64,
+    /// That process.
+    pub pid: u32,
+    /// Its network namespace's cookie.
+    pub network: u64,
+}
+
+/// Whose a packet's socket is, where a hook of ours has seen it.
+#[inline(always)]
+pub fn owner(sk: *mut c_void) -> Option<Owner> {
+    // SAFETY: the packet's own socket; the storage lives as long as the socket does.
+    let flow = unsafe { storage(sk, 0).as_ref() }?;
+    Some(Owner { exec: flow.exec, pid: flow.pid, network: flow.network })
 }
 
 #[inline(always)]

@@ -4,6 +4,7 @@ use observer_common::{
     Config, Decision, PortKey, ProgramKey, config_flag, decision, verdict,
 };
 
+use crate::bind;
 use crate::maps::{ACTIVE, CONFIG, PORTS, PREFIXES, PROGRAMS};
 
 /// A verdict and the rule behind it.
@@ -112,7 +113,18 @@ fn looked_up(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -> Ruli
     };
     // SAFETY: read at once; a bank in use is not written.
     let set = unsafe { set.read_volatile() };
-    Ruling::from(of_set(config, set, port, protocol), default_denies)
+    let mut decision = of_set(config, set, port, protocol);
+    if config.flags & config_flag::NAME_RULES != 0 && decision.kind & decision::DENY == 0 {
+        decision = stronger(decision, bind::decide(config, addr, port, protocol));
+    }
+    Ruling::from(decision, default_denies)
+}
+
+/// Two decisions on one call: the kinds join, and the rule is that of the highest.
+#[inline(always)]
+pub fn stronger(a: Decision, b: Decision) -> Decision {
+    let rule = if highest(b.kind) > highest(a.kind) { b.rule } else { a.rule };
+    Decision { kind: a.kind | b.kind, rule }
 }
 
 /// What a set of rules, of addresses or of names, decides for a port and a protocol.

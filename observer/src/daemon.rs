@@ -276,7 +276,10 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
     let why = "a connection that was accepted is not told as a handshake or a request; QUIC and other \
                UDP are not read";
     say("tls and http, as a server and over udp", false, why.to_owned());
-    say("dns, mcp", false, "this version does not read them".to_owned());
+    say("mcp", false, "this version does not read it".to_owned());
+    let why = "DNS is read at port 53, over UDP and TCP; over TLS, HTTPS or QUIC, and at other \
+               ports, it is not";
+    say("encrypted dns", false, why.to_owned());
 }
 
 fn started_by() -> u32 {

@@ -3,8 +3,8 @@
 use std::mem::{offset_of, size_of};
 
 use observer_common::{
-    ArgsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header,
-    NetEvent, ResultEvent, StreamEndEvent, StreamEvent, TlsEvent, UnixEvent, UnixSeenEvent,
+    ArgsEvent, DnsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent,
+    Header, NetEvent, ResultEvent, StreamEndEvent, StreamEvent, TlsEvent, UnixEvent, UnixSeenEvent,
 };
 use thiserror::Error;
 
@@ -56,6 +56,13 @@ pub enum Event<'a> {
         event: UnixEvent,
         /// `sun_path`, as long as the caller said; none where it could not be read.
         path: Option<&'a [u8]>,
+    },
+    /// A DNS message went out, or came in.
+    Dns {
+        /// The fixed part.
+        event: DnsEvent,
+        /// The message, from its header on.
+        message: &'a [u8],
     },
     /// TCP payload.
     Stream {
@@ -154,6 +161,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
                 len => Some(cut(&mut path, len)?),
             };
             Event::Unix { event, path }
+        }
+        EventKind::Dns => {
+            let event: DnsEvent = fixed(bytes)?;
+            Event::Dns { message: cut(&mut rest, event.kept)?, event }
         }
         EventKind::Stream => {
             let event: StreamEvent = fixed(bytes)?;

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod mask;
 pub mod masking;
 pub mod model;
+mod network;
 pub mod pipeline;
 pub mod policy;
 pub mod probes;

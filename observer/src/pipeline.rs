@@ -305,6 +305,7 @@ impl Worker {
         let entry = match item {
             Item::Call(call) => Entry::Call(Box::new(self.masker.call(*call))),
             Item::Result(result) => Entry::Result(result),
+            Item::Resolved(answer) => Entry::Resolved(Box::new(self.masker.resolved(*answer))),
             Item::Answer(answer) => Entry::Answer(Box::new(self.masker.answer(*answer))),
             Item::Coverage { at, what, why } => {
                 Entry::Coverage { run: self.run, at, what, covered: false, why }
@@ -366,6 +367,8 @@ impl Worker {
             ("scratch", now.scratch_busy, then.scratch_busy, "the exec buffer was in use"),
             ("flows", now.flows_lost, then.flows_lost, "no room to await a connect's result"),
             ("tls", now.tls_lost, then.tls_lost, "a TLS library's call could not be followed"),
+            ("dns", now.dns_busy, then.dns_busy, "a DNS message could not be read"),
+            ("names", now.names_lost, then.names_lost, "no room to bind an address to a name"),
         ];
         for (place, now, then, why) in rises {
             if now > then {

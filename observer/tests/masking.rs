@@ -10,9 +10,9 @@ use std::time::Duration;
 use corpus::{ENCODINGS, KINDS, PLAIN, Random, STRUCTURED, UNSEEN, draw, leaks, password};
 use observer::mask::{MaskKey, Masker, Rules, Stream};
 use observer::model::{
-    Action, Call, CallId, Cut, CutField, Door, Exec, Http, HttpBody, HttpContent, HttpFields,
-    HttpRequest, HttpVersion, Image, OtherSocket, Process, ProcessId, Raw, RunId, Stamp, System,
-    Transport, Unix, UnixAddress, UnixOp, Verdict,
+    Action, Call, CallId, Cut, CutField, Dns, Door, Exec, HostName, Http, HttpBody, HttpContent,
+    HttpFields, HttpRequest, HttpVersion, Image, NameFrom, Net, NetOp, OtherSocket, Process,
+    ProcessId, Protocol, Raw, RunId, Stamp, System, Transport, Unix, UnixAddress, UnixOp, Verdict,
 };
 use proptest::prelude::*;
 
@@ -186,6 +186,22 @@ fn call(field: usize, text: &str, cut: bool) -> Call {
             16 => {
                 Action::System(System { door: Door::Signal, target: Some((1, here(16))), value: 9 })
             }
+            17 => Action::Dns(Dns {
+                name: here(17),
+                kind: "A".to_owned(),
+                server: SocketAddr::from(([127, 0, 0, 53], 53)),
+                protocol: Protocol::UDP,
+                cookie: 1,
+                unread: None,
+            }),
+            18 => Action::Net(Net {
+                op: NetOp::Connect,
+                protocol: Protocol::TCP,
+                peer: None,
+                local: None,
+                name: Some(HostName { name: here(18), from: NameFrom::Dns }),
+                cookie: 1,
+            }),
             10.. => Action::Http(Box::new(http(&here))),
             _ => Action::Exec(Exec {
                 path: here(1),
@@ -237,7 +253,12 @@ fn texts(call: &Call) -> Vec<u8> {
             all.extend(argv);
         }
         Action::Net(net) => {
-            let _: Option<SocketAddr> = net.peer;
+            let Net { op: _, protocol: _, peer: _, local: _, name, cookie: _ } = net;
+            all.extend(name.iter().map(|host| &host.name));
+        }
+        Action::Dns(dns) => {
+            let Dns { name, kind: _, server: _, protocol: _, cookie: _, unread: _ } = dns;
+            all.push(name);
         }
         Action::Tls(tls) => {
             if let Some(hello) = &tls.hello {
@@ -285,7 +306,7 @@ fn each_field_holds_cut_or_whole() {
     let mut random = Random::new(106);
     let mut tally = Tally::default();
     for form in KINDS {
-        for field in 0..17 {
+        for field in 0..19 {
             let (text, secret) = credential(form, &mut random);
             for cut in [false, true] {
                 let kept = if cut { &text[..text.len() * 2 / 3] } else { &text };

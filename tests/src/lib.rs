@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod bench;
 pub mod cases;
+pub mod dns;
 pub mod harness;
 pub mod hello;
 

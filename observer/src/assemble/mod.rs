@@ -1,6 +1,7 @@
 //! Events → calls: which exec caused what, and how each attempt ended. Pure; the clock and the
 //! names that only the system knows are handed in.
 
+mod dns;
 mod doors;
 mod exec;
 mod flows;
@@ -20,8 +21,8 @@ use ring::digest;
 
 use crate::decode::Event;
 use crate::model::{
-    Answer, Call, CallId, CallResult, Kind, Outcome, Process, ProcessId, Raw, Reason, RunId, Stamp,
-    Status, TlsEnd, Verdict,
+    Answer, Call, CallId, CallResult, DnsAnswer, Kind, Outcome, Process, ProcessId, Raw, Reason,
+    RunId, Stamp, Status, TlsEnd, Verdict,
 };
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
@@ -55,6 +56,8 @@ pub enum Item {
     Call(Box<Call>),
     /// The end of an attempt that was told before.
     Result(CallResult),
+    /// The answer to a question that was told before.
+    Resolved(Box<DnsAnswer>),
     /// The end of an attempt, and what came back.
     Answer(Box<Answer>),
     /// Something of the run can't be seen.
@@ -108,6 +111,7 @@ pub struct Assembler {
     ended: VecDeque<u64>,
     open: HashMap<u64, Open>,
     waiting: HashMap<u64, wait::Waiting>,
+    lookups: dns::Lookups,
     streams: stream::Streams,
     web: web::Web,
     handshakes: tls::Handshakes,
@@ -126,6 +130,7 @@ impl Assembler {
             ended: VecDeque::new(),
             open: HashMap::new(),
             waiting: HashMap::new(),
+            lookups: dns::Lookups::default(),
             streams: stream::Streams::default(),
             web: web::Web::default(),
             handshakes: tls::Handshakes::default(),
@@ -152,6 +157,7 @@ impl Assembler {
             Event::Unix { event, path } => {
                 out.push(Item::Call(Box::new(self.unix(event, *path, names))));
             }
+            Event::Dns { event, message } => self.dns(event, message, names, out),
             Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
             Event::StreamEnd(event) => {
                 self.stream_end(event, names, out);
@@ -174,6 +180,7 @@ impl Assembler {
     /// Gives what still waits for more: its rest did not come in the batch after its own.
     pub fn settle(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         self.settle_waiting(false, out);
+        self.settle_dns(now, out);
         self.settle_streams(now, names, out);
         self.settle_plaintext(now, names, out);
         self.settle_web(out);
@@ -192,6 +199,7 @@ impl Assembler {
         let at = self.stamp(now);
         let mut left: Vec<(Kind, CallId)> =
             self.open.drain().map(|(_, open)| (open.kind, open.call)).collect();
+        left.extend(self.lookups.drain().into_iter().map(|open| (open.kind, open.call)));
         let execs = self.execs.values().filter(|exec| !exec.over);
         left.extend(execs.map(|exec| (Kind::Exec, exec.call)));
         self.execs.clear();
@@ -258,6 +266,7 @@ fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
         verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(generation, rule)) },
         verdict::DENY_RULE => Verdict::Denied { rule: names.rule(generation, rule) },
         verdict::DENY_UNHELD => Verdict::Denied { rule: "unheld-socket".to_owned() },
+        verdict::DENY_UNREAD => Verdict::Denied { rule: "unread-name".to_owned() },
         _ => Verdict::Denied { rule: "default".to_owned() },
     }
 }

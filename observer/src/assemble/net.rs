@@ -61,6 +61,7 @@ impl Assembler {
                     protocol: Protocol(u8::try_from(event.protocol).unwrap_or(u8::MAX)),
                     peer,
                     local,
+                    name: peer.and_then(|peer| self.lookups.name_of(peer.ip())),
                     cookie: event.cookie,
                 }),
             },

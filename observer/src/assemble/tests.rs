@@ -65,7 +65,7 @@ pub(super) fn connect(time: u64, exec: u64, call: u64) -> NetEvent {
     }
 }
 
-fn run(events: &[Event<'_>]) -> Vec<Item> {
+pub(super) fn run(events: &[Event<'_>]) -> Vec<Item> {
     let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
     let mut out = vec![];
     for event in events {

@@ -96,7 +96,13 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
     if !root {
         return (out, vec![]);
     }
-    let kernel = match Kernel::load(&Options { tables: None, agent: None, no_trampolines: false }) {
+    let kernel = match Kernel::load(&Options {
+        tables: None,
+        agent: None,
+        resolvers: &[],
+        networks: &[],
+        no_trampolines: false,
+    }) {
         Ok(kernel) => kernel,
         Err(error) => {
             let error = format!("{:#}", anyhow::Error::from(error));
@@ -186,7 +192,11 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
         State::Good,
         "cgroup_skb, egress and ingress: HTTP, and TLS handshakes".into(),
     );
-    say("dns, mcp", State::Uncovered, "this version does not read them".into());
+    let where_read = "cgroup_skb/egress and ingress: port 53, over UDP and TCP";
+    say("dns", State::Good, where_read.into());
+    let unread = "DNS over TLS, HTTPS or QUIC, and at other ports, is not read";
+    say("encrypted dns", State::Uncovered, unread.into());
+    say("mcp", State::Uncovered, "this version does not read it".into());
     for guard in kernel::guards() {
         say(
             "guard",

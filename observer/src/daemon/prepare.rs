@@ -2,6 +2,7 @@
 //! and what it made is taken away again where it comes to nothing.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::kernel::{self, Kernel, Options};
 use crate::ledger::{HostKey, OpenError, Writer};
 use crate::mask::Masker;
 use crate::model::RunId;
+use crate::network;
 use crate::policy::Policy;
 
 /// A run that is ready to begin: all that can fail before it has been tried.
@@ -35,11 +37,19 @@ pub(super) fn as_root() -> Result<()> {
     Ok(())
 }
 
+/// `agent` is a process that runs already, of the cgroup that is attached to.
 pub(super) fn prepare(settings: &Settings, mount: Mount, agent: Option<u32>) -> Result<Prepared> {
     let policy = load_policy(settings.policy.as_deref())?;
     clear_stale(&mount);
     let tables = policy.as_ref().map(Policy::tables);
-    let options = Options { tables, agent, no_trampolines: settings.no_trampolines };
+    let networks = networks(agent);
+    let options = Options {
+        tables,
+        agent,
+        resolvers: &resolvers(policy.as_ref()),
+        networks: &networks,
+        no_trampolines: settings.no_trampolines,
+    };
     let kernel = Kernel::load(&options)?;
     let run = RunId::generate();
     let (host, host_key) = host_key(settings)?;
@@ -56,6 +66,24 @@ pub(super) fn prepare(settings: &Settings, mount: Mount, agent: Option<u32>) -> 
         eprintln!("observer: made this host's key in {}: {print}", settings.state.display());
     }
     Ok(Prepared { run, mount, policy, kernel, writer, masker, log, made })
+}
+
+/// Whose answers bind names: the host's resolvers and the policy's.
+pub(super) fn resolvers(policy: Option<&Policy>) -> Vec<IpAddr> {
+    let mut resolvers = network::resolvers();
+    resolvers.extend(policy.iter().flat_map(|policy| policy.resolvers()));
+    resolvers.sort_unstable();
+    resolvers.dedup();
+    resolvers
+}
+
+/// Where they are who they are: the network that the run begins in.
+fn networks(member: Option<u32>) -> Vec<u64> {
+    let cookie = network::cookie(member);
+    let cookie = cookie.inspect_err(|error| {
+        eprintln!("observer: no answer can bind a name: no cookie of the network: {error}");
+    });
+    cookie.into_iter().collect()
 }
 
 /// What a start made, to be taken away again where it comes to nothing.
@@ -97,9 +125,6 @@ pub(super) fn read_policy(path: &Path) -> Result<Policy> {
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("cannot read the policy {}", path.display()))?;
     match Policy::parse(&text) {
-        Ok(policy) if !policy.tables().names.is_empty() => {
-            bail!("the policy {}: no hook of this version holds `host` yet", path.display())
-        }
         Ok(policy) => Ok(policy),
         Err(problems) => {
             let list: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use ring::digest;
 
-use super::prepare::read_policy;
+use super::prepare::{read_policy, resolvers};
 use super::{POLICY, Session, Settings};
 use crate::clock;
 use crate::ledger::{Entry, Reload};
@@ -107,7 +107,9 @@ impl Session {
         // Events of it can come as soon as it decides.
         let sha256 = HEXLOWER.encode(&policy.tables().sha256);
         source.policies.add(next, Some(sha256), policy.ids());
-        let taken = kernel.install(Some(policy.tables()));
+        let taken = kernel
+            .trust(&resolvers(Some(policy)))
+            .and_then(|()| kernel.install(Some(policy.tables())));
         if taken.is_err() {
             source.policies.remove(next);
         }

@@ -1,9 +1,11 @@
 //! Loading: the object of programs and its maps, for one run.
 
+use std::net::IpAddr;
+
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use observer_common::{Counters, Label};
+use observer_common::{Counters, Label, NetKey};
 
 use super::banks::Banks;
 use super::btf::Types;
@@ -14,6 +16,7 @@ use super::pin::Guard;
 use super::probe::{Capabilities, ExecDenial};
 use super::programs::{VMLINUX, load_programs, offsets};
 use super::ring::Rings;
+use super::tables;
 use crate::policy::Tables;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
@@ -24,6 +27,10 @@ pub struct Options<'a> {
     pub tables: Option<&'a Tables>,
     /// A process whose mount namespace is the agent's, where that runs already.
     pub agent: Option<u32>,
+    /// The resolvers whose answers bind names.
+    pub resolvers: &'a [IpAddr],
+    /// The network namespaces, by cookie, in which those addresses are theirs.
+    pub networks: &'a [u64],
     /// Leave out trampolines (LSM, fexit), so that what stands in for them can be tried.
     pub no_trampolines: bool,
 }
@@ -46,6 +53,7 @@ pub struct Kernel {
     cgroups: HashMap<MapData, u64, u32>,
     counters: Option<PerCpuArray<MapData, Counters>>,
     live: PerCpuArray<MapData, i64>,
+    resolvers: HashMap<MapData, NetKey, u32>,
     banks: Banks,
     pub(super) guard: Option<Guard>,
     pub(super) links: Vec<FdLink>,
@@ -66,9 +74,12 @@ impl Kernel {
         let cpus = aya::util::nr_cpus().map_err(|(path, e)| (path.to_owned(), e));
         let cpus = cpus.map_err(|(path, e)| std::io::Error::new(e.kind(), format!("{path}: {e}")));
         let cpus = cpus.step("count the CPUs")? as u32;
+        let networks = u32::try_from(options.networks.len()).unwrap_or(u32::MAX);
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &offsets, true)
             .map_max_entries("SCRATCH", cpus)
+            .map_max_entries("DNS", 2 * cpus)
+            .map_max_entries("NETWORKS", networks.max(1))
             .load(OBJECT)
             .step("create the maps")?;
         let btf = Btf::from_sys_fs().step("read the kernel's BTF")?;
@@ -80,6 +91,7 @@ impl Kernel {
             cgroups: take(&mut ebpf, "CGROUPS")?,
             counters: Some(take(&mut ebpf, "COUNTERS")?),
             live: take(&mut ebpf, "LIVE")?,
+            resolvers: take(&mut ebpf, "RESOLVERS")?,
             banks: Banks::new(&mut ebpf, OBJECT, lsm, mounts)?,
             ebpf,
             capabilities,
@@ -89,8 +101,29 @@ impl Kernel {
             cgroups_denied: false,
             adopted: 0,
         };
+        let mut networks: HashMap<MapData, u64, u32> = take(&mut kernel.ebpf, "NETWORKS")?;
+        for cookie in options.networks {
+            networks.insert(cookie, 1, 0).step("name the run's network")?;
+        }
+        kernel.trust(options.resolvers)?;
         kernel.install(options.tables)?;
         Ok(kernel)
+    }
+
+    /// Believes these resolvers about names from now on, and no others. One that a process of the
+    /// run has answered for stays without trust.
+    pub fn trust(&mut self, resolvers: &[IpAddr]) -> Result<(), LoadError> {
+        const BPF_NOEXIST: u64 = 1;
+        let what = "write whose answers bind names";
+        let wanted: Vec<NetKey> = resolvers.iter().map(|addr| tables::net_key(*addr)).collect();
+        let known: Vec<NetKey> = self.resolvers.keys().filter_map(Result::ok).collect();
+        for gone in known.iter().filter(|key| !wanted.contains(key)) {
+            self.resolvers.remove(gone).step(what)?;
+        }
+        for new in wanted.iter().filter(|key| !known.contains(key)) {
+            self.resolvers.insert(new, 1, BPF_NOEXIST).step(what)?;
+        }
+        Ok(())
     }
 
     /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where

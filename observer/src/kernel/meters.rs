@@ -24,6 +24,8 @@ impl Meters {
             labels_lost: sum.labels_lost + one.labels_lost,
             scratch_busy: sum.scratch_busy + one.scratch_busy,
             flows_lost: sum.flows_lost + one.flows_lost,
+            dns_busy: sum.dns_busy + one.dns_busy,
+            names_lost: sum.names_lost + one.names_lost,
             ids: sum.ids + one.ids,
             streams: sum.streams + one.streams,
             streams_lost: sum.streams_lost + one.streams_lost,

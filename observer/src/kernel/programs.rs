@@ -29,8 +29,12 @@ pub(super) const TRACEPOINTS: [(&str, &str); 7] = [
 ];
 pub(super) const ADDRESS_HOOKS: [&str; 6] =
     ["connect4", "connect6", "sendmsg4", "sendmsg6", "bind4", "bind6"];
-pub(super) const PACKET_HOOKS: [(&str, CgroupSkbAttachType); 2] =
-    [("skb_egress", CgroupSkbAttachType::Egress), ("skb_ingress", CgroupSkbAttachType::Ingress)];
+pub(super) const PACKET_HOOKS: [(&str, CgroupSkbAttachType); 4] = [
+    ("skb_egress", CgroupSkbAttachType::Egress),
+    ("skb_ingress", CgroupSkbAttachType::Ingress),
+    ("dns_egress", CgroupSkbAttachType::Egress),
+    ("dns_ingress", CgroupSkbAttachType::Ingress),
+];
 pub(super) const FEXITS: [(&str, &str); 3] = [
     ("execve_exit", "__x64_sys_execve"),
     ("execveat_exit", "__x64_sys_execveat"),

@@ -1,8 +1,11 @@
 //! The policy's tables, as the kernel's maps take them.
 
+use std::net::IpAddr;
+
 use observer_common::{
     ARG_LEN, ArgKey, Config, Decision, GROUP_RULES, Group, GroupRule, HOST_LEN, NameKey, NameValue,
-    PROGRAM_LEN, PortKey, ProgramKey, ProgramValue, config_flag, decision, name_flag, program_kind,
+    NetKey, PROGRAM_LEN, PortKey, ProgramKey, ProgramValue, config_flag, decision, name_flag,
+    program_kind,
 };
 
 use crate::policy::{self, Tables, compile};
@@ -56,6 +59,14 @@ pub(super) fn wire(decision: compile::Decision) -> Decision {
         }
         compile::Decision::Allow(rule) => Decision { kind: decision::ALLOW, rule },
         compile::Decision::DefaultDeny | compile::Decision::DefaultAllow => Decision::default(),
+    }
+}
+
+/// An address, as maps are keyed by it.
+pub(super) fn net_key(addr: IpAddr) -> NetKey {
+    match addr {
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
+        IpAddr::V6(addr) => addr.octets(),
     }
 }
 

@@ -3,7 +3,9 @@
 use super::elsewhere::Kept;
 use super::keys::PublicKey;
 use crate::mask::Masked;
-use crate::model::{Answer, Call, CallResult, LibraryCoverage, Process, Raw, RunId, Stamp, TlsEnd};
+use crate::model::{
+    Answer, Call, CallResult, DnsAnswer, LibraryCoverage, Process, Raw, RunId, Stamp, TlsEnd,
+};
 
 /// One record to be.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub enum Entry {
     Call(Box<Masked<Call>>),
     /// How an attempt ended.
     Result(CallResult),
+    /// How a question ended: a result, with what was answered.
+    Resolved(Box<Masked<DnsAnswer>>),
     /// How an attempt ended, and what came back.
     Answer(Box<Masked<Answer>>),
     /// How an encrypted connection ended.
@@ -210,6 +214,7 @@ impl Entry {
             Self::RunStart(start) => Some(start.run),
             Self::Call(call) => Some(call.get().id.run),
             Self::Result(result) => Some(result.call.run),
+            Self::Resolved(answer) => Some(answer.get().result.call.run),
             Self::Answer(answer) => Some(answer.get().result.call.run),
             Self::TlsEnd(end) => Some(end.get().result.call.run),
             Self::Loss { run, .. } => *run,
@@ -234,7 +239,7 @@ impl Entry {
             Self::ObserverStart { .. } => "observer.start",
             Self::RunStart(_) => "run.start",
             Self::Call(_) => "call",
-            Self::Result(_) | Self::Answer(_) | Self::TlsEnd(_) => "result",
+            Self::Result(_) | Self::Answer(_) | Self::Resolved(_) | Self::TlsEnd(_) => "result",
             Self::Loss { .. } => "loss",
             Self::Coverage { .. } | Self::Library { .. } => "coverage",
             Self::Escape { .. } => "escape",
@@ -254,6 +259,7 @@ impl Entry {
             Self::RunStart(start) => start.at,
             Self::Call(call) => call.get().at,
             Self::Result(result) => result.at,
+            Self::Resolved(answer) => answer.get().result.at,
             Self::Answer(answer) => answer.get().result.at,
             Self::TlsEnd(end) => end.get().result.at,
             Self::Library { found, .. } => found.at,

@@ -15,8 +15,8 @@ use super::entry::{Entry, Events, Reload, RunStart};
 use super::http;
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, CallResult, Cut, CutField, Exec, Image, LibraryCoverage, Net, NetOp, Outcome,
-    Process, Raw, Reason, RunId, Since, Stamp, Status, Verdict,
+    Action, Call, CallResult, Cut, CutField, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage,
+    Net, NetOp, Outcome, Process, Raw, Reason, RunId, Since, Stamp, Status, Verdict,
 };
 
 /// The format's version.
@@ -76,6 +76,11 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         Entry::Answer(masked) => {
             result(&masked.get().result, &mut put);
             http::answer(&masked.get().http, &mut put);
+            masks(&[masked.marks()], &mut put);
+        }
+        Entry::Resolved(masked) => {
+            result(&masked.get().result, &mut put);
+            put("dns", resolved(masked.get()));
             masks(&[masked.marks()], &mut put);
         }
         Entry::TlsEnd(masked) => {
@@ -234,6 +239,7 @@ fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
     match &call.action {
         Action::Exec(action) => put("exec", exec(action)),
         Action::Net(action) => put("net", net(action)),
+        Action::Dns(question) => put("dns", dns(question)),
         Action::Http(action) => http::request(action, put),
         Action::Tls(action) => put("tls", tls::tls(action)),
         Action::Unix(action) => put("net", doors::unix(action)),
@@ -327,8 +333,56 @@ fn net(net: &Net) -> Value {
             out.insert(key.into(), address);
         }
     }
+    if let Some(host) = &net.name {
+        out.insert("name".into(), text(&host.name));
+        out.insert("name_from".into(), host.from.word().into());
+    }
     if net.cookie != 0 {
         out.insert("cookie".into(), net.cookie.to_string().into());
+    }
+    out.into()
+}
+
+fn dns(dns: &Dns) -> Value {
+    let mut out = Map::new();
+    let server = json!({ "addr": dns.server.ip().to_string(), "port": dns.server.port() });
+    out.insert("server".into(), server);
+    out.insert("protocol".into(), dns.protocol.to_string().into());
+    match dns.unread {
+        Some(bytes) => {
+            out.insert("unread".into(), bytes.into());
+        }
+        None => {
+            out.insert("name".into(), text(&dns.name));
+            out.insert("type".into(), dns.kind.as_str().into());
+        }
+    }
+    if dns.cookie != 0 {
+        out.insert("cookie".into(), dns.cookie.to_string().into());
+    }
+    out.into()
+}
+
+fn resolved(answer: &DnsAnswer) -> Value {
+    let records = answer.records.iter().map(|record| {
+        let mut out = Map::new();
+        out.insert("type".into(), record.kind.as_str().into());
+        out.insert("ttl".into(), record.ttl.into());
+        match &record.data {
+            DnsData::Addr(addr) => out.insert("addr".into(), addr.to_string().into()),
+            DnsData::Name(name) => out.insert("name".into(), text(name)),
+            DnsData::Other(bytes) => out.insert("bytes".into(), (*bytes).into()),
+        };
+        Value::from(out)
+    });
+    let mut out = Map::new();
+    out.insert("answers".into(), records.collect());
+    out.insert("trusted".into(), answer.trusted.into());
+    if answer.truncated {
+        out.insert("truncated".into(), true.into());
+    }
+    if answer.more > 0 {
+        out.insert("more".into(), answer.more.into());
     }
     out.into()
 }
@@ -354,6 +408,9 @@ fn outcome(outcome: &Outcome) -> Value {
         }
         Reason::Signal(signal) => {
             out.insert("signal".into(), signal.into());
+        }
+        Reason::Rcode(rcode) => {
+            out.insert("rcode".into(), rcode.into());
         }
         Reason::Unseen(why) => {
             out.insert("reason".into(), why.into());

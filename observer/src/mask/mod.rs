@@ -43,7 +43,7 @@ pub use key::{MaskKey, RestHash};
 pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
-use crate::model::{Action, Call, CutField, Process, Raw, TlsEnd, UnixAddress};
+use crate::model::{Action, Call, CutField, DnsAnswer, DnsData, Process, Raw, TlsEnd, UnixAddress};
 use fields::Fields;
 use key::Tokens;
 use scan::Scanner;
@@ -151,10 +151,28 @@ impl Masker {
                     *comm = fields.text(comm, false);
                 }
             }
-            Action::Net(_) | Action::Socket(_) => {}
+            Action::Net(net) => {
+                if let Some(host) = &mut net.name {
+                    host.name = fields.dns_name(&host.name);
+                }
+            }
+            Action::Dns(dns) => dns.name = fields.dns_name(&dns.name),
+            Action::Socket(_) => {}
         }
         call.process = fields.process(call.process);
         fields.masked(call)
+    }
+
+    /// Masks a resolver's answer.
+    pub fn resolved(&mut self, answer: DnsAnswer) -> Masked<DnsAnswer> {
+        let mut fields = self.fields();
+        let mut answer = answer;
+        for record in &mut answer.records {
+            if let DnsData::Name(name) = &mut record.data {
+                *name = fields.dns_name(name);
+            }
+        }
+        fields.masked(answer)
     }
 
     /// Masks the end of an encrypted connection.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Http, OtherSocket, Process, Raw, RunId, Stamp, System, Tls, Unix, UnixOp};
+use super::{
+    Dns, HostName, Http, OtherSocket, Process, Raw, RunId, Stamp, System, Tls, Unix, UnixOp,
+};
 
 /// A call's name: its run and its count within the run, written `<run>/<n>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +69,8 @@ pub enum Kind {
     Listen,
     /// A socket opened, or taken, whose destinations rules can't hold.
     Socket,
+    /// A name looked up.
+    Dns,
     /// An HTTP request.
     Http,
     /// A TLS handshake begun.
@@ -83,6 +87,7 @@ impl Kind {
             Self::Connect => "connect",
             Self::Listen => "listen",
             Self::Socket => "socket",
+            Self::Dns => "dns",
             Self::Http => "http",
             Self::Tls => "tls",
             Self::System => "system",
@@ -103,6 +108,8 @@ pub enum Action {
     Socket(OtherSocket),
     /// Reach past the run.
     System(System),
+    /// Look a name up.
+    Dns(Dns),
     /// Ask over HTTP.
     Http(Box<Http>),
     /// Begin to talk TLS.
@@ -120,6 +127,7 @@ impl Action {
             },
             Self::Socket(_) => Kind::Socket,
             Self::System(_) => Kind::System,
+            Self::Dns(_) => Kind::Dns,
             Self::Http(_) => Kind::Http,
             Self::Tls(_) => Kind::Tls,
             Self::Net(net) => match net.op {
@@ -174,6 +182,8 @@ pub struct Net {
     pub peer: Option<SocketAddr>,
     /// The near end for bind and listen.
     pub local: Option<SocketAddr>,
+    /// The name that the far end goes by, where one is known.
+    pub name: Option<HostName>,
     /// The socket's cookie (kernel `sock_gen_cookie`), which ties calls on one socket together.
     pub cookie: u64,
 }
@@ -273,6 +283,8 @@ pub enum Reason {
     Exit(i32),
     /// The signal that ended a process.
     Signal(i32),
+    /// The response code of a resolver, by its name.
+    Rcode(&'static str),
     /// Why the end is not known, in our words, never the agent's.
     Unseen(&'static str),
     /// A response to an HTTP request.

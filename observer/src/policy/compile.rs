@@ -22,6 +22,7 @@
 //! each label, gives the sets of the nearest name that rules speak of: one for that name itself,
 //! one for those below. Either is closed over the suffixes around it, and is settled in `ports` as
 //! above; set 0 says that no rule about names has a word, and so does an entry with a default.
+//! (set, [`ANY_PROTOCOL`], [`LOOKUP`]) says whether the name may be asked for.
 //!
 //! **Programs.** Up to three keys, the file's path, its base name and the base name as invoked, and
 //! for a script its interpreter's path and base name too. Each entry found yields a decision: the
@@ -48,6 +49,8 @@ use crate::model::Door;
 
 /// The port of an entry that holds for every port without an entry of its own.
 pub const ANY_PORT: u32 = 0x1_0000;
+/// The port of an entry that says whether a name of the set may be looked up.
+pub const LOOKUP: u32 = 0x1_0001;
 /// The protocol of an entry that holds for every protocol without entries of its own.
 pub const ANY_PROTOCOL: u8 = 0;
 /// The protocol number that stands for each socket that destination rules can't hold: raw ones,
@@ -120,7 +123,7 @@ pub struct Name {
     pub exact: u32,
     /// The set for the names below.
     pub below: u32,
-    /// Whether a rule in `exact` denies.
+    /// Whether a rule in `exact` denies, enforced or not.
     pub exact_denies: bool,
     /// Whether a rule in `below` denies.
     pub below_denies: bool,

@@ -27,6 +27,17 @@ impl Policy {
         })
     }
 
+    /// Decides a question for a name: denied where each port of it is, allowed where any may be.
+    pub fn decide_lookup(&self, name: &[u8]) -> Decision {
+        self.decide(|rule| match &rule.scope {
+            Scope::Net(net) => {
+                net.hosts.iter().any(|host| host.contains(name))
+                    && (rule.class() == Class::Allow || net.unconditional())
+            }
+            _ => false,
+        })
+    }
+
     /// Decides the opening of a socket that destination rules can't hold, by the rules that ask
     /// for neither address nor port. Where none matches, having rules on destinations denies.
     pub fn decide_raw(&self) -> Decision {

@@ -7,6 +7,7 @@ mod dodge;
 mod doors;
 mod evade;
 mod many;
+mod names;
 mod net;
 mod places;
 mod programs;
@@ -94,6 +95,13 @@ fn act(args: &[OsString]) -> Result<u8> {
         "receive-socket" => doors::receive_socket(at(rest, 0)?, &text(rest, 1)?),
         "mptcp" => net::mptcp(&text(rest, 0)?),
         "fastopen" => net::fastopen(&text(rest, 0)?),
+        "lookup" => names::lookup(&text(rest, 0)?, &text(rest, 1)?, &flags(rest)),
+        "reach" => names::reach(&text(rest, 0)?, &text(rest, 1)?, number(rest, 2)?, &flags(rest)),
+        "dns-send" => names::send_hex(&text(rest, 0)?, &text(rest, 1)?, &flags(rest)),
+        "fake-resolver" => {
+            names::fake(&text(rest, 0)?, &text(rest, 1)?, &text(rest, 2)?, &flags(rest))
+        }
+        "resolv-conf" => names::with_resolv_conf(at(rest, 0)?, tail(rest)?),
         "uring-connect" => uring::connect(&text(rest, 0)?),
         "born-elsewhere" => evade::born_elsewhere(at(rest, 0)?, tail(rest)?),
         "fail-then-leave" => evade::fail_then_leave(at(rest, 0)?, &text(rest, 1)?),

@@ -9,7 +9,8 @@ use crate::harness::{Ctx, Ledger, Run, at, same};
 pub(super) const CASES: &[(&str, Case)] = &[
     ("sockets-without-a-hook-are-said-in-each-run", |ctx| {
         let ledger = said(ctx, &[])?;
-        let payload = ["tls plaintext of other libraries", "http, large messages", "dns, mcp"];
+        let payload =
+            ["tls plaintext of other libraries", "http, large messages", "encrypted dns", "mcp"];
         let fixed = ["inherited sockets", "netlink.route", "proc"];
         fixed.iter().chain(&payload).try_for_each(|what| uncovered(&ledger, what))?;
         let hooked = enforcement(&ledger)?.contains(&"doors:lsm");

@@ -16,6 +16,7 @@ mod https;
 mod ledger;
 mod ledger_trouble;
 mod lifecycle;
+mod names;
 mod net;
 mod refused;
 mod reload;
@@ -37,6 +38,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
     [
         exec::CASES,
         net::CASES,
+        names::CASES,
         deny_net::CASES,
         deny_exec::CASES,
         allow_exec::CASES,

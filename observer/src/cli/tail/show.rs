@@ -109,6 +109,8 @@ fn how(outcome: &Value) -> String {
     let mut out = if let Some(status) = outcome["http_status"].as_u64() {
         let reason = printable(outcome["reason"].as_str().unwrap_or_default());
         format!("{status} {reason}").trim_end().to_owned()
+    } else if let Some(rcode) = outcome["rcode"].as_str() {
+        printable(rcode)
     } else if let Some(error) = outcome["error"].as_str() {
         printable(error)
     } else if let Some(errno) = outcome["errno"].as_i64() {
@@ -140,6 +142,7 @@ fn what(record: &Value) -> String {
     match record["type"].as_str() {
         Some("call" | "result") if record["exec"].is_object() => command(&record["exec"]),
         Some("call" | "result") if record["net"].is_object() => network(&record["net"]),
+        Some("call") if record["dns"].is_object() => question(&record["dns"]),
         Some("call") if record["http"].is_object() => request(&record["http"]),
         Some("result") => {
             format!("of call {}", word("/call").rsplit('/').next().unwrap_or_default())
@@ -212,6 +215,15 @@ fn request(http: &Value) -> String {
     bound(format!("{} {}{doubt}", word("method"), word("url")))
 }
 
+fn question(dns: &Value) -> String {
+    let server = printable(dns["server"]["addr"].as_str().unwrap_or("?"));
+    if let Some(bytes) = dns["unread"].as_u64() {
+        return format!("{bytes} bytes that can't be read, to {server}");
+    }
+    let kind = printable(dns["type"].as_str().unwrap_or("?"));
+    bound(format!("{kind} {} of {server}", quote(&bytes_of(&dns["name"]))))
+}
+
 fn network(net: &Value) -> String {
     let end = |key: &str| {
         let address = printable(net[key]["addr"].as_str()?);
@@ -235,7 +247,8 @@ fn network(net: &Value) -> String {
         .or_else(|| name("path"))
         .or_else(|| name("abstract").map(|name| format!("abstract {name}")))
         .unwrap_or_default();
-    format!("{op}{protocol} {place}")
+    let known = net.get("name").map(|name| format!(" ({})", quote(&bytes_of(name))));
+    bound(format!("{op}{protocol} {place}{}", known.unwrap_or_default()))
 }
 
 /// The bytes of a text, however it is written.
@@ -355,6 +368,18 @@ mod tests {
             "exec": {"argv": ["git"]}});
         let shown = line(record, json!({"status": "ok", "exit": 0}));
         assert!(shown.contains('≈') && shown.ends_with("exit 0  WOULD BE DENIED by r"), "{shown}");
+    }
+
+    #[test]
+    fn a_question_shows_its_name_and_a_connect_the_one_it_came_by() {
+        let server = json!({"addr": "192.0.2.53", "port": 53});
+        let asked = json!({"name": "a.example", "type": "AAAA", "server": server});
+        let shown = line(json!({"type": "call", "kind": "dns", "dns": asked}), Value::Null);
+        assert!(shown.ends_with("dns      AAAA a.example of 192.0.2.53"), "{shown}");
+        let net = json!({"op": "connect", "protocol": "tcp", "name": "a.example",
+            "name_from": "dns", "peer": {"addr": "192.0.2.1", "port": 443}});
+        let shown = line(json!({"type": "call", "kind": "connect", "net": net}), Value::Null);
+        assert!(shown.ends_with("tcp 192.0.2.1:443 (a.example)"), "{shown}");
     }
 
     #[test]

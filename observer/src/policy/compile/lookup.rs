@@ -5,7 +5,9 @@
 
 use std::net::IpAddr;
 
-use super::{ANY_PORT, ANY_PROTOCOL, Decision, ProgramEntry, ProgramKey, Tables, join, settled};
+use super::{
+    ANY_PORT, ANY_PROTOCOL, Decision, LOOKUP, ProgramEntry, ProgramKey, Tables, join, settled,
+};
 use crate::policy::host::key;
 use crate::policy::rule::Net;
 
@@ -26,14 +28,29 @@ impl Tables {
     /// Decides a destination by a name of its own, as the kernel does: at most one look-up in
     /// `names` and four in `ports`. The name is lower-case, without a dot at its end.
     pub fn decide_name(&self, name: &[u8], protocol: u8, port: u16) -> Decision {
+        match self.set_of(name) {
+            0 => self.default(),
+            set => self.decide_set(set, protocol, port),
+        }
+    }
+
+    fn set_of(&self, name: &[u8]) -> u32 {
         let wanted = key(name);
         let nearest = self.names.iter().filter(|entry| wanted.starts_with(&entry.key));
-        let set = match nearest.max_by_key(|entry| entry.key.len()) {
+        match nearest.max_by_key(|entry| entry.key.len()) {
             Some(entry) if entry.key == wanted => entry.exact,
             Some(entry) => entry.below,
             None => 0,
+        }
+    }
+
+    /// Decides a question for a name, as the kernel does.
+    pub fn decide_lookup(&self, name: &[u8]) -> Decision {
+        let found = match self.set_of(name) {
+            0 => None,
+            set => self.ports.iter().find(|e| (e.set, e.port) == (set, LOOKUP)).map(|e| e.decision),
         };
-        if set == 0 { self.default() } else { self.decide_set(set, protocol, port) }
+        settled(found, self.default())
     }
 
     fn default(&self) -> Decision {

@@ -1,9 +1,11 @@
 //! Names: closes each over the suffixes that contain it, as prefixes of addresses are.
+//!
+//! A question names no port. It is denied where every port is; and allowed where any may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::net::{Sets, scopes};
-use super::{Excess, Name};
+use super::net::{Sets, scope, scopes};
+use super::{ANY_PROTOCOL, Decision, Excess, LOOKUP, Name, PortEntry, first};
 use crate::policy::host::key;
 use crate::policy::rule::{Class, Rule};
 
@@ -18,7 +20,11 @@ struct Word {
 }
 
 /// Compiles the rules about names; their sets join those of addresses.
-pub(super) fn table(rules: &[Rule], sets: &mut Sets<'_>) -> Result<Vec<Name>, Excess> {
+pub(super) fn table(
+    rules: &[Rule],
+    sets: &mut Sets<'_>,
+) -> Result<(Vec<Name>, Vec<PortEntry>), Excess> {
+    let mut lookups: BTreeMap<u32, Decision> = BTreeMap::new();
     let mut words: BTreeMap<Vec<u8>, Word> = BTreeMap::new();
     for (index, scope) in scopes(rules) {
         for host in &scope.hosts {
@@ -47,11 +53,16 @@ pub(super) fn table(rules: &[Rule], sets: &mut Sets<'_>) -> Result<Vec<Name>, Ex
         let (exact, below) = (join(&word.exact), join(&word.below));
         let denies = |set: &[usize]| {
             set.iter()
-                .any(|index| rules.get(*index).is_some_and(|rule| rule.class() == Class::Deny))
+                .any(|index| rules.get(*index).is_some_and(|rule| rule.class() != Class::Allow))
         };
         let mut numbered = |set: &[usize]| match set {
             [] => Ok(0),
-            _ => sets.number(&[], set).map(|(number, _)| number),
+            _ => sets.number(&[], set).map(|(number, _)| {
+                if let Some(decision) = lookup(rules, set) {
+                    lookups.insert(number, decision);
+                }
+                number
+            }),
         };
         names.push(Name {
             exact: numbered(&exact)?,
@@ -62,5 +73,15 @@ pub(super) fn table(rules: &[Rule], sets: &mut Sets<'_>) -> Result<Vec<Name>, Ex
         });
         outer.push((key, below));
     }
-    Ok(names)
+    let entry = |(set, decision)| PortEntry { set, protocol: ANY_PROTOCOL, port: LOOKUP, decision };
+    Ok((names, lookups.into_iter().map(entry).collect()))
+}
+
+/// What a set decides on a question.
+fn lookup(rules: &[Rule], set: &[usize]) -> Option<Decision> {
+    let says = |index: &usize| {
+        scope(rules, *index)
+            .is_some_and(|(rule, net)| rule.class() == Class::Allow || net.unconditional())
+    };
+    first(rules, set.iter().copied().filter(says))
 }

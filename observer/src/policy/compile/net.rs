@@ -44,11 +44,12 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<NetTables, Exc
     close(&mut sets, Net::ALL_V6, &anywhere, v6, &mut prefixes)?;
     close(&mut sets, Net::ALL_V4, &anywhere, v4, &mut prefixes)?;
     prefixes.sort_unstable();
-    let names = names::table(rules, &mut sets)?;
+    let (names, lookups) = names::table(rules, &mut sets)?;
     let mut ports = Vec::new();
     for (number, set) in (1..).zip(&sets.list) {
         settle(rules, default, number, set, &mut ports)?;
     }
+    ports.extend(lookups);
     let raw = scopes(rules).filter(|(_, scope)| scope.is_anywhere() && scope.matches_protocol(RAW));
     let raw = first(rules, raw.map(|(index, _)| index));
     let ruled = |index: usize| rules.get(index).is_some_and(|rule| rule.class() != Class::Would);
@@ -64,7 +65,7 @@ pub(super) fn scopes(rules: &[Rule]) -> impl Iterator<Item = (usize, &NetScope)>
     })
 }
 
-fn scope(rules: &[Rule], index: usize) -> Option<(&Rule, &NetScope)> {
+pub(super) fn scope(rules: &[Rule], index: usize) -> Option<(&Rule, &NetScope)> {
     match rules.get(index) {
         Some(rule) => match &rule.scope {
             Scope::Net(scope) => Some((rule, scope)),

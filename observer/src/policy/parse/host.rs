@@ -9,6 +9,8 @@ use super::value;
 use crate::policy::host::{Host, MAX_NAME};
 use crate::policy::problem::{Finding, Report, finding, quote};
 
+/// Resolvers that a policy may name; the host's own take the rest of the table's room.
+const MAX_RESOLVERS: usize = 48;
 /// The longest label (RFC 1035, 2.3.4).
 const MAX_LABEL: usize = 63;
 
@@ -92,5 +94,9 @@ pub(super) fn resolvers(report: &mut Report<'_>, root: &DeTable<'_>) -> Vec<IpAd
     }
     resolvers.sort_unstable();
     resolvers.dedup();
+    if resolvers.len() > MAX_RESOLVERS {
+        let message = format!("`resolvers` names more than {MAX_RESOLVERS}");
+        report.problem(None, found.span(), finding(message, "name those that the run asks"));
+    }
     resolvers
 }

@@ -169,6 +169,11 @@ proptest! {
                 "{} {} {}\n{}", name, protocol, port, text
             );
             prop_assert_eq!(
+                policy.decide_lookup(name.as_bytes()),
+                tables.decide_lookup(name.as_bytes()),
+                "{}\n{}", name, text
+            );
+            prop_assert_eq!(
                 policy.decide_net(addr, protocol, port),
                 tables.decide_net(addr, protocol, port)
             );

@@ -1,0 +1,674 @@
+//! DNS: questions on their way out are judged by name, and what answers say is bound to its
+//! addresses before the run gets them.
+//!
+//! The message stands in a buffer of its own; its names are read one byte a step, by the same
+//! callback wherever they stand.
+
+use core::ffi::c_void;
+use core::mem::size_of;
+
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_loop, bpf_skb_load_bytes};
+use observer_common::{
+    Asked, AskedKey, BOUND_ALIASES, Bound, Config, DNS_ANSWERS, DNS_MAX, DNS_SEGMENT, Decision, DnsEvent, EventKind,
+    Header, PortKey, Way, config_flag, dns_flag, dns_op, verdict, way_flag,
+};
+
+use crate::bind;
+use crate::emit::{self, Ring};
+use crate::kernel::{self, at};
+use crate::lineage;
+use crate::maps::{ASKED, DNS, NETWORKS, PORTS, RESOLVERS};
+use crate::names::{NameBuf, Named};
+use crate::packet::{self, Packet, TCP, UDP, UDPLITE};
+use crate::socket::{self, Owner};
+use crate::verdict::{self as policy, Ruling};
+
+/// DNS, multicast DNS (RFC 6762), and link-local multicast name resolution (RFC 4795).
+const PORT: u32 = 53;
+const MULTICAST: u32 = 5353;
+const LINK_LOCAL: u32 = 5355;
+
+/// What the hooks return.
+const PASS: i32 = 1;
+const DROP: i32 = 0;
+
+/// A message's header (RFC 1035, 4.1.1).
+const HEAD: u32 = 12;
+/// What follows a question's name, and a record's.
+const QUESTION_TAIL: u32 = 4;
+const RECORD_TAIL: u32 = 10;
+/// The internet's class, and the types that lead to addresses.
+const IN: u32 = 1;
+const A: u32 = 1;
+const CNAME: u32 = 5;
+const AAAA: u32 = 28;
+/// Steps of reading a name: its 255 bytes, and pointers, each of which must lead further back.
+const STEPS: u32 = 255 + 64;
+
+/// A buffer for one message.
+#[repr(C)]
+pub struct Scratch {
+    busy: u64,
+    /// Where the next byte of a name stands.
+    at: u32,
+    /// Bytes left of its label.
+    left: u32,
+    /// Pointers lead to below here; 0 where none may stand.
+    floor: u32,
+    /// Where what follows the name stands; 0 until it is known.
+    end: u32,
+    /// How reading it stands: [`READING`], [`READ`], [`BAD`].
+    state: u32,
+    /// Bytes of the message here.
+    len: u32,
+    /// Where the next message begins in its packet.
+    from: u32,
+    /// Whether what is here is no message in one piece.
+    odd: u32,
+    /// Where the packet ends.
+    until: u32,
+    /// The sequence number at its first byte.
+    seq: u32,
+    /// Whether all its messages so far may pass.
+    pass: u32,
+    /// Zero.
+    reserved: u32,
+    key: AskedKey,
+    asked: Asked,
+    /// The policy that decides, read once a packet.
+    config: Config,
+    /// An address that is bound.
+    addr: [u8; 16],
+    /// A new entry for it, zeros but for its first way.
+    fresh: Bound,
+    name: NameBuf,
+    event: DnsEvent,
+    data: [u8; DNS_MAX],
+}
+
+const READING: u32 = 0;
+const READ: u32 = 1;
+const BAD: u32 = 2;
+
+/// A packet leaves a socket of the run.
+#[inline(always)]
+pub fn leaves(skb: *mut __sk_buff) -> i32 {
+    let sk = packet::socket(skb);
+    if sk.is_null() || !may_be_dns(sk, true) {
+        return PASS;
+    }
+    let config = policy::config();
+    let mut packet = Packet::EMPTY;
+    if !packet::read(skb, &mut packet) {
+        return unread(&config);
+    }
+    let owner = socket::owner(sk.cast());
+    if packet.from_port == PORT {
+        answered_itself(&packet, owner.as_ref());
+    }
+    if !matches!(packet.to_port, PORT | MULTICAST | LINK_LOCAL) || packet.len == 0 {
+        return PASS;
+    }
+    let Some(who) = who(owner.as_ref()) else { return PASS };
+    let Some(s) = claim(0) else { return unread(&config) };
+    // SAFETY: this CPU's slot, claimed; the context is the hook's own.
+    let pass = unsafe {
+        (*s).config = config;
+        identify(&raw mut (*s).event.header, &who);
+        let event = &raw mut (*s).event;
+        (*event).cookie = bpf_get_socket_cookie(skb.cast());
+        (*event).server = packet.to;
+        (*event).port = packet.to_port;
+        (*event).protocol = packet.protocol;
+        (*event).op = dns_op::QUESTION;
+        let pass = each(skb, s, &packet);
+        release(s);
+        pass
+    };
+    if pass { PASS } else { DROP }
+}
+
+/// A packet comes to a socket of the run.
+#[inline(always)]
+pub fn arrives(skb: *mut __sk_buff) -> i32 {
+    let sk = packet::socket(skb);
+    if sk.is_null() || !may_be_dns(sk, false) {
+        return PASS;
+    }
+    let mut packet = Packet::EMPTY;
+    if !packet::read(skb, &mut packet) || packet.from_port != PORT || packet.len == 0 {
+        return PASS;
+    }
+    let config = policy::config();
+    let network = socket::owner(sk.cast()).map_or(0, |owner| owner.network);
+    let Some(s) = claim(1) else { return unread(&config) };
+    // SAFETY: as above.
+    unsafe {
+        (*s).config = config;
+        let event = &raw mut (*s).event;
+        (*event).cookie = bpf_get_socket_cookie(skb.cast());
+        (*event).server = packet.from;
+        (*event).port = packet.from_port;
+        (*event).protocol = packet.protocol;
+        (*event).op = dns_op::ANSWER;
+        (*event).verdict = verdict::ALLOW;
+        (*event).rule = 0;
+        let trusted = RESOLVERS.get(packet.from).copied().unwrap_or(0) != 0
+            && NETWORKS.get(network).is_some();
+        (*event).flags = if trusted { dns_flag::TRUSTED } else { 0 };
+        each(skb, s, &packet);
+        release(s);
+    }
+    PASS
+}
+
+/// Whether a socket's packets have to be looked into: the first thing that is asked of each.
+#[inline(always)]
+fn may_be_dns(sk: *mut bpf_sock, out: bool) -> bool {
+    // SAFETY: fields of the packet's socket.
+    let (protocol, to, from) = unsafe {
+        (
+            (&raw const (*sk).protocol).read_volatile(),
+            (&raw const (*sk).dst_port).read_volatile(),
+            (&raw const (*sk).src_port).read_volatile(),
+        )
+    };
+    match protocol {
+        TCP => u32::from(u16::from_be(to)) == PORT || (out && from == PORT),
+        UDP | UDPLITE => true,
+        _ => false,
+    }
+}
+
+/// What can't be looked into is counted, and where names are ruled it does not pass.
+#[inline(always)]
+fn unread(config: &Config) -> i32 {
+    emit::dns_busy();
+    let held = config.flags & (config_flag::NAME_RULES | config_flag::ADVISORY);
+    if held == config_flag::NAME_RULES { DROP } else { PASS }
+}
+
+/// A process of the run answers from a resolver's address: what comes from there is its own word.
+#[inline(always)]
+fn answered_itself(packet: &Packet, owner: Option<&Owner>) {
+    // Elsewhere the address is somebody else's. A server's accepted socket has no known network.
+    let elsewhere = owner.is_some_and(|owner| {
+        // SAFETY: only whether it is there.
+        owner.network != 0 && unsafe { NETWORKS.get(owner.network).is_none() }
+    });
+    // SAFETY: as above.
+    if !elsewhere && unsafe { RESOLVERS.get(packet.from).is_some() } {
+        let _ = RESOLVERS.insert(packet.from, 0, 0);
+    }
+}
+
+/// This CPU's buffer for one direction. What comes interrupts what leaves; where anything else
+/// is in the way, the second comer leaves the buffer alone.
+#[inline(always)]
+fn claim(direction: u32) -> Option<*mut Scratch> {
+    let s = DNS.get_ptr_mut(2 * emit::cpu() + direction)?;
+    // SAFETY: the slot's own counter.
+    unsafe {
+        let busy = &raw mut (*s).busy;
+        if kernel::fetch_add(busy, 1) != 0 {
+            kernel::fetch_add(busy, u64::MAX);
+            return None;
+        }
+    }
+    Some(s)
+}
+
+#[inline(always)]
+unsafe fn release(s: *mut Scratch) {
+    // SAFETY: the caller claimed it.
+    unsafe { kernel::fetch_add(&raw mut (*s).busy, u64::MAX) };
+}
+
+/// Who sent a packet: the process that runs, or the one that used the socket last.
+struct Who {
+    /// 0 for the task that runs.
+    pid: u32,
+    exec: u64,
+}
+
+#[inline(always)]
+fn who(owner: Option<&Owner>) -> Option<Who> {
+    let task = kernel::current();
+    let tgid: u32 = kernel::read_or_zero(task, at!(task_tgid));
+    match (owner, lineage::label_of(tgid)) {
+        (Some(owner), _) if owner.pid != tgid => Some(Who { pid: owner.pid, exec: owner.exec }),
+        (_, Some(label)) => Some(Who { pid: 0, exec: label.exec }),
+        (Some(owner), None) => Some(Who { pid: owner.pid, exec: owner.exec }),
+        (None, None) if kernel::task_cgroup_id(task).is_some_and(lineage::is_ours) => {
+            Some(Who { pid: 0, exec: 0 })
+        }
+        (None, None) => None,
+    }
+}
+
+/// Writes a header. A frame of its own: the stack that a header is made on is free again after.
+///
+/// # Safety
+/// `header` is valid for writing.
+#[inline(never)]
+unsafe fn identify(header: *mut Header, who: &Who) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        *header = if who.pid == 0 {
+            kernel::identify_other(kernel::current(), who.exec)
+        } else {
+            kernel::absent(who.pid, who.exec)
+        };
+    }
+}
+
+/// The messages of a packet: one in a datagram; in a TCP segment several may follow each other,
+/// each after its length (RFC 1035, 4.2.2).
+struct Segment {
+    skb: *mut __sk_buff,
+    s: *mut Scratch,
+}
+
+/// Takes each message of a packet; whether all may pass.
+///
+/// Verifier: what differs from packet to packet stands in the buffer, a map value, before anything
+/// is looped over: so all the ways that led here are one from here on.
+#[inline(always)]
+unsafe fn each(skb: *mut __sk_buff, s: *mut Scratch, packet: &Packet) -> bool {
+    // SAFETY: as the caller promises; the callback has the helper's signature, and the context
+    // outlives the call.
+    unsafe {
+        (&raw mut (*s).from).write_volatile(packet.at);
+        (&raw mut (*s).until).write_volatile(packet.at + packet.len);
+        (&raw mut (*s).seq).write_volatile(packet.seq.wrapping_sub(packet.at));
+        (&raw mut (*s).odd).write_volatile(u32::from(packet.odd));
+        (&raw mut (*s).pass).write_volatile(1);
+        let mut segment = Segment { skb, s };
+        bpf_loop(DNS_SEGMENT as u32 + 1, next as *mut c_void, (&raw mut segment).cast(), 0);
+        (&raw const (*s).pass).read_volatile() != 0
+    }
+}
+
+/// Takes one message of a packet. Returns 1 to end the loop.
+unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
+    // SAFETY: what `each` handed over.
+    unsafe {
+        let c = &mut *segment.cast::<Segment>();
+        let s = c.s;
+        let mut at = (&raw const (*s).from).read_volatile();
+        let until = (&raw const (*s).until).read_volatile();
+        if at >= until {
+            return 1;
+        }
+        let rest = until - at;
+        let mut len = rest;
+        if (&raw const (*s).event.protocol).read_volatile() == TCP {
+            let Some(said) = packet::bytes::<2>(c.skb, at) else { return 1 };
+            let said = u32::from(u16::from_be_bytes(said));
+            if said + 2 > rest || index >= DNS_SEGMENT as u64 {
+                // A piece of a message, or more than are read.
+                (&raw mut (*s).odd).write_volatile(1);
+            } else {
+                at += 2;
+                len = said;
+            }
+        }
+        (&raw mut (*s).from).write_volatile(at + len);
+        let whole = load(c.skb, s, at, len);
+        if (&raw const (*s).event.op).read_volatile() == dns_op::ANSWER {
+            if whole && (&raw const (*s).odd).read_volatile() == 0 {
+                answer(s);
+            }
+        } else {
+            let seq = (&raw const (*s).seq).read_volatile();
+            if !question(s, whole, seq.wrapping_add(at)) {
+                (&raw mut (*s).pass).write_volatile(0);
+            }
+        }
+        0
+    }
+}
+
+/// Brings a message into the buffer; whether its header is there.
+#[inline(always)]
+unsafe fn load(skb: *mut __sk_buff, s: *mut Scratch, at: u32, len: u32) -> bool {
+    // SAFETY: the bound is the buffer's.
+    unsafe {
+        (*s).event.len = len;
+        (&raw mut (*s).len).write_volatile(if len > DNS_MAX as u32 { DNS_MAX as u32 } else { len });
+        let kept = (&raw const (*s).len).read_volatile();
+        // Verifier: the bound must be seen on the value that is used.
+        if kept < HEAD || kept > DNS_MAX as u32 {
+            (*s).event.kept = 0;
+            return false;
+        }
+        let to = (&raw mut (*s).data).cast::<c_void>();
+        if bpf_skb_load_bytes(skb.cast(), at, to, kept) != 0 {
+            (&raw mut (*s).len).write_volatile(0);
+            (*s).event.kept = 0;
+            return false;
+        }
+        (*s).event.kept = kept;
+        true
+    }
+}
+
+/// One byte of the message; where it has none, whatever the buffer holds.
+#[inline(always)]
+unsafe fn byte(s: *mut Scratch, at: u32) -> u8 {
+    // SAFETY: the mask is the buffer's size, a power of two.
+    unsafe {
+        let data = (&raw const (*s).data).cast::<u8>();
+        data.add(at as usize & (DNS_MAX - 1)).read_volatile()
+    }
+}
+
+#[inline(always)]
+unsafe fn word(s: *mut Scratch, at: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe { u32::from(byte(s, at)) << 8 | u32::from(byte(s, at + 1)) }
+}
+
+/// Reads the name at `at` into the buffer's own; whether it is one. `pointers` says whether it
+/// may be compressed.
+#[inline(always)]
+unsafe fn name(s: *mut Scratch, at: u32, pointers: bool) -> bool {
+    // SAFETY: as the caller promises; the callback has the helper's signature, and the context
+    // outlives the call.
+    unsafe {
+        NameBuf::clear(&raw mut (*s).name);
+        (&raw mut (*s).at).write_volatile(at);
+        (&raw mut (*s).left).write_volatile(0);
+        (&raw mut (*s).end).write_volatile(0);
+        (&raw mut (*s).state).write_volatile(READING);
+        (&raw mut (*s).floor).write_volatile(if pointers { at } else { 0 });
+        let mut context = s;
+        bpf_loop(STEPS, letter as *mut c_void, (&raw mut context).cast(), 0);
+        (&raw const (*s).state).read_volatile() == READ
+    }
+}
+
+/// Reads one byte of a name (RFC 1035, 4.1.4). Returns 1 to end the loop.
+unsafe extern "C" fn letter(_index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: what `name` handed over.
+    unsafe {
+        let s = *context.cast::<*mut Scratch>();
+        let at = (&raw const (*s).at).read_volatile();
+        let left = (&raw const (*s).left).read_volatile();
+        if at >= (&raw const (*s).len).read_volatile() {
+            return ends(s, BAD);
+        }
+        let b = byte(s, at);
+        if left != 0 {
+            // A dot within a label would make two names of one.
+            if b == b'.' {
+                return ends(s, BAD);
+            }
+            (&raw mut (*s).left).write_volatile(left - 1);
+        } else if b == 0 {
+            if (&raw const (*s).end).read_volatile() == 0 {
+                (&raw mut (*s).end).write_volatile(at + 1);
+            }
+            return ends(s, READ);
+        } else if b >= 0xc0 {
+            let to = (u32::from(b) & 0x3f) << 8 | u32::from(byte(s, at + 1));
+            if to >= (&raw const (*s).floor).read_volatile() {
+                return ends(s, BAD);
+            }
+            (&raw mut (*s).floor).write_volatile(to);
+            if (&raw const (*s).end).read_volatile() == 0 {
+                (&raw mut (*s).end).write_volatile(at + 2);
+            }
+            (&raw mut (*s).at).write_volatile(to);
+            return 0;
+        } else if b > 63 {
+            return ends(s, BAD);
+        } else {
+            (&raw mut (*s).left).write_volatile(u32::from(b));
+        }
+        // A label's length stands as the dot before it.
+        let b = if left == 0 { b'.' } else { b };
+        let name = &raw mut (*s).name;
+        NameBuf::push(name, b);
+        if NameBuf::len(name) > 254 {
+            return ends(s, BAD);
+        }
+        (&raw mut (*s).at).write_volatile(at + 1);
+        0
+    }
+}
+
+#[inline(always)]
+unsafe fn ends(s: *mut Scratch, state: u32) -> i64 {
+    // SAFETY: the caller's buffer.
+    unsafe { (&raw mut (*s).state).write_volatile(state) };
+    1
+}
+
+/// Judges a question and tells it; whether it may pass.
+#[inline(always)]
+unsafe fn question(s: *mut Scratch, whole: bool, seq: u32) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        // A standard query (QR and opcode 0) with one question and no answers.
+        let plain = whole
+            && byte(s, 2) & 0xf8 == 0
+            && word(s, 4) == 1
+            && word(s, 6) | word(s, 8) == 0;
+        let read = plain
+            && (*s).odd == 0
+            && name(s, HEAD, false)
+            && (&raw const (*s).end).read_volatile() + QUESTION_TAIL
+                <= (&raw const (*s).len).read_volatile();
+        let config = &(*s).config;
+        let ruling = if config.flags & config_flag::NAME_RULES == 0 {
+            Ruling::ALLOW
+        } else if !read {
+            Ruling { verdict: verdict::DENY_UNREAD, rule: 0 }
+        } else {
+            lookup(NameBuf::ask(&raw mut (*s).name, config), config)
+        }
+        .under(config);
+        let denied = ruling.denies();
+        let event = &raw mut (*s).event;
+        let hash = NameBuf::hash(&raw const (*s).name);
+        let key = key(s);
+        if (*event).protocol == TCP {
+            // A segment may be sent again: what it asks is told once.
+            if denied || !read {
+                (*key).id = seq;
+                (*key).port = u32::MAX;
+            }
+            if ASKED.get(&*key).is_some_and(|asked| asked.hash == hash) {
+                return !denied;
+            }
+        }
+        let call = emit::new_id();
+        (*event).call = call;
+        (*event).began = 0;
+        (*event).verdict = ruling.verdict;
+        (*event).rule = ruling.rule;
+        (*event).flags = if read { 0 } else { dns_flag::UNREAD };
+        let ring = if denied { Ring::Control } else { Ring::Events };
+        emit::number(&mut (*event).header, ring, EventKind::Dns);
+        if (read && !denied) || (*key).port == u32::MAX {
+            let asked = &raw mut (*s).asked;
+            (*asked).call = call;
+            (*asked).began = (*event).header.time;
+            (*asked).hash = hash;
+            (*asked).exec = (*event).header.exec;
+            (*asked).pid = (*event).header.pid;
+            let _ = ASKED.insert(&*key, &*asked, 0);
+        }
+        send(s, ring, denied);
+        !denied
+    }
+}
+
+/// The message at hand, as what is remembered of questions is keyed.
+#[inline(always)]
+unsafe fn key(s: *mut Scratch) -> *mut AskedKey {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let key = &raw mut (*s).key;
+        (*key).cookie = (*s).event.cookie;
+        (*key).server = (*s).event.server;
+        (*key).port = (*s).event.port;
+        (*key).id = word(s, 0);
+        key
+    }
+}
+
+/// Whether a name may be looked up.
+#[inline(always)]
+fn lookup(named: Named, config: &Config) -> Ruling {
+    let key = PortKey { set: named.set, port: PortKey::LOOKUP, protocol: 0 };
+    let decision = match PORTS.get_value_ptr_mut(config.bank(), &key) {
+        // SAFETY: copied at once; a bank in use is not written.
+        Some(found) => unsafe { *found },
+        None => Decision::default(),
+    };
+    Ruling::from(decision, config.flags & config_flag::NET_DENY != 0)
+}
+
+#[inline(always)]
+unsafe fn send(s: *mut Scratch, ring: Ring, urgent: bool) {
+    // SAFETY: the data stands behind the event, and the bound is its own.
+    unsafe {
+        let kept = (&raw const (*s).event.kept).read_volatile() as usize;
+        if kept <= DNS_MAX {
+            let whole = size_of::<DnsEvent>() + kept;
+            let bytes = core::slice::from_raw_parts((&raw const (*s).event).cast::<u8>(), whole);
+            emit::send_bytes(bytes, ring, urgent);
+        }
+    }
+}
+
+/// The records of an answer, one by one.
+struct Records {
+    s: *mut Scratch,
+    /// The name that the chain has come to.
+    current: u64,
+    way: Way,
+    at: u32,
+    left: u32,
+    aliases: u32,
+    /// Whether a name that no rule speaks of is bound too.
+    silent: u32,
+}
+
+/// Binds what an answer says, and tells it where it was asked for.
+#[inline(always)]
+unsafe fn answer(s: *mut Scratch) {
+    // SAFETY: as the caller promises; the callback has the helper's signature, and the context
+    // outlives the call.
+    unsafe {
+        // A response to a standard query, with its question.
+        if byte(s, 2) & 0xf8 != 0x80 || word(s, 4) != 1 {
+            return;
+        }
+        if !name(s, HEAD, false) {
+            return;
+        }
+        let event = &raw mut (*s).event;
+        let hash = NameBuf::hash(&raw const (*s).name);
+        let key = key(s);
+        let asked = ASKED.get_ptr(&*key).filter(|asked| (**asked).hash == hash);
+        let config = &(*s).config;
+        if config.flags & config_flag::NAME_RULES != 0 {
+            let trusted = asked.is_some() && (*event).flags & dns_flag::TRUSTED != 0;
+            let named = NameBuf::ask(&raw mut (*s).name, &(*s).config);
+            let mut records = Records {
+                s,
+                current: hash,
+                way: Way {
+                    asked: named.set,
+                    aliases: [0; BOUND_ALIASES],
+                    flags: config.generation << way_flag::GENERATION
+                        | way_flag::USED
+                        | if trusted { 0 } else { way_flag::UNTRUSTED },
+                },
+                at: (&raw const (*s).end).read_volatile() + QUESTION_TAIL,
+                left: word(s, 6),
+                aliases: 0,
+                // What denies is bound whoever says it; what says nothing matters only where
+                // the default allows.
+                silent: u32::from(
+                    named.denies
+                        || (trusted
+                            && (named.set != 0 || config.flags & config_flag::NET_DENY == 0)),
+                ),
+            };
+            bpf_loop(DNS_ANSWERS as u32, record as *mut c_void, (&raw mut records).cast(), 0);
+        }
+        let Some(asked) = asked else { return };
+        identify(&raw mut (*event).header, &Who { pid: (*asked).pid, exec: (*asked).exec });
+        (*event).call = (*asked).call;
+        (*event).began = (*asked).began;
+        let _ = ASKED.remove(&*key);
+        emit::number(&mut (*event).header, Ring::Events, EventKind::Dns);
+        send(s, Ring::Events, false);
+    }
+}
+
+/// Takes one record. Returns 1 to end the loop.
+unsafe extern "C" fn record(_index: u64, records: *mut c_void) -> i64 {
+    // SAFETY: what `answer` handed over.
+    unsafe {
+        let c = &mut *records.cast::<Records>();
+        let s = c.s;
+        if c.left == 0 || !name(s, c.at, true) {
+            return 1;
+        }
+        c.left -= 1;
+        let len = (&raw const (*s).len).read_volatile();
+        let owner = NameBuf::hash(&raw const (*s).name);
+        let tail = (&raw const (*s).end).read_volatile();
+        let data = tail + RECORD_TAIL;
+        let size = word(s, tail + 8);
+        if data + size > len {
+            return 1;
+        }
+        let kind = word(s, tail);
+        // Each record of the chain stands behind the one that leads to it (RFC 1034, 4.3.2).
+        if owner == c.current && word(s, tail + 2) == IN {
+            if kind == CNAME {
+                if !name(s, data, true) {
+                    return 1;
+                }
+                c.current = NameBuf::hash(&raw const (*s).name);
+                let named = NameBuf::ask(&raw mut (*s).name, &(*s).config);
+                if named.denies {
+                    c.silent = 1;
+                    match c.aliases {
+                        0 => c.way.aliases[0] = named.set,
+                        1 => c.way.aliases[1] = named.set,
+                        _ => {
+                            emit::name_lost();
+                        }
+                    }
+                    c.aliases += 1;
+                }
+            } else if kind == A && size == 4 && c.silent != 0 {
+                let to = (&raw mut (*s).addr).cast::<u32>();
+                to.write(0);
+                to.add(1).write(0);
+                to.add(2).write(u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+                let to = (&raw mut (*s).addr).cast::<u8>();
+                for i in 0..4 {
+                    to.add(12 + i).write_volatile(byte(s, data + i as u32));
+                }
+                bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
+            } else if kind == AAAA && size == 16 && c.silent != 0 {
+                let to = (&raw mut (*s).addr).cast::<u8>();
+                for i in 0..16 {
+                    to.add(i).write_volatile(byte(s, data + i as u32));
+                }
+                bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
+            }
+        }
+        c.at = data + size;
+        0
+    }
+}
