@@ -35,7 +35,12 @@ pub type Case = fn(&Ctx) -> Result<()>;
 
 /// All of them, each with its name, which says what it guards.
 pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
-    [
+    of_the_kernel().chain(of_user_space())
+}
+
+/// Those of what each kernel does in a way of its own.
+pub fn of_the_kernel() -> impl Iterator<Item = (&'static str, Case)> {
+    let cases = [
         exec::CASES,
         net::CASES,
         names::CASES,
@@ -46,23 +51,28 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         evasions::CASES,
         would::CASES,
         reload::CASES,
+        coverage::CASES,
+        tls::CASES,
+        burst::CASES,
+    ];
+    cases.into_iter().flatten().copied()
+}
+
+/// Those of what is the same on all of them.
+fn of_user_space() -> impl Iterator<Item = (&'static str, Case)> {
+    let cases = [
         suggest::CASES,
         lifecycle::CASES,
         attach::CASES,
         ledger::CASES,
         ledger_trouble::CASES,
         signals::CASES,
-        coverage::CASES,
         commands::CASES,
         tail::CASES,
-        tls::CASES,
         http::CASES,
         https::CASES,
         refused::CASES,
         environment::CASES,
-        burst::CASES,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    ];
+    cases.into_iter().flatten().copied()
 }

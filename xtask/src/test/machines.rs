@@ -1,5 +1,6 @@
-//! The end-to-end tests on stock kernels: a virtual machine each, all at once, since an emulated
-//! processor keeps one real one busy at the most.
+//! The end-to-end tests on stock kernels: some virtual machines each, all at once, since an emulated
+//! processor keeps one real one busy at the most, and waits for the kernel half of its time. What
+//! is the same on every kernel is tested on this one alone, unless a filter asks for it.
 
 use std::thread;
 
@@ -12,6 +13,9 @@ use super::report::{Expected, Report};
 use super::tally::Tally;
 use crate::setup::kernels;
 use crate::vm::Machine;
+
+/// Machines for each kernel: they share its cases.
+const MACHINES: usize = 2;
 
 /// Runs them, and reports each kernel as a part. Their lines come as they are written, each with
 /// its kernel.
@@ -29,19 +33,26 @@ pub(super) fn run(
         return;
     };
     thread::scope(|scope| {
-        let machines: Vec<_> = series
+        let kernels: Vec<_> = series
             .iter()
             .map(|&series| {
                 let boots = missing(series).is_none();
-                let run = move || in_a_machine(binaries, series, filter);
-                (series, boots.then(|| scope.spawn(run)))
+                let start =
+                    |part| scope.spawn(move || in_a_machine(binaries, series, part, filter));
+                (series, boots.then(|| (1..=MACHINES).map(start).collect::<Vec<_>>()))
             })
             .collect();
-        for (series, machine) in machines {
-            match machine {
-                Some(machine) => report.part(&name(series), || match machine.join() {
-                    Ok(tally) => tally,
-                    Err(_) => bail!("the thread that watched the machine panicked"),
+        for (series, machines) in kernels {
+            match machines {
+                Some(machines) => report.part(&name(series), || {
+                    let mut sum = Tally::default();
+                    for machine in machines {
+                        let Ok(tally) = machine.join() else {
+                            bail!("the thread that watched the machine panicked")
+                        };
+                        sum += tally?;
+                    }
+                    Ok(sum)
                 }),
                 None => {
                     let why = missing(series).unwrap_or("it was missing a moment ago");
@@ -63,21 +74,26 @@ fn missing(series: &str) -> Option<&'static str> {
     }
 }
 
-fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<Tally> {
+fn in_a_machine(
+    binaries: &Binaries,
+    series: &str,
+    part: usize,
+    filter: &[String],
+) -> Result<Tally> {
     let environment = std::env::var("CI").map(|ci| vec![("CI", ci)]).unwrap_or_default();
     // An emulated processor: great numbers are smaller there.
     let e2e = ["/bin/e2e", "--observer", "/bin/observer", "--agent", "/bin/agent", "--quick"];
+    let mut command = e2e.map(str::to_owned).to_vec();
+    command.extend(["--part".to_owned(), format!("{part}/{MACHINES}")]);
+    if filter.is_empty() {
+        command.push("--kernel".to_owned());
+    }
+    command.extend_from_slice(filter);
     let files = binaries.all().map(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         (file.clone(), format!("/bin/{name}"))
     });
-    let machine = Machine {
-        series,
-        files: files.into(),
-        environment,
-        command: [&e2e.map(str::to_owned), filter].concat(),
-        limit: LIMIT,
-    };
+    let machine = Machine { series, files: files.into(), environment, command, limit: LIMIT };
     let mut closing = None;
     let ended = machine.boot(&mut |line| {
         println!("[{series}] {line}");
