@@ -200,7 +200,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 11] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 12] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
