@@ -10,8 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use observer_tests::cases::{self, Case};
 use observer_tests::harness::{Ctx, Skip, clear_leftovers, leftovers};
 
-const USAGE: &str =
-    "e2e --observer PATH --agent PATH [--quick] [--kernel] [--part K/N] [--list] [FILTER…]";
+const USAGE: &str = "e2e --observer PATH --agent PATH [--quick] [--kernel] [--list] [FILTER…]";
 
 fn main() -> ExitCode {
     match run() {
@@ -31,10 +30,8 @@ struct Options {
     agent: Option<PathBuf>,
     quick: bool,
     list: bool,
-    /// Only what each kernel does in a way of its own.
+    /// Only what is tried on each kernel.
     kernel: bool,
-    /// The K-th of N parts, from 1: each N-th case.
-    part: Option<(usize, usize)>,
     /// A case is run whose name has one of these in it; none chooses all.
     filters: Vec<String>,
 }
@@ -52,15 +49,6 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--list" => options.list = true,
                 "--kernel" => options.kernel = true,
-                "--part" => {
-                    let part = args.next().and_then(|text| {
-                        let (k, n) = text.split_once('/')?;
-                        Some((k.parse().ok()?, n.parse().ok()?))
-                    });
-                    let (k, n) = part.context(USAGE)?;
-                    ensure!(1 <= k && k <= n, "--part: from 1/{n} to {n}/{n}");
-                    options.part = Some((k, n));
-                }
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -74,12 +62,10 @@ fn run() -> Result<bool> {
     let options = Options::parse()?;
     let filters = &options.filters;
     let is_chosen = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f));
-    let (part, parts) = options.part.unwrap_or((1, 1));
     let chosen = || {
-        let of_kernel = options.kernel.then(cases::of_the_kernel).into_iter().flatten();
+        let of_kernel = options.kernel.then(cases::on_each_kernel).into_iter().flatten();
         let all = (!options.kernel).then(cases::all).into_iter().flatten();
-        let named = of_kernel.chain(all).filter(|(name, _)| is_chosen(name));
-        named.skip(part - 1).step_by(parts)
+        of_kernel.chain(all).filter(|(name, _)| is_chosen(name))
     };
     if options.list {
         chosen().for_each(|(name, _)| println!("{name}"));
@@ -91,9 +77,7 @@ fn run() -> Result<bool> {
         path.canonicalize().with_context(|| path.display().to_string())
     };
     let (observer, agent) = (real(&options.observer)?, real(&options.agent)?);
-    if chosen().next().is_none() {
-        ensure!(options.part.is_some(), "no case has one of {filters:?} in its name");
-    }
+    ensure!(chosen().next().is_some(), "no case has one of {filters:?} in its name");
     let before = leftovers()?;
     ensure!(before.is_empty(), "observer is in use here, or left something behind: {before:?}");
     let root = std::env::temp_dir().join(format!("observer-e2e.{}", std::process::id()));

@@ -32,7 +32,7 @@ pub use talk::Talk;
 pub use web::Web;
 
 /// How long anything may take that is no burst.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a case is given.
 #[derive(Clone, Debug)]

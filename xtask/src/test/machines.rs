@@ -1,6 +1,6 @@
-//! The end-to-end tests on stock kernels: some virtual machines each, all at once, since an emulated
-//! processor keeps one real one busy at the most, and waits for the kernel half of its time. What
-//! is the same on every kernel is tested on this one alone, unless a filter asks for it.
+//! The end-to-end tests on stock kernels: a virtual machine each, all at once, since an emulated
+//! processor keeps one real one busy at the most. Some cases of each kind are tried there; a filter
+//! chooses among all of them.
 
 use std::thread;
 
@@ -13,9 +13,6 @@ use super::report::{Expected, Report};
 use super::tally::Tally;
 use crate::setup::kernels;
 use crate::vm::Machine;
-
-/// Machines for each kernel: they share its cases.
-const MACHINES: usize = 2;
 
 /// Runs them, and reports each kernel as a part. Their lines come as they are written, each with
 /// its kernel.
@@ -33,26 +30,19 @@ pub(super) fn run(
         return;
     };
     thread::scope(|scope| {
-        let kernels: Vec<_> = series
+        let machines: Vec<_> = series
             .iter()
             .map(|&series| {
                 let boots = missing(series).is_none();
-                let start =
-                    |part| scope.spawn(move || in_a_machine(binaries, series, part, filter));
-                (series, boots.then(|| (1..=MACHINES).map(start).collect::<Vec<_>>()))
+                let run = move || in_a_machine(binaries, series, filter);
+                (series, boots.then(|| scope.spawn(run)))
             })
             .collect();
-        for (series, machines) in kernels {
-            match machines {
-                Some(machines) => report.part(&name(series), || {
-                    let mut sum = Tally::default();
-                    for machine in machines {
-                        let Ok(tally) = machine.join() else {
-                            bail!("the thread that watched the machine panicked")
-                        };
-                        sum += tally?;
-                    }
-                    Ok(sum)
+        for (series, machine) in machines {
+            match machine {
+                Some(machine) => report.part(&name(series), || match machine.join() {
+                    Ok(tally) => tally,
+                    Err(_) => bail!("the thread that watched the machine panicked"),
                 }),
                 None => {
                     let why = missing(series).unwrap_or("it was missing a moment ago");
@@ -74,17 +64,11 @@ fn missing(series: &str) -> Option<&'static str> {
     }
 }
 
-fn in_a_machine(
-    binaries: &Binaries,
-    series: &str,
-    part: usize,
-    filter: &[String],
-) -> Result<Tally> {
+fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<Tally> {
     let environment = std::env::var("CI").map(|ci| vec![("CI", ci)]).unwrap_or_default();
     // An emulated processor: great numbers are smaller there.
     let e2e = ["/bin/e2e", "--observer", "/bin/observer", "--agent", "/bin/agent", "--quick"];
     let mut command = e2e.map(str::to_owned).to_vec();
-    command.extend(["--part".to_owned(), format!("{part}/{MACHINES}")]);
     if filter.is_empty() {
         command.push("--kernel".to_owned());
     }
