@@ -161,6 +161,14 @@ fn write_the_seeds_of_elf() {
     assert_eq!(looked.found[0].held, ["SSL_write", "SSL_read"], "{looked:?}");
     fs::write(dir.join("two-functions"), library()).unwrap();
     fs::write(dir.join("cut"), &library()[..150]).unwrap();
+    // Where the program headers are (e_phoff), and how many sections there are (e_shnum).
+    let with = |at: usize, byte: u8| {
+        let mut file = library();
+        file[at] = byte;
+        file
+    };
+    fs::write(dir.join("headers-past-the-end"), with(39, 0xff)).unwrap();
+    fs::write(dir.join("more-sections-than-there-are"), with(61, 0xff)).unwrap();
 }
 
 fn dns(time: u64, op: u32, message: &[u8]) -> Vec<u8> {
