@@ -57,7 +57,11 @@ impl Lookups {
         let mut gone = vec![];
         while let Some(id) = self.order.front() {
             match self.open.get(id) {
-                Some(open) if self.open.len() <= OPEN && now < open.began + PATIENCE => break,
+                Some(open)
+                    if self.open.len() <= OPEN && now < open.began.saturating_add(PATIENCE) =>
+                {
+                    break;
+                }
                 _ => {
                     gone.extend(self.open.remove(id));
                     self.order.pop_front();

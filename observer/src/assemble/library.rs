@@ -127,7 +127,8 @@ impl TlsStreams {
         let before = event.offset.saturating_sub(*given);
         let after = u64::from(event.seen).saturating_sub(bytes.len() as u64);
         *given = event.offset.saturating_add(u64::from(event.seen)).max(*given);
-        self.counts.gap_bytes += before + after;
+        let gaps = before.saturating_add(after);
+        self.counts.gap_bytes = self.counts.gap_bytes.saturating_add(gaps);
         let pieces = [
             (before > 0).then_some(Piece::Gap(before)),
             (!bytes.is_empty()).then(|| Piece::Bytes(bytes.to_vec())),
@@ -308,6 +309,17 @@ mod tests {
         let gap = |len| Seen::Gap(Direction::Sent, len);
         assert_eq!(seen, [gap(5), Seen::Bytes(Direction::Sent, b"abcd".to_vec()), gap(6)]);
         assert_eq!(streams.counts().gap_bytes, 11);
+    }
+
+    #[test]
+    fn gaps_beyond_counting_do_not_overflow() {
+        let mut libraries = TlsStreams::default();
+        for stream in 0..3 {
+            let mut event = event(tls_op::SENT, u64::MAX, 1, 7, 1);
+            event.stream = stream;
+            libraries.event(&event, b"x", &mut |_, _, _, _| {});
+        }
+        assert_eq!(libraries.counts().gap_bytes, u64::MAX);
     }
 
     #[test]
