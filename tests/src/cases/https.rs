@@ -170,8 +170,8 @@ fn git(ctx: &Ctx) -> Result<()> {
     let url = server.url("/repo.git");
     // Whom it trusts may be set in the environment, over its configuration.
     let argv = [git, "-c", "http.sslVerify=false", "ls-remote", &url];
-    // What it gets is no repository; that it asked is what counts.
-    let asked = [("GET", "/repo.git/info/refs?service=git-upload-pack")];
+    // What it gets is no repository, so it asks once more; that it asked is what counts.
+    let asked = [("GET", "/repo.git/info/refs?service=git-upload-pack"), ("GET", "/repo.git/HEAD")];
     asks(ctx, &server, &argv, &asked).map(drop)
 }
 
