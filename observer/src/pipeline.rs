@@ -28,6 +28,7 @@ use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
 use crate::mask::Masker;
 use crate::model::{LibraryCoverage, Protocol, RunId, Stamp};
+use crate::probes::Missed;
 use crate::rescue;
 pub use policies::Policies;
 use read::read;
@@ -70,7 +71,15 @@ pub struct Setup {
     /// What the run's world is told.
     pub hooks: Box<dyn Hooks>,
     /// What was found of TLS libraries.
-    pub libraries: Receiver<LibraryCoverage>,
+    pub libraries: Finds,
+}
+
+/// Finds of TLS libraries, on their way.
+pub struct Finds {
+    /// What was found.
+    pub reports: Receiver<LibraryCoverage>,
+    /// What was not looked for.
+    pub missed: Missed,
 }
 
 /// What happens elsewhere because of what was seen here.
@@ -146,6 +155,7 @@ impl Pipeline {
             libraries: setup.libraries,
             told: Counters::default(),
             told_missed: 0,
+            told_evicted: 0,
             kept: 0,
             lost: 0,
             pending: 0,
@@ -191,9 +201,10 @@ struct Worker {
     elsewhere: Carriers,
     meters: Meters,
     hooks: Box<dyn Hooks>,
-    libraries: Receiver<LibraryCoverage>,
+    libraries: Finds,
     told: Counters,
     told_missed: u64,
+    told_evicted: u64,
     kept: u64,
     lost: u64,
     pending: usize,
@@ -333,6 +344,7 @@ impl Worker {
         self.ticked = Instant::now();
         self.assembler.set_wall_offset(clock::wall_offset());
         self.count();
+        self.count_evicted();
         self.count_missed();
         self.count_libraries();
         for kept in self.elsewhere.news() {
@@ -377,6 +389,16 @@ impl Worker {
         }
     }
 
+    /// The same of connections whose payload was given up here.
+    fn count_evicted(&mut self) {
+        let evicted = self.assembler.evicted();
+        if evicted > self.told_evicted {
+            let rise = evicted - self.told_evicted;
+            self.told_evicted = evicted;
+            self.lose("connections", rise, "more connections at once than are followed");
+        }
+    }
+
     /// The same of the programs: the kernel tells it in a file for each.
     fn count_missed(&mut self) {
         let missed = self.meters.missed();
@@ -389,9 +411,17 @@ impl Worker {
 
     /// Tells of TLS libraries that were found meanwhile.
     fn count_libraries(&mut self) {
-        while let Ok(found) = self.libraries.try_recv() {
+        while let Ok(found) = self.libraries.reports.try_recv() {
             let path = self.masker.text(found.path.clone());
             self.append(Entry::Library { run: self.run, path, found: Box::new(found) });
+        }
+        let missed = self.libraries.missed.take();
+        if missed > 0 {
+            self.lose(
+                "libraries",
+                missed,
+                "a TLS library may not have been looked for, or told of",
+            );
         }
     }
 
@@ -450,6 +480,7 @@ impl Worker {
             self.item(item);
         }
         self.count();
+        self.count_evicted();
         self.count_missed();
         self.count_libraries();
         let produced = self.told.events + self.told.control + self.told.streams;

@@ -51,7 +51,7 @@ impl Assembler {
 
     /// How many connections were given up so far, since there were too many.
     pub fn evicted(&self) -> u64 {
-        self.streams.counts().evicted
+        self.streams.counts().evicted + self.libraries.counts().evicted
     }
 
     fn with_streams(
@@ -74,9 +74,12 @@ impl Assembler {
         self.told(names, out);
     }
 
-    /// What the run asks of others: connections that it opened.
+    /// What the run asks of others: connections that it opened, and those whose beginning nobody saw,
+    /// from where it sends.
     fn read(&mut self, flow: &Flow, way: Direction, at: u64, chunk: Chunk<'_>) {
-        if !flow.opened {
+        let carrier = Carrier::Socket(flow.id.0);
+        let asks = flow.half_way && (way == Direction::Sent || self.web.knows(carrier));
+        if !flow.opened && !asks {
             return;
         }
         let about = || About {
@@ -91,6 +94,6 @@ impl Assembler {
             Direction::Sent => Way::Out,
             Direction::Received => Way::In,
         };
-        self.web.chunk(Carrier::Socket(flow.id.0), about, way, at, chunk);
+        self.web.chunk(carrier, about, way, at, chunk);
     }
 }

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 
 use crate::clock;
 use crate::exec_hold::{Answer, ExecHold};
 use crate::kernel::Kernel;
 use crate::model::{LibraryCoverage, Raw, Since};
-use crate::probes::{self, Asker, Probes, Scanner};
+use crate::pipeline::Finds;
+use crate::probes::{self, Asker, Missed, Probes, Scanner};
 
 /// What watches for libraries while a run lasts.
 pub(super) struct Libraries {
@@ -26,7 +26,7 @@ pub(super) struct Unheld(pub(super) Vec<(PathBuf, String)>);
 
 /// Takes the libraries of this host, where nobody can be held who loads one. A run that loads none
 /// pays nothing for probes otherwise, and each probe takes a tenth of a second to take away again.
-fn of_host(kernel: &mut Kernel, probes: &mut Probes) -> Vec<(File, Vec<LibraryCoverage>)> {
+fn of_host(kernel: &Mutex<Kernel>, probes: &mut Probes) -> Vec<(File, Vec<LibraryCoverage>)> {
     let mut all = vec![];
     for path in probes::libraries() {
         let Ok(file) = File::open(&path) else { continue };
@@ -38,26 +38,26 @@ fn of_host(kernel: &mut Kernel, probes: &mut Probes) -> Vec<(File, Vec<LibraryCo
 }
 
 /// Watches from now on. Gives where its finds come out, and what it can't hold.
-pub(super) fn watch(
-    kernel: &Arc<Mutex<Kernel>>,
-) -> io::Result<(Libraries, Receiver<LibraryCoverage>, Unheld)> {
-    let probes = Arc::new(Mutex::new(Probes::default()));
-    let (scanner, found) = Scanner::start(Arc::clone(kernel), Arc::clone(&probes))?;
+pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds, Unheld)> {
+    let missed = Missed::default();
+    let probes = Arc::new(Mutex::new(Probes::new(missed.clone())));
+    let (scanner, reports) =
+        Scanner::start(Arc::clone(kernel), Arc::clone(&probes), missed.clone())?;
+    let found = Finds { reports, missed };
     let libraries = probes::libraries();
     let (asker, theirs, ours) = (scanner.asker(), Arc::clone(kernel), Arc::clone(&probes));
     let places = probes::filesystems();
     let known = libraries.clone();
     let started = ExecHold::start(&places, &libraries, move |file, pid| {
-        let Ok(mut kernel) = theirs.lock() else { return Answer::Allow };
-        if !kernel.is_labelled(pid) {
+        if !theirs.lock().is_ok_and(|kernel| kernel.is_labelled(pid)) {
             return Answer::Allow;
         }
         let Ok(mut probes) = ours.lock() else { return Answer::Allow };
         let name = name_of(file);
         let since = if known.contains(&name) { Since::Open } else { Since::Exec };
         let name = Raw::from(name.as_os_str().as_bytes());
-        let found = probes.take(&mut kernel, file, &name, since, clock::now());
-        drop((kernel, probes));
+        let found = probes.take(&theirs, file, &name, since, clock::now());
+        drop(probes);
         if !found.is_empty()
             && let Ok(file) = file.try_clone()
         {
@@ -71,8 +71,8 @@ pub(super) fn watch(
             (Some(hold), refused.into_iter().map(why).collect())
         }
         Err(error) => {
-            if let (Ok(mut kernel), Ok(mut probes)) = (kernel.lock(), probes.lock()) {
-                for (file, found) in of_host(&mut kernel, &mut probes) {
+            if let Ok(mut probes) = probes.lock() {
+                for (file, found) in of_host(kernel, &mut probes) {
                     scanner.asker().tell(file, found);
                 }
             }

@@ -97,7 +97,10 @@ pub(super) fn fields(entry: &Entry) -> Fields {
         Entry::Coverage { what, covered, why, .. } => {
             put("coverage", json!({ "covered": covered, "what": what, "why": why }));
         }
-        Entry::Library { path, found, .. } => put("coverage", library(path.get(), found)),
+        Entry::Library { path, found, .. } => {
+            put("coverage", library(path.get(), found));
+            masks(&[path.marks()], &mut put);
+        }
         Entry::Escape { process: who, to, held, .. } => {
             put("escape", json!({ "held": held, "to": text(to.get()) }));
             put("process", process(who.get()));
@@ -481,14 +484,41 @@ fn cuts(cuts: &[Cut]) -> Value {
     out.into()
 }
 
-/// Writes a record; one that is too long loses arguments from the end, and says so.
+/// Writes a record; one that is too long loses arguments from the end, or what else is long, and
+/// says so. A longer one would be refused by whoever reads the ledger, and hide what follows it.
 pub(super) fn write(fields: &mut Fields) -> Vec<u8> {
     loop {
         let bytes = serde_json::to_vec(fields).unwrap_or_default();
-        if bytes.len() <= MAX || !shorten(fields, bytes.len() - MAX) {
+        let fits = bytes.len() <= MAX;
+        if fits || !(shorten(fields, bytes.len() - MAX) || drop_longest(fields)) {
             return bytes;
         }
     }
+}
+
+/// Takes away the longest part of what a record tells, or the half of it where it is a list. False
+/// where nothing is long: what is left then has bounds of its own.
+fn drop_longest(fields: &mut Fields) -> bool {
+    const LONG: usize = 256;
+    const OURS: [&str; 3] = ["truncated", "mask", "outcome"];
+    let length = |value: &Value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len());
+    let parts = fields.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
+    let members = parts.filter_map(|(name, part)| Some((name, part.as_object()?)));
+    let all = members.flat_map(|(name, part)| part.iter().map(move |(key, it)| (name, key, it)));
+    let longest = all.map(|(name, key, it)| (length(it), name.clone(), key.clone())).max();
+    let Some((_, name, key)) = longest.filter(|(length, ..)| *length > LONG) else { return false };
+    let Some(part) = fields.get_mut(&name).and_then(Value::as_object_mut) else { return false };
+    let kept = match part.get_mut(&key) {
+        Some(Value::Array(list)) if list.len() > 1 => {
+            list.truncate(list.len() / 2);
+            list.iter().map(length).sum()
+        }
+        _ => {
+            part.remove(&key);
+            0
+        }
+    };
+    note(fields, &format!("{name}.{key}"), kept as u64)
 }
 
 /// Takes at least `over` bytes of arguments away, or whatever else is long. False where nothing
@@ -526,4 +556,39 @@ pub(super) fn note(fields: &mut Fields, field: &str, kept: u64) -> bool {
     one.remove("hmac");
     one.insert("why".into(), "the record's bound".into());
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each of these is an agent's to make.
+    #[test]
+    fn no_record_is_longer_than_the_bound_whatever_is_in_it() {
+        let answers: Vec<Value> = (0..64).map(|_| json!({ "data": "\\001".repeat(320) })).collect();
+        let long = "x".repeat(62 * 1024);
+        for (part, told) in [
+            (json!({ "dns": { "answers": answers, "id": 1 } }), "dns.answers"),
+            (json!({ "http": { "url": { "b64": long } } }), "http.url"),
+            (json!({ "http": { "body": { "bytes": 1, "type": long } } }), "http.body"),
+            (json!({ "unix": { "path": long } }), "unix.path"),
+            (json!({ "process": { "exe": long }, "exec": {} }), "process.exe"),
+        ] {
+            let mut fields = part.as_object().unwrap().clone();
+            let bytes = write(&mut fields);
+            assert!(bytes.len() <= MAX, "{told}: {}", bytes.len());
+            let why = fields["truncated"][told]["why"].as_str();
+            assert_eq!(why, Some("the record's bound"), "{:?}", fields["truncated"]);
+        }
+    }
+
+    #[test]
+    fn a_long_list_keeps_what_fits() {
+        let answers: Vec<Value> =
+            (0..64).map(|n| json!(format!("{n}{}", "x".repeat(1280)))).collect();
+        let part = json!({ "dns": { "answers": answers } });
+        let mut fields = part.as_object().unwrap().clone();
+        assert!(write(&mut fields).len() <= MAX);
+        assert_eq!(fields["dns"]["answers"].as_array().unwrap().len(), 32);
+    }
 }

@@ -14,21 +14,26 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use data_encoding::HEXLOWER;
 use ring::digest;
+use rustix::process::{Resource, getrlimit};
 
 use crate::kernel::{Kernel, chain};
 use crate::model::{LibraryCoverage, Raw, Since, Stamp};
-use crate::tls::{self, Source};
+use crate::tls::{self, FindError, Source};
 
 pub use host::{filesystems, libraries};
 pub use scan::{Asker, Scanner};
 
-/// Files that are remembered.
+/// Files that are remembered; beyond that, those without a probe are forgotten, and looked into again
+/// where they come again.
 const FILES: usize = 16_384;
 /// Probes of one run.
 const PROBES: usize = 4096;
+/// Descriptors that are kept for all else.
+const OTHERS: u64 = 384;
 /// Bytes read of one file while it is looked into.
 const BUDGET: u64 = 256 << 20;
 
@@ -41,19 +46,46 @@ struct FileId {
     changed: (i64, i64),
 }
 
+/// How many files and processes were not looked into, or not told of.
+#[derive(Clone, Default)]
+pub struct Missed(Arc<AtomicU64>);
+
+impl Missed {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those since the last time.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
 /// The files that were looked at.
-#[derive(Default)]
 pub struct Probes {
-    files: HashMap<FileId, ()>,
+    /// Each with whether probes stand in it: a second look would double those.
+    files: HashMap<FileId, bool>,
     probes: usize,
+    /// How many there can be.
+    most: usize,
+    missed: Missed,
 }
 
 impl Probes {
+    /// None yet.
+    pub fn new(missed: Missed) -> Self {
+        // A probe holds two descriptors. Where they run out, the kernel can't hand over the files
+        // that wait for an answer, and refuses their execs.
+        let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
+        Self { files: HashMap::new(), probes: 0, most: room.min(PROBES), missed }
+    }
+
     /// Looks into a file that was not looked into yet, and puts probes where its TLS library has
     /// its functions. One report for each library, without the file's hash.
     pub fn take(
         &mut self,
-        kernel: &mut Kernel,
+        kernel: &Mutex<Kernel>,
         file: &File,
         path: &Raw,
         since: Since,
@@ -63,17 +95,26 @@ impl Probes {
         if !meta.is_file() {
             return vec![];
         }
-        let changed = (meta.mtime(), meta.mtime_nsec());
+        // Not when it was written to: its owner sets that as they like.
+        let changed = (meta.ctime(), meta.ctime_nsec());
         let id = FileId { dev: meta.dev(), ino: meta.ino(), size: meta.size(), changed };
         if self.files.len() >= FILES {
-            // It is looked into again where it comes again; a probe that stands is not doubled:
-            // the kernel keeps both, and plaintext is told once, by the first that takes its call.
+            // Those that stay are no more than the probes of a run.
+            self.files.retain(|_, probed| *probed);
+        }
+        if self.files.contains_key(&id) {
             return vec![];
         }
-        if self.files.insert(id, ()).is_some() {
-            return vec![];
-        }
-        let Ok(looked) = tls::look(&Bounded::new(file)) else { return vec![] };
+        self.files.insert(id, false);
+        // Nobody waits for the programs while a file is read.
+        let looked = match tls::look(&Bounded::new(file)) {
+            Ok(looked) => looked,
+            Err(FindError::Elf) => return vec![],
+            Err(FindError::Read) => {
+                self.missed.add();
+                return vec![];
+            }
+        };
         let mut reports = vec![];
         for found in looked.found {
             let mut report = LibraryCoverage {
@@ -88,10 +129,14 @@ impl Probes {
                 blind: found.blind.iter().map(|(name, why)| format!("{name}: {why}")).collect(),
             };
             for site in &found.sites {
-                if self.probes >= PROBES {
-                    report.blind.push(format!("a run has at most {PROBES} probes"));
+                if self.probes >= self.most {
+                    report.blind.push(format!("a run has at most {} probes", self.most));
                     break;
                 }
+                let Ok(mut kernel) = kernel.lock() else {
+                    report.blind.push("the recorder is broken".to_owned());
+                    break;
+                };
                 match kernel.attach_site(file, site) {
                     Ok(()) => {
                         self.probes += 1;
@@ -104,6 +149,9 @@ impl Probes {
                 }
             }
             reports.push(report);
+        }
+        if reports.iter().any(|report| report.probes > 0) {
+            self.files.insert(id, true);
         }
         reports
     }

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Probes, hash};
+use super::{Missed, Probes, hash};
 use crate::clock;
 use crate::kernel::Kernel;
 use crate::model::{LibraryCoverage, Raw, Since};
@@ -36,6 +35,7 @@ enum Work {
 /// Looks at processes, on a thread of its own.
 pub struct Scanner {
     work: SyncSender<Work>,
+    missed: Missed,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,18 +47,20 @@ impl Scanner {
     pub fn start(
         kernel: Arc<Mutex<Kernel>>,
         probes: Arc<Mutex<Probes>>,
+        missed: Missed,
     ) -> std::io::Result<(Self, Receiver<LibraryCoverage>)> {
         let (work, queue) = sync_channel(QUEUE);
         let (reports, out) = sync_channel(REPORTS);
-        let thread = thread::Builder::new()
-            .name("observer-scan".into())
-            .spawn(move || run(&queue, &reports, &kernel, &probes))?;
-        Ok((Self { work, thread: Some(thread) }, out))
+        let thread = thread::Builder::new().name("observer-scan".into()).spawn({
+            let missed = missed.clone();
+            move || run(&queue, &reports, &kernel, &probes, &missed)
+        })?;
+        Ok((Self { work, missed, thread: Some(thread) }, out))
     }
 
     /// A way to ask it.
     pub fn asker(&self) -> Asker {
-        Asker(self.work.clone())
+        Asker(self.work.clone(), self.missed.clone())
     }
 }
 
@@ -73,12 +75,14 @@ impl Drop for Scanner {
 
 /// A way to ask a [`Scanner`].
 #[derive(Clone)]
-pub struct Asker(SyncSender<Work>);
+pub struct Asker(SyncSender<Work>, Missed);
 
 impl Asker {
     /// A process connected: what it has mapped is looked at.
     pub fn look(&self, pid: u32) {
-        let _ = self.0.try_send(Work::Look(pid));
+        if self.0.try_send(Work::Look(pid)).is_err() {
+            self.1.add();
+        }
     }
 
     /// A file's reports, to be told with its hash. Where the queue is full it waits.
@@ -94,6 +98,7 @@ fn run(
     reports: &SyncSender<LibraryCoverage>,
     kernel: &Mutex<Kernel>,
     probes: &Mutex<Probes>,
+    missed: &Missed,
 ) {
     let mut looked: HashMap<u32, Instant> = HashMap::new();
     let mut later: Vec<u32> = vec![];
@@ -110,8 +115,10 @@ fn run(
                         looked.clear();
                     }
                     looked.insert(pid, Instant::now());
-                    hashes.extend(look(pid, kernel, probes));
-                } else if !later.contains(&pid) && later.len() < PROCESSES {
+                    hashes.extend(look(pid, kernel, probes, missed));
+                } else if later.len() >= PROCESSES {
+                    missed.add();
+                } else if !later.contains(&pid) {
                     later.push(pid);
                 }
                 continue;
@@ -127,14 +134,16 @@ fn run(
         let now: Vec<u32> = later.extract_if(.., |pid| due(pid) || ending).collect();
         for pid in now {
             looked.insert(pid, Instant::now());
-            hashes.extend(look(pid, kernel, probes));
+            hashes.extend(look(pid, kernel, probes, missed));
         }
         // One at a time: a process that connects meanwhile does not wait for the others.
         while let Some((file, found)) = hashes.pop() {
             let sha256 = hash(&file).ok();
             for mut report in found {
                 report.sha256.clone_from(&sha256);
-                let _ = reports.try_send(report);
+                if reports.try_send(report).is_err() {
+                    missed.add();
+                }
             }
             if !ending {
                 break;
@@ -152,10 +161,15 @@ fn look(
     pid: u32,
     kernel: &Mutex<Kernel>,
     probes: &Mutex<Probes>,
+    missed: &Missed,
 ) -> Vec<(File, Vec<LibraryCoverage>)> {
     let mut out = vec![];
     let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
-    for line in maps.split(|&b| b == b'\n').take(MAPPINGS) {
+    for (n, line) in maps.split(|&b| b == b'\n').enumerate() {
+        if n >= MAPPINGS {
+            missed.add();
+            break;
+        }
         // proc_pid_maps(5): addresses, permissions, offset, device, inode, and the name.
         let mut fields = line.splitn(6, |&b| b == b' ');
         let (Some(range), Some(permissions)) = (fields.next(), fields.next()) else { continue };
@@ -163,18 +177,38 @@ fn look(
         if permissions.get(2) != Some(&b'x') || !name.starts_with(b"/") {
             continue;
         }
-        let range = std::ffi::OsStr::from_bytes(range);
+        let Some(range) = unpadded(range) else { continue };
         let place = PathBuf::from(format!("/proc/{pid}/map_files")).join(range);
         // To open a device may do something; a file is only opened.
         if !fs::metadata(&place).is_ok_and(|meta| meta.is_file()) {
             continue;
         }
         let Ok(file) = File::open(place) else { continue };
-        let (Ok(mut kernel), Ok(mut probes)) = (kernel.lock(), probes.lock()) else { return out };
-        let found = probes.take(&mut kernel, &file, &Raw::from(name), Since::Connect, clock::now());
+        let Ok(mut probes) = probes.lock() else { return out };
+        let found = probes.take(kernel, &file, &Raw::from(name), Since::Connect, clock::now());
         if !found.is_empty() {
             out.push((file, found));
         }
     }
     out
+}
+
+/// A range of addresses as `map_files` names it: `maps` pads it to eight digits
+/// (fs/proc/task_mmu.c, show_vma_header_prefix; fs/proc/base.c, proc_map_files_readdir).
+fn unpadded(range: &[u8]) -> Option<String> {
+    let (from, to) = std::str::from_utf8(range).ok()?.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some(format!("{:x}-{:x}", address(from)?, address(to)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_mapped_low_is_named_as_map_files_does() {
+        assert_eq!(unpadded(b"00400000-00512000").unwrap(), "400000-512000");
+        assert_eq!(unpadded(b"7f12a0000000-7f12a0001000").unwrap(), "7f12a0000000-7f12a0001000");
+        assert!(unpadded(b"vsyscall").is_none());
+    }
 }

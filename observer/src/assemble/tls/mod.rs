@@ -8,6 +8,7 @@ mod tests;
 use std::collections::HashMap;
 
 use super::stream::{Chunk, Close, Direction, Flow, FlowId};
+use super::web::Carrier;
 use super::{Assembler, Item, Names};
 use crate::model::{
     Action, Call, CallId, CallResult, Kind, Outcome, Raw, Reason, Status, Tls, TlsEnd, TlsHello,
@@ -90,7 +91,12 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) -> bool {
         let known = self.handshakes.talks.contains_key(&flow.id);
+        // Only where nothing was said before: a message's content may begin with this byte too. And
+        // only by whom it opened: what a server of the run's sends is its answer.
+        let first = !self.web.knows(Carrier::Socket(flow.id.0));
+        let theirs = flow.opened || flow.half_way;
         let begins = matches!(chunk, Chunk::Bytes([22, ..])) && way == Direction::Sent;
+        let begins = begins && first && theirs;
         if !known && !begins {
             return false;
         }

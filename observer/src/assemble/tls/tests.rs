@@ -137,3 +137,54 @@ fn what_is_no_handshake_is_no_tls_call() {
     };
     assert!(!items.iter().any(is_tls), "{items:?}");
 }
+
+#[test]
+fn a_message_whose_content_begins_like_a_handshake_stays_http() {
+    let items = told(
+        &[
+            (true, b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"),
+            (true, b"\x16abcd"),
+            (false, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+            (true, b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n"),
+            (false, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ],
+        over(100, 100, 0),
+    );
+    let calls: Vec<_> = items.iter().filter(|item| matches!(item, Item::Call(_))).collect();
+    let is_http =
+        |item: &&Item| matches!(item, Item::Call(call) if matches!(call.action, Action::Http(_)));
+    assert_eq!((calls.len(), items.iter().filter(is_http).count()), (2, 2), "{items:?}");
+    assert_eq!(items.iter().filter(|item| matches!(item, Item::Answer(_))).count(), 2, "{items:?}");
+}
+
+#[test]
+fn a_handshake_through_a_proxy_leaves_the_request_its_end() {
+    let inner = records(&message(Some("example.com"), 0), 16_384);
+    let items = told(
+        &[
+            (true, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n"),
+            (false, b"HTTP/1.1 200 OK\r\n\r\n"),
+            (true, &inner),
+            (false, ANSWER),
+        ],
+        over(100, 100, 0),
+    );
+    assert_eq!(items.iter().filter(|item| matches!(item, Item::Answer(_))).count(), 1, "{items:?}");
+}
+
+#[test]
+fn what_a_server_of_the_runs_answers_is_no_handshake_of_its_own() {
+    let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
+    let mut out = vec![];
+    let event = StreamEvent {
+        header: Header { kind: EventKind::Stream as u32, time: 1, ..Header::default() },
+        cookie: 5,
+        direction: direction::SENT,
+        seen: ANSWER.len() as u32,
+        len: ANSWER.len() as u32,
+        ..StreamEvent::default()
+    };
+    assembler.event(&Event::Stream { event, bytes: ANSWER }, &mut World, &mut out);
+    assembler.finish(9_999, &mut World, &mut out);
+    assert!(!out.iter().any(|item| matches!(item, Item::Call(_))), "{out:?}");
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::entry::Entry;
 use super::super::{chain, record};
 use super::Writer;
+use crate::model::{CallResult, Status, Verdict};
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -83,7 +84,6 @@ impl Writer {
 
 impl Counts {
     fn add(&mut self, entry: &Entry) {
-        use crate::model::{Status, Verdict};
         match entry {
             Entry::Call(call) => {
                 let call = call.get();
@@ -93,16 +93,17 @@ impl Counts {
                 let failed = call.outcome.as_ref().is_some_and(|o| o.status == Status::Failed);
                 self.failed += u64::from(failed && !denied);
             }
-            Entry::Result(result) => {
-                self.failed += u64::from(result.outcome.status == Status::Failed);
-            }
-            Entry::Answer(answer) => {
-                let status = answer.get().result.outcome.status;
-                self.failed += u64::from(status == Status::Failed);
-            }
+            Entry::Result(result) => self.ended(result),
+            Entry::Answer(answer) => self.ended(&answer.get().result),
+            Entry::Resolved(answer) => self.ended(&answer.get().result),
+            Entry::TlsEnd(end) => self.ended(&end.get().result),
             Entry::Loss { lost, .. } => self.lost += lost,
             _ => {}
         }
+    }
+
+    fn ended(&mut self, result: &CallResult) {
+        self.failed += u64::from(result.outcome.status == Status::Failed);
     }
 
     fn json(self) -> Value {
