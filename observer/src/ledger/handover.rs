@@ -66,13 +66,27 @@ pub(super) fn enroll(host: &HostKey, origin: &str, ledger: &Path) -> io::Result<
     keep(&path, bytes)
 }
 
-/// Has the host's key name `next` in each other ledger that it signs. Those that it could not
-/// name it in, each with why: they end here. Nobody else may use the keys meanwhile.
+/// A ledger that the next key could not be named in: it ends here.
+pub(super) struct Left {
+    told: PathBuf,
+    /// Its path, and why.
+    pub(super) says: String,
+}
+
+impl Left {
+    /// It was said: it is told of again when it is taken up, and not before.
+    pub(super) fn forget(&self) {
+        let _ = fs::remove_file(&self.told);
+    }
+}
+
+/// Has the host's key name `next` in each other ledger that it signs. Gives those that it could
+/// not name it in: whoever replaces the key says them. Nobody else may use the keys meanwhile.
 pub(super) fn prepare(
     host: &HostKey,
     next: PublicKey,
     own: Option<&str>,
-) -> Result<Vec<String>, KeyError> {
+) -> Result<Vec<Left>, KeyError> {
     let Some(dir) = host.dir() else { return Ok(vec![]) };
     let failed = |source| KeyError::Io { path: dir.to_owned(), source };
     let mut left = vec![];
@@ -99,9 +113,8 @@ pub(super) fn prepare(
             Ok(Some(lines)) => keep(&keys, &lines).map_err(failed)?,
             Ok(None) => {}
             Err(why) => {
-                left.push(format!("{} ({why})", ledger.display()));
-                // Said once. A ledger that comes back is told of again when it is taken up.
-                let _ = fs::remove_file(&told);
+                let says = format!("{} ({why})", ledger.display());
+                left.push(Left { told, says });
             }
         }
     }

@@ -358,3 +358,19 @@ fn a_crash_while_other_ledgers_are_told_is_taken_up_from_where_they_stand_then()
         assert!(verify(&fs::read(log).unwrap(), Some(first)).holds());
     }
 }
+
+#[test]
+fn a_ledger_that_is_left_behind_is_named_though_the_first_try_came_to_nothing() {
+    let place = Place::new();
+    let logs = more(&place, &["gone"]);
+    fs::remove_file(&logs[0]).unwrap();
+    let mut host = place.key();
+    let next = host.next().unwrap();
+    for _ in 0..2 {
+        // The disk is full, or a crash comes, before the key is replaced.
+        assert_eq!(handover::prepare(&host, next, None).unwrap().len(), 1);
+    }
+    drop(host);
+    assert_eq!(replace(&place, 1).len(), 1);
+    assert_eq!(replace(&place, 1), [""; 0]);
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::entry::Entry;
 use super::super::files::OpenError;
-use super::super::handover;
+use super::super::handover::{self, Left};
 use super::super::keys::{HostKey, KeyError};
 use super::super::resume::Found;
 use super::{CommitError, Writer};
@@ -50,14 +50,20 @@ pub(super) fn take_up(host: &mut HostKey, found: &Found, path: &Path) -> Result<
     // What the crash may have left undone. The others may have gone on since.
     let left = handover::prepare(host, due, found.origin.as_deref()).map_err(failed)?;
     host.advance().map_err(failed)?;
-    if let Err(error) = none_left(left) {
+    if let Err(error) = none_left(&left) {
         eprintln!("observer: {error}");
     }
     Ok(())
 }
 
-fn none_left(left: Vec<String>) -> Result<(), KeyError> {
-    if left.is_empty() { Ok(()) } else { Err(KeyError::LeftBehind(left.join(", "))) }
+/// Says once which ledgers are left behind, when the key has been replaced.
+fn none_left(left: &[Left]) -> Result<(), KeyError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    left.iter().for_each(Left::forget);
+    let said: Vec<_> = left.iter().map(|left| left.says.as_str()).collect();
+    Err(KeyError::LeftBehind(said.join(", ")))
 }
 
 impl Writer {
@@ -97,6 +103,6 @@ impl Writer {
         }
         self.queue = waiting;
         self.epoch = (0, SystemTime::now());
-        Ok(self.host.advance().and_then(|()| none_left(left)))
+        Ok(self.host.advance().and_then(|()| none_left(&left)))
     }
 }
