@@ -107,9 +107,7 @@ impl Session {
         // Events of it can come as soon as it decides.
         let sha256 = HEXLOWER.encode(&policy.tables().sha256);
         source.policies.add(next, Some(sha256), policy.ids());
-        let taken = kernel
-            .trust(&resolvers(Some(policy)))
-            .and_then(|()| kernel.install(Some(policy.tables())));
+        let taken = kernel.replace(policy.tables(), &resolvers(Some(policy)));
         if taken.is_err() {
             source.policies.remove(next);
         }

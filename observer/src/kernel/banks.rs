@@ -86,7 +86,7 @@ impl Banks {
     pub(super) fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
         let generation = self.generation + 1;
         let mounts = self.mounts;
-        let config = Config { generation, mounts, ..tables::config(policy, self.lsm, true) };
+        let config = Config { generation, mounts, ..tables::config(policy, self.lsm) };
         let bank = config.bank();
         let empty = Tables::default();
         let t = policy.unwrap_or(&empty);

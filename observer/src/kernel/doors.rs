@@ -164,7 +164,8 @@ impl Doors {
     /// The first rule of a policy that can't be held here, as an error.
     pub(super) fn held(&self, tables: &Tables) -> Result<(), LoadError> {
         let refuse = |decision: &compile::Decision, what: String| match decision {
-            compile::Decision::Deny(rule) => {
+            // One that is only recorded asks the same hook.
+            compile::Decision::Deny(rule) | compile::Decision::Would { rule, .. } => {
                 let id = tables.rules.get(*rule as usize).map(|rule| rule.id.clone());
                 let why = self.why().to_owned();
                 Err(LoadError::Unheld { rule: id.unwrap_or_default(), what, why })
@@ -302,6 +303,9 @@ mod tests {
         for rule in ["system = \"bpf\"", "unix = { abstract = [\"x\"] }"] {
             let error = none.held(&policy(rule)).unwrap_err().to_string();
             assert!(error.contains("rule a") && error.contains("no LSM"), "{error}");
+            let recorded = format!("enforce = false\n{rule}");
+            let error = none.held(&policy(&recorded)).unwrap_err().to_string();
+            assert!(error.contains("rule a"), "a rule that would never record was taken: {error}");
         }
         none.held(&policy("net = { port = [1] }")).unwrap();
     }

@@ -110,9 +110,36 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// Lets a policy decide from now on, with the resolvers that it trusts: both or neither.
+    /// Returns its generation.
+    pub fn replace(&mut self, policy: &Tables, resolvers: &[IpAddr]) -> Result<u32, LoadError> {
+        // What can't be held is known before anything is changed.
+        self.capabilities.doors.held(policy)?;
+        let known: Vec<(NetKey, u32)> = self.resolvers.iter().filter_map(Result::ok).collect();
+        let taken = self.trust(resolvers).and_then(|()| self.install(Some(policy)));
+        if taken.is_err() {
+            self.trust_again(&known)?;
+        }
+        taken
+    }
+
+    /// Believes whom it believed before.
+    fn trust_again(&mut self, known: &[(NetKey, u32)]) -> Result<(), LoadError> {
+        let what = "put back whose answers bind names";
+        let there: Vec<NetKey> = self.resolvers.keys().filter_map(Result::ok).collect();
+        for new in there.iter().filter(|key| known.iter().all(|(before, _)| before != *key)) {
+            self.resolvers.remove(new).step(what)?;
+        }
+        // One that lost its trust comes back without it; of those that stayed nothing is written.
+        for (gone, value) in known.iter().filter(|(key, _)| !there.contains(key)) {
+            self.resolvers.insert(gone, value, 0).step(what)?;
+        }
+        Ok(())
+    }
+
     /// Believes these resolvers about names from now on, and no others. One that a process of the
     /// run has answered for stays without trust.
-    pub fn trust(&mut self, resolvers: &[IpAddr]) -> Result<(), LoadError> {
+    fn trust(&mut self, resolvers: &[IpAddr]) -> Result<(), LoadError> {
         const BPF_NOEXIST: u64 = 1;
         let what = "write whose answers bind names";
         let wanted: Vec<NetKey> = resolvers.iter().map(|addr| tables::net_key(*addr)).collect();
@@ -128,7 +155,7 @@ impl Kernel {
 
     /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where
     /// this fails, the one before goes on deciding.
-    pub fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
+    fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
         if let Some(policy) = policy {
             self.capabilities.doors.held(policy)?;
             self.cgroups_denied |= doors::cgroups_denied(policy);

@@ -14,11 +14,8 @@ use crate::policy::{self, Tables, compile};
 pub(super) type Program = (ProgramKey, ProgramValue);
 
 /// The run's configuration under `tables`, and under what the kernel can do.
-pub(super) fn config(tables: Option<&Tables>, lsm: bool, exec_exit: bool) -> Config {
-    let mut flags = 0;
-    if exec_exit {
-        flags |= config_flag::EXEC_EXIT;
-    }
+pub(super) fn config(tables: Option<&Tables>, lsm: bool) -> Config {
+    let mut flags = config_flag::EXEC_EXIT;
     if lsm {
         flags |= config_flag::EXEC_LSM;
     }
