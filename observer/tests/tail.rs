@@ -161,3 +161,21 @@ fn what_is_no_record_is_told_with_its_file_and_a_torn_end_too() {
         assert!(text.contains(line), "{text}");
     }
 }
+
+#[test]
+fn a_result_whose_call_was_not_shown_is_not_hidden() {
+    let dir = TempDir::new().unwrap();
+    let call = r#"{"rec":{"idx":0,"time":"2026-01-02T03:00:00Z","type":"call","kind":"exec","call":"r/1","verdict":"allowed","exec":{"argv":["cc"]}}}"#;
+    let result = r#"{"rec":{"idx":1,"time":"2026-01-02T04:00:00Z","type":"result","kind":"exec","call":"r/1","outcome":{"status":"failed","exit":1}}}"#;
+    fs::write(dir.path().join("l.jsonl"), format!("{call}\n{result}\n")).unwrap();
+    let lines = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
+        let output = command.arg("tail").args(args).arg("l.jsonl").current_dir(dir.path()).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().lines().count()
+    };
+    // On the line of its call, and where that is left out, on one of its own.
+    assert_eq!(lines(&["--failed"]), 1);
+    for from in ["2026-01-02T03:30", "1"] {
+        assert_eq!(lines(&["--failed", "--from", from]), 1, "{from}");
+    }
+}

@@ -6,7 +6,7 @@ pub(super) mod files;
 pub(super) mod follow;
 pub(super) mod show;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,6 +84,7 @@ pub(crate) fn run(args: TailArgs) -> Result<ExitCode> {
         painter: Painter::new(color),
         depth: HashMap::new(),
         ends: HashMap::new(),
+        ended: HashSet::new(),
         number: 0,
         args: &args,
     };
@@ -166,6 +167,8 @@ struct View<'a> {
     /// How deep each call stands under others.
     depth: HashMap<String, usize>,
     ends: HashMap<String, Value>,
+    /// Calls that were shown with their ends: some of `ends`.
+    ended: HashSet<String>,
     number: u64,
     args: &'a TailArgs,
 }
@@ -210,8 +213,11 @@ impl View<'_> {
             return Ok(());
         }
         // A result that stands with its call already is not said again.
-        if record["type"] == "result" && self.ends.contains_key(call) {
+        if record["type"] == "result" && self.ended.remove(call) {
             return Ok(());
+        }
+        if end.is_some() {
+            self.ended.insert(call.to_owned());
         }
         let depth = self.depth_of(&record, call);
         let shown = Shown { record: &record, outcome, depth };
