@@ -9,14 +9,16 @@ mod replay;
 mod suggest;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use observer::policy::{Attempt, Decision, MAX_TEXT, Policy, Problem, Summary};
 use serde_json::{Value, json};
+
+use super::answer;
+use super::tail::show::escaped;
 
 /// Exit code: the policy holds.
 const HOLDS: u8 = 0;
@@ -77,17 +79,7 @@ pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
 fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (code, report) = answer_for(&args.file);
     let out = if args.json { report.json(&args.file) } else { report.text(&args.file) };
-    say(&out).map(|()| code)
-}
-
-/// Says the answer. A reader that has gone away has seen enough; the answer is still the exit code.
-fn say(out: &str) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(out.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("can't write the answer to standard output")
-        }
-        _ => Ok(()),
-    }
+    answer(&out).map(|()| code)
 }
 
 /// A policy that must hold for what is asked of it.
@@ -205,6 +197,8 @@ impl Report {
                         "allow": summary.allow,
                         "net": summary.net,
                         "exec": summary.exec,
+                        "unix": summary.unix,
+                        "system": summary.system,
                     },
                     "tables": {
                         "prefixes": summary.prefixes,
@@ -216,7 +210,7 @@ impl Report {
                 },
             }),
         };
-        format!("{value}\n")
+        format!("{}\n", escaped(&value.to_string()))
     }
 }
 
@@ -275,6 +269,15 @@ mod tests {
             let (_, report) = answer(text.as_bytes());
             assert!(matches!(report, Report::Holds { warnings, .. } if warnings.len() == warned));
         }
+    }
+
+    #[test]
+    fn json_counts_each_sort_of_rule() {
+        let text = b"version = 1\ndefault = \"allow\"\n[[deny]]\nid = \"a\"\nsystem = \"bpf\"\n\
+            [[deny]]\nid = \"b\"\nunix = { path = \"x.sock\" }";
+        let value: Value = serde_json::from_str(&answer(text).1.json(Path::new("p"))).unwrap();
+        let rules = &value["policy"]["rules"];
+        assert_eq!((&rules["unix"], &rules["system"]), (&json!(1), &json!(1)), "{value}");
     }
 
     #[test]

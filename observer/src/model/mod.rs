@@ -11,6 +11,7 @@ mod library;
 mod process;
 mod raw;
 mod run;
+mod terminal;
 mod tls;
 
 pub use call::{
@@ -28,4 +29,5 @@ pub use library::{LibraryCoverage, Since};
 pub use process::{Process, ProcessId};
 pub use raw::Raw;
 pub use run::{RunId, RunIdError, Stamp};
+pub use terminal::moves;
 pub use tls::{Tls, TlsEnd, TlsHello};

@@ -10,7 +10,7 @@ use super::MAX_PROGRAM;
 use super::door::MAX_UNIX_NAME;
 use super::judge::{Attempt, Program, base};
 use super::recorded::is_masked;
-use crate::model::Door;
+use crate::model::{Door, Protocol, moves};
 
 /// Attempts and how often each occurred.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +107,12 @@ impl Suggestion {
     }
 
     fn leave(&mut self, what: &str, why: &'static str) {
-        *self.left.entry((what.escape_debug().to_string(), why)).or_default() += 1;
+        let shown = what.escape_debug().flat_map(|c| {
+            let (plain, escaped) =
+                if moves(c) { (None, Some(c.escape_unicode())) } else { (Some(c), None) };
+            plain.into_iter().chain(escaped.into_iter().flatten())
+        });
+        *self.left.entry((shown.collect(), why)).or_default() += 1;
     }
 
     /// Notes a call that no rule can name.
@@ -215,15 +220,21 @@ impl Suggestion {
         }
         for ((host, protocol, ports), places) in groups {
             let (word, key) = if host { ("hosts", "host") } else { ("addresses", "to") };
-            let Some(protocol) = protocol_word(protocol) else { continue };
+            let named = protocol_word(protocol);
+            let protocol = named.map_or_else(|| Protocol(protocol).to_string(), str::to_owned);
             let total: u64 = places.iter().map(|(_, count)| count).sum();
             // Port 0, which no rule can name, is covered by all of them.
             let all = ports.contains(&0);
             let known: Vec<u16> = ports.into_iter().filter(|_| !all).collect();
-            let named = known.iter().take(3).map(u16::to_string).collect::<Vec<_>>().join("-");
-            out.rule(&format!("{word}-{protocol}-{named}"), &times(total));
+            let first = known.iter().take(3).map(u16::to_string).collect::<Vec<_>>().join("-");
+            let why = match named {
+                Some(_) => times(total),
+                None => format!("{protocol}, which no rule can name: {}", times(total)),
+            };
+            out.rule(&format!("{word}-{protocol}-{first}"), &why);
+            let only = named.map(|word| format!("protocol = {}, ", quoted(word)));
             // TOML 1.0 lets no inline table span lines, but for the arrays in it.
-            out.line(&format!("net = {{ protocol = {}, {key} = [", quoted(protocol)));
+            out.line(&format!("net = {{ {}{key} = [", only.unwrap_or_default()));
             for (place, count) in places {
                 out.line(&format!("  {},  # {}", quoted(&place), times(count)));
             }
@@ -281,19 +292,19 @@ fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// A TOML basic string.
 /// The last part of a path.
 fn last_part(path: &str) -> String {
     path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
+/// A TOML basic string, without what a terminal would obey or hide.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            c if moves(c) => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
             }
             c => out.push(c),
         }
@@ -392,6 +403,39 @@ mod tests {
         let text = suggestion.text();
         assert!(suggestion.is_empty() && text.contains("# not covered"), "{text}");
         assert!(Policy::parse(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn protocols_that_no_rule_can_name_are_covered_all_the_same() {
+        let to = |protocol, port| Attempt::Net {
+            addr: "192.0.2.7".parse().unwrap(),
+            protocol,
+            port,
+            names: vec![],
+        };
+        let text = covers(&[to(1, 0), to(132, 9)]);
+        assert!(text.contains("why = \"icmp, which no rule can name: once\""), "{text}");
+        assert!(
+            text.contains("net = { to = [\n  \"192.0.2.7\",  # once\n], port = [9] }"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_in_it_moves_a_cursor_or_hides() {
+        let odd = "\u{7f}\u{9b}2J\u{202e}\u{200b}\u{3164}\u{e0041}";
+        let path = format!("/usr/bin/{odd}");
+        let masked = format!("/<mask:x:0:1>/{odd}<mask:x:0:1>");
+        let mut suggestion = Suggestion::default();
+        suggestion.add(&exec(&path, &path, None), |_| true);
+        suggestion.add(&exec(&masked, &masked, None), |_| true);
+        suggestion.add(&Attempt::UnixPath(path.clone().into()), |_| true);
+        suggestion.add(&Attempt::Lookup(odd.to_owned()), |_| true);
+        suggestion.add(&Attempt::Socket(odd.to_owned()), |_| true);
+        let text = suggestion.text();
+        assert!(!text.chars().any(|c| c != '\n' && moves(c)), "{text:?}");
+        let policy = Policy::parse(&text).unwrap_or_else(|found| panic!("{found:?}\n{text}"));
+        assert!(!policy.judge(&exec(&path, &path, None)).denied, "{text}");
     }
 
     proptest! {

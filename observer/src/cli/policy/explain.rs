@@ -13,7 +13,7 @@ use clap::Subcommand;
 use observer::policy::{Attempt, Decision, Judgement, Policy, Program};
 use serde_json::{Value, json};
 
-use super::super::tail::show::printable;
+use super::super::tail::show::{escaped, printable};
 use super::replay::describe;
 
 #[derive(Debug, clap::Args)]
@@ -74,8 +74,9 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let attempt = args.call.attempt()?;
     let found = policy.judge(&attempt);
     let told = Told { policy: &policy, attempt: &attempt, found: &found };
-    let out = if args.json { format!("{}\n", told.json()) } else { told.text() };
-    super::say(&out)?;
+    let out =
+        if args.json { format!("{}\n", escaped(&told.json().to_string())) } else { told.text() };
+    super::answer(&out)?;
     Ok(if found.denied { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

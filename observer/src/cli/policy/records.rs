@@ -1,12 +1,12 @@
 //! The calls of a ledger, for what is asked of them.
 
-use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use observer::daemon;
-use observer::ledger::{self, Verifier};
 use serde_json::Value;
+
+use crate::cli::tail::files::Lines;
 
 /// Which records.
 #[derive(Debug, clap::Args)]
@@ -37,52 +37,32 @@ impl Source {
     pub(super) fn each(&self, mut f: impl FnMut(&Value)) -> Result<Seen> {
         let path = self.path();
         let told = || format!("cannot read {}", path.display());
-        let mut files: Vec<PathBuf> = vec![];
-        if ledger::segment(path).is_none() {
-            let closed = ledger::segments_of(path).with_context(told)?;
-            files.extend(closed.into_iter().map(|segment| segment.path));
+        // Each file once, also where one is closed or compressed meanwhile.
+        let mut lines = Lines::open(path, 0).with_context(told)?;
+        let mut seen = Seen::default();
+        while let Some(line) = lines.next().with_context(told)? {
+            self.take(&line, &mut seen, &mut f);
         }
-        files.push(path.to_owned());
-        let mut read = Seen::default();
-        for file in files {
-            let told = || format!("cannot read {}", file.display());
-            let mut input = ledger::open(&file).with_context(told)?;
-            while let Some(line) = next(&mut input).with_context(told)? {
-                let record = serde_json::from_slice::<Value>(&line).ok();
-                match record.as_ref().and_then(|line| line.get("rec")).filter(|r| r.is_object()) {
-                    Some(record) if self.wants(record) => {
-                        read.records += 1;
-                        f(record);
-                    }
-                    Some(_) => {}
-                    None => read.broken += 1,
-                }
+        if !lines.rest().is_empty() {
+            self.take(lines.rest(), &mut seen, &mut f);
+        }
+        Ok(seen)
+    }
+
+    fn take(&self, line: &[u8], seen: &mut Seen, f: &mut impl FnMut(&Value)) {
+        let record = serde_json::from_slice::<Value>(line).ok();
+        match record.as_ref().and_then(|line| line.get("rec")).filter(|r| r.is_object()) {
+            Some(record) if self.wants(record) => {
+                seen.records += 1;
+                f(record);
             }
+            Some(_) => {}
+            None => seen.broken += 1,
         }
-        Ok(read)
     }
 
     fn wants(&self, record: &Value) -> bool {
         let run = record["run"].as_str().unwrap_or_default();
         self.run.as_deref().is_none_or(|wanted| run.starts_with(wanted))
     }
-}
-
-/// The next line, without more of it than a record can have; of a longer one its beginning, which
-/// is no record.
-fn next(input: &mut dyn BufRead) -> std::io::Result<Option<Vec<u8>>> {
-    let limit = Verifier::LINE as u64 + 1;
-    let mut line = vec![];
-    if input.take(limit).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut rest = line.last().copied();
-    while rest != Some(b'\n') {
-        let mut more = vec![];
-        if input.take(limit).read_until(b'\n', &mut more)? == 0 {
-            break;
-        }
-        rest = more.last().copied();
-    }
-    Ok(Some(line))
 }

@@ -1,6 +1,8 @@
 //! `observer policy reload`: recorders read their policies again.
 
+use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use observer::daemon;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::cli::tail::show::printable;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -17,7 +21,7 @@ Examples:
   observer policy reload --pid 4711
 
 Each recorder says and records what became of it: a policy that does not hold changes nothing. Exit 0 \
-where one was asked, 1 where none runs with a policy.")]
+where each was asked, 1 where none runs with a policy, 2 where one could not be asked; the others are.")]
 pub(super) struct ReloadArgs {
     /// The recorder of this run alone
     #[arg(long, value_name = "ID", conflicts_with = "pid")]
@@ -28,39 +32,80 @@ pub(super) struct ReloadArgs {
 }
 
 pub(super) fn run(args: &ReloadArgs) -> Result<ExitCode> {
-    let mut asked = 0;
-    for (run, pid) in recorders()? {
-        let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run)
-            && args.pid.is_none_or(|wanted| wanted == pid);
-        if wanted && ask(pid).with_context(|| format!("cannot ask process {pid} of run {run}"))? {
-            println!("asked process {pid} of run {run}");
-            asked += 1;
-        }
+    let said = ask_all(args, recorders(Path::new(daemon::RECORDERS))?, ask);
+    for failure in &said.failures {
+        eprintln!("observer: {failure}");
     }
-    if asked == 0 {
+    super::answer(&said.asked)?;
+    if !said.failures.is_empty() {
+        bail!("not every recorder could be asked; what is said above is left as it was");
+    }
+    if said.asked.is_empty() {
         eprintln!("observer: no recorder with a policy runs here that this means");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The runs that are recorded under a policy, and the processes that do it.
-fn recorders() -> Result<Vec<(String, u32)>> {
-    let dir = Path::new(daemon::RECORDERS);
-    let mut found = vec![];
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        read => read.with_context(|| format!("cannot read {}", dir.display()))?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let run = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".pid"));
-        let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        if let (Some(run), Some(pid)) = (run, pid) {
-            found.push((run.to_owned(), pid));
+/// A run that is recorded under a policy, and the process that does it, or why that is not known.
+type Recorder = (String, Result<u32>);
+
+/// What came of asking.
+#[derive(Debug, Default)]
+struct Said {
+    /// A line for each that was asked.
+    asked: String,
+    /// Each that could not be.
+    failures: Vec<String>,
+}
+
+/// Asks each that is meant: one that can't be asked keeps no other from it.
+fn ask_all(args: &ReloadArgs, recorders: Vec<Recorder>, ask: impl Fn(u32) -> Result<bool>) -> Said {
+    let mut said = Said::default();
+    for (run, pid) in recorders {
+        let run = printable(&run);
+        let wanted = args.run.as_ref().is_none_or(|wanted| *wanted == run)
+            && pid.as_ref().map_or(true, |pid| args.pid.is_none_or(|wanted| wanted == *pid));
+        if !wanted {
+            continue;
+        }
+        let asked = pid.and_then(|pid| {
+            let asked = ask(pid).with_context(|| format!("cannot ask process {pid}"))?;
+            Ok(asked.then_some(pid))
+        });
+        match asked {
+            Ok(Some(pid)) => {
+                let _ = writeln!(said.asked, "asked process {pid} of run {run}");
+            }
+            Ok(None) => {}
+            Err(error) => said.failures.push(format!("run {run}: {error:#}")),
         }
     }
-    found.sort();
+    said
+}
+
+/// The runs that are recorded under a policy, and the processes that do it.
+fn recorders(dir: &Path) -> Result<Vec<Recorder>> {
+    let mut found = vec![];
+    let told = || format!("cannot read {}", dir.display());
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        read => read.with_context(told)?,
+    };
+    for entry in entries {
+        let path = entry.with_context(told)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(run) = name.and_then(|name| name.strip_suffix(".pid")) else { continue };
+        let pid = match fs::read_to_string(&path) {
+            // Its run has ended meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => Err(error.into()),
+            Ok(text) => text.trim().parse().context("it names no process"),
+        };
+        let pid = pid.with_context(|| format!("cannot read {}", path.display()));
+        found.push((run.to_owned(), pid));
+    }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(found)
 }
 
@@ -80,4 +125,34 @@ fn ask(pid: u32) -> Result<bool> {
         pidfd_send_signal(&process, Signal::HUP)?;
     }
     Ok(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_cannot_be_asked_keeps_no_other_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("a.pid", "no number"), ("b.pid", "11\n"), ("c.pid", "12\n"), ("d", "13")]
+        {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        fs::create_dir(dir.path().join("e.pid")).unwrap();
+        let args = ReloadArgs { run: None, pid: None };
+        let said = ask_all(&args, recorders(dir.path()).unwrap(), |pid| match pid {
+            11 => bail!("not permitted"),
+            _ => Ok(true),
+        });
+        assert_eq!(said.asked, "asked process 12 of run c\n");
+        assert_eq!(said.failures.len(), 3, "{said:?}");
+        assert!(said.failures[1].contains("process 11: not permitted"), "{said:?}");
+    }
+
+    #[test]
+    fn where_nobody_records_nobody_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(recorders(&dir.path().join("none")).unwrap().is_empty());
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use observer::policy::{Attempt, Judgement, Policy, Recorded, recorded};
 use serde_json::{Value, json};
 
-use super::super::tail::show::printable;
+use super::super::tail::show::{escaped, printable};
 use super::records::Source;
 
 /// Differences that are listed one by one.
@@ -95,11 +95,11 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let mut replay = Replay::default();
     let seen = args.source.each(|record| replay.take(&policy, record))?;
     let out = if args.json {
-        format!("{}\n", replay.json(seen.records, seen.broken))
+        format!("{}\n", escaped(&replay.json(seen.records, seen.broken).to_string()))
     } else {
         replay.text(seen.records, seen.broken)
     };
-    super::say(&out)?;
+    super::answer(&out)?;
     Ok(if replay.changed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,5 +1,6 @@
 //! `observer policy suggest`: the allow-list that covers what was recorded.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -7,8 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use observer::policy::{Policy, Recorded, Suggestion, recorded};
+use serde_json::Value;
 
 use super::records::Source;
+use crate::cli::tail::show::printable;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -29,8 +32,9 @@ pub(super) fn run(args: &SuggestArgs) -> Result<ExitCode> {
         Some(Recorded::Attempt { attempt, .. }) if record["verdict"] != "denied" => {
             suggestion.add(&attempt, resolved);
         }
-        Some(Recorded::Unjudged(kind)) if record["net"]["protocol"] == "unix" => {
-            suggestion.skip(&format!("{kind} to a unix socket"), "no rule here names it");
+        Some(Recorded::Unjudged(kind)) if is_ruled(&kind, record) => {
+            let what = if record["net"]["protocol"] == "unix" { " to a unix socket" } else { "" };
+            suggestion.skip(&format!("{kind}{what}"), "what it was about can't be read");
         }
         _ => {}
     })?;
@@ -47,13 +51,30 @@ pub(super) fn run(args: &SuggestArgs) -> Result<ExitCode> {
         let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bail!("what was recorded needs more than a policy can hold:\n{}", list.join("\n"));
     }
-    let head = format!(
+    let mut head = format!(
         "# Suggested by observer from {} ({} records): what went on there, and nothing else.\n",
-        super::super::tail::show::printable(&args.source.path().display().to_string()),
+        printable(&args.source.path().display().to_string()),
         seen.records
     );
-    super::say(&(head + &text))?;
+    if seen.broken > 0 {
+        let _ = writeln!(
+            head,
+            "# not covered: {} lines that are no records; `observer verify` says more",
+            seen.broken
+        );
+    }
+    super::answer(&(head + &text))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether rules are held against such calls, although this one can't be judged.
+fn is_ruled(kind: &str, record: &Value) -> bool {
+    let ruled = match kind {
+        "connect" | "socket" | "system" => true,
+        "dns" => record["dns"]["op"] != "answer",
+        _ => false,
+    };
+    ruled && record["verdict"] != "denied"
 }
 
 /// Whether this host resolves a path to itself.

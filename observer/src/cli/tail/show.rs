@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use observer::model::moves;
 use serde_json::Value;
 
 /// The longest text of an agent's that is shown whole.
@@ -288,7 +289,7 @@ pub(in crate::cli) fn printable(text: &str) -> String {
 }
 
 /// JSON with such characters as JSON escapes them: it stays the same value.
-pub(super) fn escaped(json: &str) -> String {
+pub(in crate::cli) fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if moves(c) {
@@ -300,15 +301,6 @@ pub(super) fn escaped(json: &str) -> String {
         }
     }
     out
-}
-
-fn moves(c: char) -> bool {
-    let hidden = matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{115f}'..='\u{1160}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
-    hidden || c.is_control()
 }
 
 fn bound(text: String) -> String {
