@@ -85,6 +85,10 @@ pub(super) fn answer(answer: &HttpAnswer, put: &mut dyn FnMut(&str, Value)) {
     }
     if let Some(said) = &answer.grpc {
         out.insert("grpc".into(), grpc(said));
+        if said.message_kept < said.message_bytes {
+            let cut = json!({ "kept": int(said.message_kept), "seen": int(said.message_bytes) });
+            truncated.insert("grpc_message".to_owned(), cut);
+        }
     }
     if let Some(tunnel) = &answer.tunnel {
         let tunnel = json!({

@@ -260,6 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn nothing_hides_behind_a_streams_end() {
+        let mut zlib = ZlibEncoder::new(vec![], Compression::best());
+        zlib.write_all(TEXT.as_bytes()).unwrap();
+        let mut bare = DeflateEncoder::new(vec![], Compression::best());
+        bare.write_all(TEXT.as_bytes()).unwrap();
+        for (bytes, coding) in [
+            (zlib.finish().unwrap(), "deflate"),
+            (bare.finish().unwrap(), "deflate"),
+            (BASE64.decode(BROTLI).unwrap(), "br"),
+            (gzip(TEXT.as_bytes()), "gzip"),
+            (zstd::stream::encode_all(TEXT.as_bytes(), 3).unwrap(), "zstd"),
+        ] {
+            shows(&body(&bytes, coding, false));
+            for behind in [1, 100, 5000, 9000] {
+                let more = [&bytes[..], &vec![b'x'; behind]].concat();
+                let out = body(&more, coding, false);
+                assert!(matches!(out.get(), Body::Left { .. }), "{coding} {behind}: {out:?}");
+            }
+            let damaged = body(&bytes[..bytes.len() - 3], coding, false);
+            assert!(matches!(damaged.get(), Body::Left { .. }), "{coding}: {damaged:?}");
+        }
+    }
+
+    #[test]
     fn a_cut_body_gives_its_beginning_and_no_secret() {
         let long = format!("{TEXT}{}", "an ordinary sentence, and another. ".repeat(40));
         let whole = gzip(long.as_bytes());
@@ -316,6 +340,55 @@ mod tests {
             matches!(&parts[1].body, Body::Json(text) if said(text).starts_with("{\"token\":\"<mask:"))
         );
         assert!(matches!(&parts[2].body, Body::Text(text) if said(text) == "plain"));
+    }
+
+    #[test]
+    fn no_content_vanishes_among_the_headers_of_a_part() {
+        let long = format!("a: {}\r\n", "x".repeat(1000)).repeat(20);
+        for text in [
+            "--b\r\nunheard of\r\n--b--",
+            "--b\r\nunheard: of\r\n--b--",
+            "--b unheard of\r\n\r\nx\r\n--b--",
+            "--b\r\nunheard of\r\n\r\nx\r\n--b--",
+            "--b\r\nunheard of: it\r\n\r\nx\r\n--b--",
+            &format!("--b\r\n{long}unheard of\r\n\r\nx\r\n--b--"),
+            &format!("--b\r\n{long}\r\nunheard of\r\n--b--"),
+        ] {
+            let Body::Text(shown) = typed(text, "multipart/form-data; boundary=b") else {
+                panic!("{text}")
+            };
+            assert!(said(&shown).contains("unheard"), "{text}");
+        }
+        let kind = b"multipart/form-data; boundary=b";
+        let masked = |text: &'static str, cut| {
+            let body = BodyBytes { bytes: text.as_bytes(), kind, coding: b"", cut };
+            Masker::new(MaskKey::fixed(5)).body(&body)
+        };
+        let headers = masked("--b \r\nX-A: 1\r\nX-B: 2\r\n\r\nx\r\n--b--", false);
+        let Body::Parts(parts) = headers.get() else { panic!("{headers:?}") };
+        assert!(matches!(&parts[0].body, Body::Text(text) if said(text) == "x"));
+        assert_eq!(headers.counts().get("left-out"), Some(&2));
+        for (text, whole) in [
+            ("--b\r\n\r\nx\r\n--b unheard of", false),
+            ("--b\r\n\r\nx\r\n--b\r\nunheard of", false),
+            ("--b\r\n\r\nx\r\n--b\r\nContent-Disp", true),
+            ("--b\r\n\r\nx\r\n--b\r\nContent-Disposition: form-da", true),
+            ("--b\r\n\r\nx\r\n--b-", true),
+        ] {
+            let out = masked(text, true);
+            assert_eq!(matches!(out.get(), Body::Parts(_)), whole, "{text}: {out:?}");
+        }
+    }
+
+    #[test]
+    fn json_within_a_form_is_judged_as_json() {
+        let json =
+            "{\"command\":\"mysql -uroot -phunterzq\",\"args\":[\"curl\",\"-u\",\"me:hunterzq\"]}";
+        let percent: String = json.bytes().map(|b| format!("%{b:02x}")).collect();
+        let form = typed(&format!("note={percent}"), "application/x-www-form-urlencoded");
+        let Body::Form(fields) = form else { panic!("{form:?}") };
+        let text = said(&fields[0].1);
+        assert!(!text.contains("hunterzq") && text.contains("mysql -uroot"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use brotli_decompressor::Decompressor;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// No body is looked at beyond this.
 pub(super) const LARGEST: usize = 4 << 20;
@@ -37,19 +37,23 @@ pub(super) fn undo(body: &[u8], codings: &[u8], cut: bool) -> Result<Vec<u8>, &'
         let limit = text.len().saturating_mul(RATIO).clamp(FLOOR, LARGEST);
         text = match lower.as_slice() {
             b"identity" => text,
-            b"gzip" | b"x-gzip" => read(MultiGzDecoder::new(text.as_slice()), limit, cut)?,
+            b"gzip" | b"x-gzip" => read(MultiGzDecoder::new(text.as_slice()), limit, cut, refuses)?,
             // Some servers leave out the frame that RFC 9110 asks for.
             b"deflate" if text.first().is_some_and(|b| b & 15 == 8) => {
-                read(ZlibDecoder::new(text.as_slice()), limit, cut)?
+                let more = |decoder: &mut ZlibDecoder<&[u8]>| !decoder.get_ref().is_empty();
+                read(ZlibDecoder::new(text.as_slice()), limit, cut, more)?
             }
-            b"deflate" => read(DeflateDecoder::new(text.as_slice()), limit, cut)?,
+            b"deflate" => {
+                let more = |decoder: &mut DeflateDecoder<&[u8]>| !decoder.get_ref().is_empty();
+                read(DeflateDecoder::new(text.as_slice()), limit, cut, more)?
+            }
             b"br" => brotli(&text, limit, cut)?,
             b"zstd" => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(text.as_slice())
                     .map_err(|_| "no room for its window")?;
                 let bounded = decoder.window_log_max(ZSTD_WINDOW);
                 bounded.map_err(|_| "no room for its window")?;
-                read(decoder, limit, cut)?
+                read(decoder, limit, cut, refuses)?
             }
             _ => return Err("a coding that is not known"),
         };
@@ -63,18 +67,34 @@ fn brotli(text: &[u8], limit: usize, cut: bool) -> Result<Vec<u8>, &'static str>
     if text.first().is_some_and(|b| b & 0x7f == 0x11) {
         return Err("a window beyond the bound");
     }
-    let undo = || read(Decompressor::new(text, PIECE), limit, cut);
+    // What it has taken in already it refuses when it is asked once more.
+    let more = |decoder: &mut Decompressor<&[u8]>| {
+        !decoder.get_ref().is_empty() || decoder.read(&mut [0]).is_err()
+    };
+    let undo = || read(Decompressor::new(text, PIECE), limit, cut, more);
     // Its decoder is written in Rust, and asserts what it expects.
     catch_unwind(AssertUnwindSafe(undo)).unwrap_or(Err("damaged, or cut off"))
 }
 
-fn read(decoder: impl Read, limit: usize, cut: bool) -> Result<Vec<u8>, &'static str> {
+/// A decoder that fails by itself where something follows its stream.
+fn refuses<D>(_: &mut D) -> bool {
+    false
+}
+
+/// Reads a stream to its end. `more` says whether something follows that, which nobody would see.
+fn read<D: Read>(
+    mut decoder: D,
+    limit: usize,
+    cut: bool,
+    more: impl FnOnce(&mut D) -> bool,
+) -> Result<Vec<u8>, &'static str> {
     let mut out = vec![];
-    let read = decoder.take(limit as u64 + 1).read_to_end(&mut out);
+    let read = decoder.by_ref().take(limit as u64 + 1).read_to_end(&mut out);
     if out.len() > limit {
         return Err("larger than the bound when undone");
     }
     match read {
+        Ok(_) if more(&mut decoder) => Err("bytes behind its end"),
         Ok(_) => Ok(out),
         // What the capture cut gives its beginning.
         Err(_) if cut && !out.is_empty() => Ok(out),

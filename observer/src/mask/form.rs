@@ -4,7 +4,7 @@
 use super::body::{Body, parameter};
 use super::fields::Fields;
 use super::span::Span;
-use super::{keys, structure};
+use super::{json, keys, structure};
 use crate::model::Raw;
 
 /// So many fields and parts are told apart; what is beyond stays one text.
@@ -60,7 +60,10 @@ impl Fields<'_> {
         // Name and value as one text, so that a weaker name counts too.
         let both = [name, b"=", value].concat();
         let at = name.len();
-        let mut known = vec![];
+        let mut known = json::known(value);
+        for span in &mut known {
+            (span.start, span.end) = (span.start + at + 1, span.end + at + 1);
+        }
         if cut {
             known.extend(super::argv::last_word(&both));
         }
@@ -105,7 +108,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The parts of a multipart body; none where it has no such form.
+/// The parts of a multipart body; none where it has no such form, so that nothing of it vanishes.
 pub(super) fn parts(
     fields: &mut Fields<'_>,
     text: &[u8],
@@ -113,6 +116,12 @@ pub(super) fn parts(
     cut: bool,
     depth: u32,
 ) -> Option<Vec<Part>> {
+    let split = split(text, boundary, cut)?;
+    Some(split.into_iter().map(|(head, body)| part(fields, head, body, depth)).collect())
+}
+
+/// What stands between the delimiters, in heads and bodies.
+fn split<'a>(text: &'a [u8], boundary: &[u8], cut: bool) -> Option<Vec<(Head, &'a [u8])>> {
     // RFC 2046 bounds it at 70.
     if boundary.is_empty() || boundary.len() > 70 {
         return None;
@@ -127,14 +136,17 @@ pub(super) fn parts(
     let mut out = vec![];
     loop {
         let after = text.get(at + line.len()..)?;
-        if after.starts_with(b"--") {
-            let rest = &after[2..];
+        if let Some(rest) = after.strip_prefix(b"--") {
             return rest.trim_ascii().is_empty().then_some(out);
         }
         let skip = after.iter().position(|&b| b == b'\n').map(|end| end + 1);
         let Some(begin) = skip.map(|skip| at + line.len() + skip) else {
-            return cut.then_some(out);
+            let ends = after.trim_ascii();
+            return (cut && matches!(ends, b"" | b"-")).then_some(out);
         };
+        if !text.get(at + line.len()..begin)?.trim_ascii().is_empty() {
+            return None; // text where a delimiter's line may have space alone
+        }
         let rest = text.get(begin..)?;
         let next = finder.find_iter(rest).find(|&at| at == 0 || rest[at - 1] == b'\n');
         let content = rest.get(..next.unwrap_or(rest.len()))?;
@@ -145,7 +157,7 @@ pub(super) fn parts(
             Some(_) => strip_line(content),
             None => content,
         };
-        out.push(part(fields, content, cut && next.is_none(), depth));
+        out.push(Head::read(content, cut && next.is_none())?);
         match next {
             Some(next) => at = begin + next,
             None => return Some(out),
@@ -158,45 +170,94 @@ fn strip_line(text: &[u8]) -> &[u8] {
     text.strip_suffix(b"\r").unwrap_or(text)
 }
 
-fn part(fields: &mut Fields<'_>, text: &[u8], cut: bool, depth: u32) -> Part {
-    let (mut name, mut filename, mut kind) = (vec![], None, None);
-    let mut coding = vec![];
-    let mut at = 0;
-    let body = loop {
-        let Some(rest) = text.get(at..) else { break &b""[..] };
-        let len = rest.iter().position(|&b| b == b'\n');
-        let line = strip_line(rest.get(..len.map_or(rest.len(), |len| len + 1)).unwrap_or(rest));
-        if line.is_empty() || at > HEAD {
-            break rest.get(len.map_or(0, |len| len + 1)..).unwrap_or_default();
-        }
-        let sign = line.iter().position(|&b| b == b':').unwrap_or(line.len());
-        let value = line.get(sign + 1..).unwrap_or_default().trim_ascii();
-        match line[..sign].to_ascii_lowercase().as_slice() {
-            b"content-disposition" => {
-                name = parameter(value, b"name").unwrap_or_default();
-                filename = parameter(value, b"filename");
+/// What a part's headers say.
+#[derive(Default)]
+struct Head {
+    name: Vec<u8>,
+    filename: Option<Vec<u8>>,
+    kind: Option<Vec<u8>>,
+    coding: Vec<u8>,
+    /// The headers that are not stored.
+    left: usize,
+    /// The capture ended within the part.
+    cut: bool,
+}
+
+impl Head {
+    /// Takes a part's headers apart, and gives its body. None where something stands among them that
+    /// is no header, or where no empty line ends them: it would be content, and vanish as theirs.
+    fn read(text: &[u8], cut: bool) -> Option<(Self, &[u8])> {
+        let mut head = Self { cut, ..Self::default() };
+        let mut at = 0;
+        loop {
+            let rest = text.get(at..)?;
+            let len = rest.iter().position(|&b| b == b'\n');
+            let line = strip_line(rest.get(..len.map_or(rest.len(), |len| len + 1))?);
+            if line.is_empty() {
+                return Some((head, rest.get(len.map_or(0, |len| len + 1)..)?));
             }
-            b"content-type" => kind = Some(value.to_vec()),
-            b"content-transfer-encoding" => coding = value.to_ascii_lowercase(),
-            // Others are not stored.
-            _ => {}
+            if at + line.len() > HEAD {
+                return None;
+            }
+            match len {
+                Some(len) => {
+                    head.line(line)?;
+                    at += len + 1;
+                }
+                // Where the capture ended within a header there is no more of the part.
+                None => {
+                    let name = line.split(|&b| b == b':').next().unwrap_or(line);
+                    head.left += 1;
+                    return (cut && is_name(name)).then_some((head, b""));
+                }
+            }
         }
-        let Some(len) = len else { break b"" };
-        at += len + 1;
-    };
-    let secret = keys::is_secret(&name) && filename.is_none();
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        let sign = line.iter().position(|&b| b == b':')?;
+        let (name, value) = (&line[..sign], line[sign + 1..].trim_ascii());
+        if !is_name(name) {
+            return None;
+        }
+        match name.to_ascii_lowercase().as_slice() {
+            b"content-disposition" => {
+                self.name = parameter(value, b"name").unwrap_or_default();
+                self.filename = parameter(value, b"filename");
+            }
+            b"content-type" => self.kind = Some(value.to_vec()),
+            b"content-transfer-encoding" => self.coding = value.to_ascii_lowercase(),
+            _ => self.left += 1,
+        }
+        Some(())
+    }
+}
+
+/// Whether it can be a header's name.
+fn is_name(name: &[u8]) -> bool {
+    const LONGEST: usize = 64;
+    let is = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=LONGEST).contains(&name.len()) && name.iter().all(is)
+}
+
+fn part(fields: &mut Fields<'_>, head: Head, body: &[u8], depth: u32) -> Part {
+    for _ in 0..head.left {
+        fields.count("left-out");
+    }
+    let cut = head.cut;
+    let secret = keys::is_secret(&head.name) && head.filename.is_none();
     let body = if secret {
-        Body::Text(fields.keyed(&name, body, cut).1)
-    } else if coding == b"base64" {
+        Body::Text(fields.keyed(&head.name, body, cut).1)
+    } else if head.coding == b"base64" {
         Body::Text(fields.text(&Raw::from(body), cut))
     } else {
-        fields.undone(body, kind.as_deref().unwrap_or_default(), cut, depth)
+        fields.undone(body, head.kind.as_deref().unwrap_or_default(), cut, depth)
     };
     let mut masked = |text: &[u8]| fields.text(&Raw::from(text), false);
     Part {
-        name: masked(&name),
-        filename: filename.map(|name| masked(&name)),
-        kind: kind.map(|kind| masked(&kind)),
+        name: masked(&head.name),
+        filename: head.filename.map(|name| masked(&name)),
+        kind: head.kind.map(|kind| masked(&kind)),
         body,
     }
 }

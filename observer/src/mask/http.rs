@@ -4,10 +4,15 @@ use super::body::{Body, BodyBytes};
 use super::fields::Fields;
 use super::form::Part;
 use super::{Masked, Masker};
-use crate::model::{Answer, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart};
+use crate::model::{
+    Answer, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart, HttpVersion, Raw,
+};
 
-/// A URL that is longer than this may have been cut where its head was.
-const LONG: usize = 32 * 1024;
+/// A target or a method that is longer than this may have been cut where its head was. In HTTP/2
+/// what a field block beyond its bound has of them is kept to this length.
+fn long(version: HttpVersion) -> usize {
+    if version == HttpVersion::Http2 { 1024 } else { 32 * 1024 }
+}
 
 impl Masker {
     /// Masks how a call ended, with what came back.
@@ -28,9 +33,11 @@ impl Fields<'_> {
         if let Some(body) = &mut request.body {
             self.http_body(body);
         }
-        let cut = request.fields.cut && request.url.len() >= LONG;
-        request.url = self.url(&request.url, cut);
-        request.method = self.text(&request.method, false);
+        let long = long(request.version);
+        let cut = |text: &Raw| request.fields.cut && text.len() >= long;
+        let (url, method) = (cut(&request.url), cut(&request.method));
+        request.url = self.url(&request.url, url);
+        request.method = self.text(&request.method, method);
     }
 
     fn http_answer(&mut self, answer: &mut HttpAnswer) {
@@ -52,12 +59,17 @@ impl Fields<'_> {
                 };
                 message.kept = match self.body(&body) {
                     Body::Text(text) | Body::Json(text) => text,
-                    Body::Form(_) | Body::Parts(_) | Body::Left { .. } => Default::default(),
+                    Body::Form(_) | Body::Parts(_) | Body::Left { .. } => {
+                        message.whole = false;
+                        Raw::default()
+                    }
                 };
             }
         }
-        if let Some(message) = answer.grpc.as_mut().and_then(|grpc| grpc.message.as_mut()) {
-            *message = self.text(message, false);
+        if let Some(grpc) = &mut answer.grpc
+            && let Some(message) = &mut grpc.message
+        {
+            *message = self.text(message, grpc.message_kept < grpc.message_bytes);
         }
     }
 
@@ -76,14 +88,24 @@ impl Fields<'_> {
                 coding: body.coding.bytes(),
                 cut,
             });
-            body.content = match content(taken) {
-                // A hash of a part would pass for the whole's.
-                HttpContent::Left { why, .. } if cut => HttpContent::Left { why, hmac: None },
-                content => content,
-            };
+            body.content = content(taken);
+            if cut {
+                without_hash(&mut body.content);
+            }
         }
         body.media = self.text(&body.media, false);
         body.coding = self.text(&body.coding, false);
+    }
+}
+
+/// A hash of what was cut would pass for the whole's. Of parts the last one is cut.
+fn without_hash(content: &mut HttpContent) {
+    match content {
+        HttpContent::Left { hmac, .. } => *hmac = None,
+        HttpContent::Parts(parts) => {
+            parts.last_mut().into_iter().for_each(|part| without_hash(&mut part.content));
+        }
+        _ => {}
     }
 }
 
@@ -110,9 +132,7 @@ fn part(part: Part) -> HttpPart {
 mod tests {
     use super::super::MaskKey;
     use super::*;
-    use crate::model::{
-        HttpRequest, HttpResponse, HttpVersion, Message, Raw, Transport, WebSocket,
-    };
+    use crate::model::{Grpc, HttpRequest, HttpResponse, Message, Transport, WebSocket};
 
     const SECRET: &str = "zQ7vT2mXpLx9WkRb4";
 
@@ -192,5 +212,73 @@ mod tests {
         let cookie = &answer.head.as_ref().unwrap().fields.lines[0].1;
         let all = shown(&[sent, cookie, &answer.websocket.as_ref().unwrap().first[0].kept]);
         assert!(!all.contains(SECRET) && all.matches("<mask:").count() == 3, "{all}");
+    }
+
+    #[test]
+    fn a_path_that_a_field_block_cut_is_masked_as_cut() {
+        let path = format!("https://h/{}?q=a '{}", "p".repeat(1010), &SECRET[..6]);
+        for (cut, version, kept) in [
+            (true, HttpVersion::Http2, false),
+            (false, HttpVersion::Http2, true),
+            (true, HttpVersion::Http11, true),
+        ] {
+            let mut http = Http {
+                request: HttpRequest {
+                    version,
+                    method: Raw::from("GET"),
+                    url: Raw::from(path.as_str()),
+                    fields: HttpFields { cut, ..HttpFields::default() },
+                    body: None,
+                    stream: None,
+                    ambiguous: vec![],
+                },
+                connection: None,
+                peer: None,
+                transport: Transport::Plaintext,
+            };
+            Masker::new(MaskKey::fixed(7)).fields().http(&mut http);
+            let url = shown(&[&http.request.url]);
+            assert_eq!(url.ends_with(&SECRET[..6]), kept, "{cut}: {url}");
+            assert!(url.starts_with("https://h/ppp"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_status_message_that_was_cut_is_masked_as_cut() {
+        let message = format!("no key '{}", &SECRET[..6]);
+        for (more, kept) in [(1, false), (0, true)] {
+            let grpc = Grpc {
+                message: Some(Raw::from(message.as_str())),
+                message_kept: message.len() as u64,
+                message_bytes: message.len() as u64 + more,
+                ..Grpc::default()
+            };
+            let mut answer = HttpAnswer { grpc: Some(grpc), ..HttpAnswer::default() };
+            Masker::new(MaskKey::fixed(7)).fields().http_answer(&mut answer);
+            let said = shown(&[answer.grpc.unwrap().message.as_ref().unwrap()]);
+            assert_eq!(said.ends_with(&SECRET[..6]), kept, "{said}");
+            assert!(said.starts_with("no key"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_cut_part_has_no_hash_and_what_is_left_out_is_not_whole() {
+        let binary = "\x01\x02\x03\x04\0\0";
+        let text = format!("--b\r\n\r\n{binary}\r\n--b\r\n\r\n{binary}");
+        let sent = HttpBody { whole: false, ..body("multipart/mixed; boundary=b", &text) };
+        let message =
+            Message { sent: false, text: true, bytes: 6, kept: Raw::from(binary), whole: true };
+        let mut answer = HttpAnswer {
+            sent: Some(sent),
+            websocket: Some(WebSocket { first: vec![message], ..WebSocket::default() }),
+            ..HttpAnswer::default()
+        };
+        Masker::new(MaskKey::fixed(7)).fields().http_answer(&mut answer);
+        let content = &answer.sent.as_ref().unwrap().content;
+        let HttpContent::Parts(parts) = content else { panic!("{content:?}") };
+        assert!(matches!(parts[0].content, HttpContent::Left { hmac: Some(_), .. }));
+        assert!(matches!(parts[1].content, HttpContent::Left { hmac: None, .. }));
+        let message = &answer.websocket.as_ref().unwrap().first[0];
+        assert!(message.kept.is_empty() && !message.whole);
     }
 }

@@ -91,15 +91,16 @@ pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
             out.extend(spans.into_iter().filter_map(|span| word.place(span)));
         }
         let reads = command.reads();
+        let pairs = command.has("chpasswd");
         if reads {
-            out.extend(command.given.iter().filter_map(|word| command.handed(word)));
+            out.extend(command.given.iter().filter_map(|word| word.handed(pairs)));
         }
         let before = index.checked_sub(1).and_then(|index| commands.get(index));
         if let Some(before) = before.filter(|before| before.piped && reads) {
-            out.extend(before.said().filter_map(|word| command.handed(word)));
+            out.extend(before.said().filter_map(|word| word.handed(pairs)));
         }
         if command.targets.iter().any(Word::names_a_secret) {
-            out.extend(command.said().filter_map(|word| command.handed(word)));
+            out.extend(command.said().filter_map(|word| word.handed(pairs)));
         }
     }
     out
@@ -134,24 +135,24 @@ impl Command {
             (says && !format && !name && !word.text.starts_with(b"-")).then_some(word)
         })
     }
-
-    /// A word as the secret that this command takes.
-    fn handed(&self, word: &Word) -> Option<Span> {
-        let mut from = 0;
-        if self.has("chpasswd") {
-            from = word.text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
-        }
-        let value = word.text.get(from..).unwrap_or_default();
-        // A variable's value does not stand here.
-        let worth = super::structure::is_a_value(value);
-        worth.then(|| Span::new(from, word.text.len(), "password")).and_then(|s| word.place(s))
-    }
 }
 
 impl Word {
     fn push(&mut self, byte: u8, at: usize) {
         self.text.push(byte);
         self.at.push(at);
+    }
+
+    /// It as the secret that a command takes; `pairs` says that it takes `user:password`.
+    fn handed(&self, pairs: bool) -> Option<Span> {
+        let mut from = 0;
+        if pairs {
+            from = self.text.iter().position(|&b| b == b':').map_or(0, |at| at + 1);
+        }
+        let value = self.text.get(from..).unwrap_or_default();
+        // A variable's value does not stand here.
+        let worth = super::structure::is_a_value(value);
+        worth.then(|| Span::new(from, self.text.len(), "password")).and_then(|s| self.place(s))
     }
 
     /// A span of the word as one of the text that it stands in.
@@ -341,6 +342,17 @@ mod tests {
         let found: Vec<&[u8]> = spans.iter().map(|span| span.of(text)).collect();
         assert_eq!(found, [&b"a b'\"c"[..]]);
         assert_eq!(spans[0].value(text), b"a bc");
+    }
+
+    #[test]
+    fn what_a_command_hands_on_takes_time_by_its_length() {
+        // A look at all words for each of them takes minutes.
+        let words = LONGEST / 5 - 8;
+        let text = format!("echo{}>token", " zQ7v".repeat(words));
+        let begun = std::time::Instant::now();
+        let spans = spans(text.as_bytes(), 1);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(spans.len(), words);
     }
 
     proptest! {

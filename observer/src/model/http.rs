@@ -282,8 +282,12 @@ pub struct Message {
 pub struct Grpc {
     /// `grpc-status`; none where it did not come.
     pub status: Option<u32>,
-    /// `grpc-message`, as it was sent.
+    /// The beginning of `grpc-message`, without its percent-encoding.
     pub message: Option<Raw>,
+    /// The bytes that this had before it was masked.
+    pub message_kept: u64,
+    /// The bytes that all of it has.
+    pub message_bytes: u64,
     /// Messages of the request.
     pub sent: Messages,
     /// Messages of the response.

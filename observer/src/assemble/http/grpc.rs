@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use crate::model::{Grpc, HttpFields, Messages, Raw};
 
 const PREFIX: usize = 5;
-/// A longer status message is not gRPC's.
+/// So much of a status message is kept.
 const MESSAGE: usize = 1024;
 
 /// Counts messages.
@@ -65,7 +65,11 @@ pub(super) fn status(fields: &HttpFields, into: &mut Grpc) {
         into.status = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
     }
     if let Some(value) = fields.first("grpc-message") {
-        into.message = Some(Raw::new(unescaped(&value[..value.len().min(MESSAGE)])));
+        let mut message = unescaped(value);
+        into.message_bytes = message.len() as u64;
+        message.truncate(MESSAGE);
+        into.message_kept = message.len() as u64;
+        into.message = Some(Raw::new(message));
     }
 }
 
@@ -129,5 +133,16 @@ mod tests {
         let mut grpc = Grpc::default();
         status(&fields, &mut grpc);
         assert_eq!((grpc.status, grpc.message), (Some(5), Some(Raw::from("no such%2"))));
+        assert_eq!((grpc.message_kept, grpc.message_bytes), (9, 9));
+    }
+
+    #[test]
+    fn a_status_message_that_is_cut_says_so() {
+        let long = Raw::from("%20".repeat(3000).as_str());
+        let lines = vec![(Raw::from("grpc-message"), long)];
+        let mut grpc = Grpc::default();
+        status(&HttpFields { lines, ..HttpFields::default() }, &mut grpc);
+        assert_eq!(grpc.message.map(|message| message.len()), Some(MESSAGE));
+        assert_eq!((grpc.message_kept, grpc.message_bytes), (MESSAGE as u64, 3000));
     }
 }

@@ -68,7 +68,12 @@ fn a_request_and_its_answer_stand_in_records() {
         head: Some(response),
         reset: Some(8),
         tunnel: Some(Tunnel::default()),
-        grpc: Some(Grpc { status: Some(5), ..Grpc::default() }),
+        grpc: Some(Grpc {
+            status: Some(5),
+            message_kept: 1024,
+            message_bytes: 3000,
+            ..Grpc::default()
+        }),
         times: HttpTimes { first_byte: Some(7), ..HttpTimes::default() },
         ..HttpAnswer::default()
     }));
@@ -78,6 +83,10 @@ fn a_request_and_its_answer_stand_in_records() {
     );
     assert_eq!(record["http"]["headers"], serde_json::json!([["A", "b"]]));
     assert_eq!(record["http"]["reset"], "CANCEL");
+    assert_eq!(
+        record["truncated"]["grpc_message"],
+        serde_json::json!({ "kept": 1024, "seen": 3000 })
+    );
     assert_eq!(record["http"]["times"]["first_byte_ns"], 7);
 }
 
