@@ -304,14 +304,14 @@ unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
         let rest = until - at;
         let mut len = rest;
         if (&raw const (*s).event.protocol).read_volatile() == TCP {
-            let Some(said) = packet::bytes::<2>(c.skb, at) else { return 1 };
-            let said = u32::from(u16::from_be_bytes(said));
-            if said + 2 > rest || index >= DNS_SEGMENT as u64 {
-                // A piece of a message, or more than are read.
-                (&raw mut (*s).odd).write_volatile(1);
-            } else {
-                at += 2;
-                len = said;
+            let said = packet::bytes::<2>(c.skb, at).map(|said| u32::from(u16::from_be_bytes(said)));
+            match said {
+                Some(said) if said + 2 <= rest && index < DNS_SEGMENT as u64 => {
+                    at += 2;
+                    len = said;
+                }
+                // A piece of a message, be it a byte, or more than are read.
+                _ => (&raw mut (*s).odd).write_volatile(1),
             }
         }
         (&raw mut (*s).from).write_volatile(at + len);
@@ -319,6 +319,8 @@ unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
         if (&raw const (*s).event.op).read_volatile() == dns_op::ANSWER {
             if whole && (&raw const (*s).odd).read_volatile() == 0 {
                 answer(s);
+            } else {
+                emit::dns_busy();
             }
         } else {
             let seq = (&raw const (*s).seq).read_volatile();
@@ -601,6 +603,9 @@ unsafe fn answer(s: *mut Scratch) {
                 ),
             };
             bpf_loop(DNS_ANSWERS as u32, record as *mut c_void, (&raw mut records).cast(), 0);
+            if records.left != 0 {
+                emit::name_lost();
+            }
         }
         let Some(asked) = asked else { return };
         identify(&raw mut (*event).header, &Who { pid: (*asked).pid, exec: (*asked).exec });

@@ -314,8 +314,11 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
         let ruling = if !script && loader::is_one(data) {
             let own = Ruling::from(Opinion::decision(opinion), default_denies);
             let rooted = is_rooted(s, task, &config);
-            loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
-            let target = Ruling::from(Opinion::decision(opinion), denies);
+            let unread = loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
+            if unread {
+                (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
+            }
+            let target = Ruling::from(Opinion::decision(opinion), denies || unread);
             // Both must be allowed, and what denies either denies both.
             if own.denies() { own } else { target }
         } else {

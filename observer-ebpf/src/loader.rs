@@ -1,20 +1,18 @@
 //! The dynamic loader, called as a program: `ld-linux-x86-64.so.2 prog args…` runs prog, and no exec
 //! tells of it. So the arguments are asked for programs, too.
 //!
-//! Any of the first ones can have it denied, since options stand before the program. The first one
-//! alone can have it allowed: what stands after an option is not known to be what runs.
+//! Any of them can have it denied, since options stand before the program; where there are more than
+//! are looked at, it is. The first one alone can have it allowed: what stands after an option is not known to be what runs.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user_str};
-use observer_common::{PROGRAM_LEN, ProgramKey, program_kind};
+use observer_common::{ARG_READS, PROGRAM_LEN, ProgramKey, program_kind};
 
 use crate::kernel;
 use crate::path;
 use crate::verdict::Opinion;
 
-/// Arguments that are looked at.
-const ARGUMENTS: u32 = 16;
 
 /// An argument that is looked at, in a map value.
 #[repr(C)]
@@ -49,7 +47,7 @@ pub fn is_one(name: *const u8) -> bool {
 }
 
 /// Adds to the opinion what the rules say of the programs among the arguments at `start..end`; that
-/// the loader itself is allowed is forgotten.
+/// the loader itself is allowed is forgotten. Whether some were not looked at.
 ///
 /// # Safety
 /// All pointers are to map values that nobody else uses.
@@ -62,7 +60,7 @@ pub unsafe fn judge(
     rooted: bool,
     start: u64,
     end: u64,
-) {
+) -> bool {
     // SAFETY: as promised; the callback has the helper's signature.
     unsafe {
         Opinion::forget_allow(opinion);
@@ -72,7 +70,8 @@ pub unsafe fn judge(
         (&raw mut (*target).bank).write_volatile(bank);
         (&raw mut (*target).rooted).write_volatile(u32::from(rooted));
         let mut context = Context { target, opinion, key };
-        bpf_loop(ARGUMENTS, next as *mut c_void, (&raw mut context).cast(), 0);
+        bpf_loop(ARG_READS as u32, next as *mut c_void, (&raw mut context).cast(), 0);
+        (&raw const (*target).at).read_volatile() < end
     }
 }
 

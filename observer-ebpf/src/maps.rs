@@ -173,11 +173,6 @@ pub static RESOLVERS: HashMap<NetKey, u32> = HashMap::with_max_entries(RESOLVERS
 #[map]
 pub static NETWORKS: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// Connections whose payload user space wants no more of, by cookie. Full: the oldest is forgotten,
-/// and copied again.
-#[map]
-pub static STOPPED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65_536, 0);
-
 /// What a socket's connection is at. Lives as long as the socket; one that is accepted begins with
 /// a copy of what the listening one has.
 #[btf_map]

@@ -22,7 +22,7 @@ use observer_common::{
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
-use crate::maps::{PAYLOAD, STOPPED, STREAMS};
+use crate::maps::{PAYLOAD, STREAMS};
 use crate::segment::{FIN, RST, SYN, Segment, URG, at_most, load_raw};
 
 /// BPF_SK_STORAGE_GET_F_CREATE.
@@ -80,8 +80,8 @@ pub struct Stream {
     told: u32,
     /// The direction that had the last turn, plus one; 0 for none.
     last: u32,
-    /// How many turns there were.
-    turns: u32,
+    /// Zero.
+    reserved: u32,
 }
 
 /// A direction of a connection.
@@ -202,7 +202,7 @@ fn begin(stream: &mut Stream, skb: *mut __sk_buff, sk: *mut bpf_sock, segment: &
     stream.flags = 0;
     stream.told = 0;
     stream.last = 0;
-    stream.turns = 0;
+    stream.reserved = 0;
     // SAFETY: the helper takes the context.
     stream.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
     addresses(stream, sk);
@@ -271,14 +271,12 @@ fn told<const WAY: usize>(
         }
         if stream.last != WAY as u32 + 1 {
             stream.last = WAY as u32 + 1;
-            stream.turns = stream.turns.wrapping_add(1);
             flags |= stream_flag::TURN;
             renew::<WAY>(stream);
         } else if stream.ways[WAY].left == 0
             && stream.kind == stream_kind::HTTP
             && emit::now().wrapping_sub(stream.ways[WAY].renewed) > RENEWAL
         {
-            stream.turns |= 15;
             renew::<WAY>(stream);
         }
     }
@@ -308,7 +306,8 @@ fn told<const WAY: usize>(
     let mut piece =
         Piece { offset, skipped, from: segment.payload, seen: segment.len, flags };
     let mut todo = wanted;
-    for _ in 0..PIECES {
+    // One more: the last but one may leave up to a smaller room.
+    for _ in 0..=PIECES {
         let len = piece.send::<WAY>(skb, stream, todo);
         todo = todo.wrapping_sub(len);
         if todo == 0 {
@@ -364,17 +363,10 @@ fn decide<const WAY: usize>(skb: *mut __sk_buff, stream: &mut Stream, segment: &
     }
 }
 
-/// A turn of an HTTP connection: another message may be copied, unless user space wants none.
+/// A turn of an HTTP connection: another message may be copied.
 #[inline(always)]
 fn renew<const WAY: usize>(stream: &mut Stream) {
     if stream.kind != stream_kind::HTTP {
-        return;
-    }
-    // SAFETY: only whether it is there.
-    if stream.turns & 15 == 15 && unsafe { STOPPED.get(stream.cookie).is_some() } {
-        stream.kind = stream_kind::OTHER;
-        stream.ways[0].left = 0;
-        stream.ways[1].left = 0;
         return;
     }
     stream.ways[WAY].left = STREAM_TURN;

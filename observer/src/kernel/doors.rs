@@ -188,20 +188,21 @@ impl Kernel {
     /// Attaches what loaded and is not attached yet: what costs those alone who come by, and where
     /// the policy denies writing to cgroups, what the whole host comes by.
     pub(super) fn attach_doors(&mut self) -> Result<(), LoadError> {
-        let mut held = self.doors_held.take().unwrap_or_default();
+        // Each is remembered when it stands: where one fails, the next try goes on from there.
+        self.doors_held.get_or_insert_default();
         for (name, hook, when) in HOOKS {
             let wanted = when == When::Always || self.cgroups_denied;
             let loaded = self.capabilities.doors.loaded.contains(&name);
-            if !wanted || !loaded || held.contains(&name) {
+            let held = self.doors_held.as_ref().is_some_and(|held| held.contains(&name));
+            if !wanted || !loaded || held {
                 continue;
             }
             let program: &mut Lsm = program(&mut self.ebpf, name)?;
             let id = program.attach().step(format!("attach to lsm/{hook}"))?;
             let link = program.take_link(id).step(format!("hold the link of {name}"))?;
             self.hold(name, link.into())?;
-            held.push(name);
+            self.doors_held.get_or_insert_default().push(name);
         }
-        self.doors_held = Some(held);
         Ok(())
     }
 }

@@ -143,9 +143,12 @@ impl Kernel {
         const BPF_NOEXIST: u64 = 1;
         let what = "write whose answers bind names";
         let wanted: Vec<NetKey> = resolvers.iter().map(|addr| tables::net_key(*addr)).collect();
-        let known: Vec<NetKey> = self.resolvers.keys().filter_map(Result::ok).collect();
+        let known: Vec<NetKey> = self.resolvers.keys().collect::<Result<_, _>>().step(what)?;
         for gone in known.iter().filter(|key| !wanted.contains(key)) {
-            self.resolvers.remove(gone).step(what)?;
+            // One that the run itself has answered for is remembered: it may be wanted again.
+            if self.resolvers.get(gone, 0).step(what)? != 0 {
+                self.resolvers.remove(gone).step(what)?;
+            }
         }
         for new in wanted.iter().filter(|key| !known.contains(key)) {
             self.resolvers.insert(new, 1, BPF_NOEXIST).step(what)?;

@@ -23,14 +23,18 @@ fn has(flags: &[String], flag: &str) -> bool {
     flags.iter().any(|f| f == flag)
 }
 
-/// Asks a resolver for a name: `--aaaa`, `--tcp`, `--split` (over two segments), `--connected`.
+/// Asks a resolver for a name: `--aaaa`, `--tcp`, `--split` (over two segments), `--bytes` (each in a
+/// segment of its own), `--connected`.
 /// The answer, whatever it is.
 fn ask(server: &str, name: &str, flags: &[String]) -> Result<Vec<u8>> {
     let server = address(server)?;
     let kind = if has(flags, "--aaaa") { dns::AAAA } else { dns::A };
     let question = dns::question(ID, name, kind);
+    if has(flags, "--bytes") {
+        return ask_tcp(server, &question, Some(1));
+    }
     if has(flags, "--tcp") || has(flags, "--split") {
-        return ask_tcp(server, &question, has(flags, "--split"));
+        return ask_tcp(server, &question, has(flags, "--split").then_some(9));
     }
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let socket = UdpSocket::bind((any, 0))?;
@@ -47,19 +51,16 @@ fn ask(server: &str, name: &str, flags: &[String]) -> Result<Vec<u8>> {
     Ok(room)
 }
 
-fn ask_tcp(server: SocketAddr, question: &[u8], split: bool) -> Result<Vec<u8>> {
+/// `piece` is how much goes out at once; all of it where it is none.
+fn ask_tcp(server: SocketAddr, question: &[u8], piece: Option<usize>) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
     // What is dropped on its way out is sent again and again: no error tells of it.
     stream.set_read_timeout(Some(Duration::from_millis(500)))?;
     let len = u16::try_from(question.len())?.to_be_bytes();
     let message = [&len, question].concat();
-    if split {
-        let (head, tail) = message.split_at(9);
-        stream.write_all(head)?;
-        stream.write_all(tail)?;
-    } else {
-        stream.write_all(&message)?;
+    for piece in message.chunks(piece.unwrap_or(message.len())) {
+        stream.write_all(piece)?;
     }
     let mut len = [0; 2];
     stream.read_exact(&mut len)?;

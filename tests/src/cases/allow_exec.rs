@@ -14,6 +14,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     }),
     ("script-at-an-allowed-path-below-another-root-is-denied", chrooted),
     ("loader-given-a-denied-program-is-denied", loader_denied),
+    ("loader-given-a-denied-program-behind-many-options-is-denied", loader_behind),
+    ("loader-given-more-than-is-looked-at-is-denied", loader_unread),
     ("loader-given-another-program-runs-it", loader_runs),
     ("allowed-loader-runs-no-program-that-is-not-allowed", loader_allowed),
 ];
@@ -76,6 +78,23 @@ fn loader_denied(ctx: &Ctx) -> Result<()> {
     let args = ["spawn", &loader, "--inhibit-cache", &tool, "touch", &effect];
     let run = Run::new(ctx).policy(NO_TOOL).agent(args).go()?;
     denied(ctx, &run, "no-tool")
+}
+
+fn loader_with(ctx: &Ctx, options: usize) -> Result<Recorded> {
+    let (loader, tool) = (ctx.copy_of_agent("ld-linux-x86-64.so.2")?, ctx.copy_of_agent("tool")?);
+    let effect = ctx.path("effect")?;
+    let mut args = vec!["spawn", &loader];
+    args.extend(std::iter::repeat_n("--inhibit-cache", options));
+    args.extend([tool.as_str(), "touch", &effect]);
+    Run::new(ctx).policy(NO_TOOL).agent(args).go()
+}
+
+fn loader_behind(ctx: &Ctx) -> Result<()> {
+    denied(ctx, &loader_with(ctx, 100)?, "no-tool")
+}
+
+fn loader_unread(ctx: &Ctx) -> Result<()> {
+    denied(ctx, &loader_with(ctx, 3000)?, "default")
 }
 
 fn loader_runs(ctx: &Ctx) -> Result<()> {

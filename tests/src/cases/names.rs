@@ -34,7 +34,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
         refused(ctx, "other.test", "other.test", &["--connected"])
     }),
     ("host-not-allowed-over-tcp-is-not-asked-for", refused_tcp),
-    ("host-asked-for-in-pieces-is-not-asked-for", in_pieces),
+    ("host-asked-for-in-pieces-is-not-asked-for", |ctx| in_pieces(ctx, "--split")),
+    ("host-asked-for-byte-by-byte-is-not-asked-for", |ctx| in_pieces(ctx, "--bytes")),
     ("host-rules-stop-what-can-not-be-read", unread_stopped),
     ("host-denied-is-not-asked-for", denied),
     ("host-denied-behind-alias-is-not-reached", denied_behind_alias),
@@ -338,9 +339,9 @@ fn refused_tcp(ctx: &Ctx) -> Result<()> {
 }
 
 /// A piece that can't be read does not leave; the kernel may then send it again with the rest.
-fn in_pieces(ctx: &Ctx) -> Result<()> {
+fn in_pieces(ctx: &Ctx, how: &str) -> Result<()> {
     let (resolver, policy) = (resolver()?, list(ctx, 1)?);
-    let run = Run::new(ctx).policy(&policy).agent(reach("other.test", 1, &["--split"])).go()?;
+    let run = Run::new(ctx).policy(&policy).agent(reach("other.test", 1, &[how])).go()?;
     run.exited(libc::EAGAIN)?;
     same("questions that arrived", resolver.asked(), Vec::<String>::new())?;
     let calls = run.ledger.calls("dns");
