@@ -7,7 +7,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -61,12 +61,34 @@ fn ask_tcp(server: SocketAddr, question: &[u8], piece: Option<usize>) -> Result<
     let message = [&len, question].concat();
     for piece in message.chunks(piece.unwrap_or(message.len())) {
         stream.write_all(piece)?;
+        // The next one goes into a segment of its own.
+        if !acknowledged(&stream)? {
+            break;
+        }
     }
     let mut len = [0; 2];
     stream.read_exact(&mut len)?;
     let mut answer = vec![0; u16::from_be_bytes(len).into()];
     stream.read_exact(&mut answer)?;
     Ok(answer)
+}
+
+/// Waits until all that was sent has arrived (tcp(7), SIOCOUTQ); what is dropped never does.
+fn acknowledged(stream: &TcpStream) -> Result<bool> {
+    let began = Instant::now();
+    loop {
+        let mut waiting: libc::c_int = 0;
+        // SAFETY: the call writes one int.
+        let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
+        sys::check(done)?;
+        if waiting == 0 {
+            return Ok(true);
+        }
+        if began.elapsed() > Duration::from_secs(1) {
+            return Ok(false);
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Asks for a name and does nothing with the answer.
