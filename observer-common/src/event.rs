@@ -2,7 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::{DnsEvent, StreamEndEvent, StreamEvent, UNIX_PATH};
+use crate::{DnsEvent, StreamDeniedEvent, StreamEndEvent, StreamEvent, UNIX_PATH};
 
 /// What every event begins with.
 #[repr(C)]
@@ -257,6 +257,8 @@ pub enum EventKind {
     Stream = 16,
     /// [`StreamEndEvent`].
     StreamEnd = 17,
+    /// [`StreamDeniedEvent`].
+    StreamDenied = 18,
     /// [`DoorEvent`](crate::DoorEvent).
     Door = 20,
     /// [`UnixSeenEvent`](crate::UnixSeenEvent).
@@ -280,6 +282,7 @@ impl EventKind {
             Self::Dns => size_of::<DnsEvent>(),
             Self::Stream => size_of::<StreamEvent>(),
             Self::StreamEnd => size_of::<StreamEndEvent>(),
+            Self::StreamDenied => size_of::<StreamDeniedEvent>(),
             Self::Door => size_of::<crate::DoorEvent>(),
             Self::UnixSeen => size_of::<crate::UnixSeenEvent>(),
             Self::Tls => size_of::<crate::TlsEvent>(),
@@ -307,6 +310,7 @@ impl TryFrom<u32> for EventKind {
             9 => Self::Dns,
             16 => Self::Stream,
             17 => Self::StreamEnd,
+            18 => Self::StreamDenied,
             20 => Self::Door,
             21 => Self::UnixSeen,
             24 => Self::Tls,

@@ -2,7 +2,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::Header;
+use crate::{HOST_LEN, Header};
 
 /// Bytes that are copied of one direction before the other has its turn. More is copied where a
 /// second has gone by.
@@ -65,6 +65,44 @@ pub struct StreamEndEvent {
     pub flags: u32,
     /// `sk_err`: 0, or a positive errno.
     pub error: u32,
+}
+
+/// A connection was stopped as it began, for the name that it asked for: what brought the name, and
+/// all that follows, is dropped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct StreamDeniedEvent {
+    /// As in [`StreamEvent::header`].
+    pub header: Header,
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// As in [`StreamEvent`].
+    pub local: [u8; 16],
+    /// The far end's address.
+    pub peer: [u8; 16],
+    /// This end's port.
+    pub local_port: u32,
+    /// The far end's.
+    pub peer_port: u32,
+    /// A verdict: that it would be denied, where nothing is enforced.
+    pub verdict: u32,
+    /// The rule that decided.
+    pub rule: u32,
+    /// A [`denied_why`].
+    pub why: u32,
+    /// Bytes of the name; 0 where there is none.
+    pub name_len: u32,
+    /// The name, as it was sent.
+    pub name: [u8; HOST_LEN],
+}
+
+/// What a connection was stopped for.
+pub mod denied_why {
+    /// The name in its ClientHello, or that there is none.
+    pub const SNI: u32 = 1;
+    /// Its beginning can't be read, so that no name can be held against the rules.
+    pub const UNREAD: u32 = 2;
 }
 
 /// Directions, as the run's end of a connection sees them.
@@ -144,6 +182,7 @@ pub const fn stream_kind_of(head: &[u8; 8], len: u32) -> u32 {
 const _: () = {
     assert!(size_of::<StreamEvent>() == 80 + 88 && offset_of!(StreamEvent, len) == 164);
     assert!(size_of::<StreamEndEvent>() == 80 + 32);
+    assert!(size_of::<StreamDeniedEvent>() == 80 + 64 + HOST_LEN);
 };
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod names;
 mod packet;
 mod path;
 mod segment;
+mod sni;
 mod socket;
 mod stream;
 mod tls;
@@ -201,15 +202,13 @@ pub fn sock_create(ctx: SockContext) -> i32 {
 /// packet is cut to the size that the device takes.
 #[cgroup_skb(egress)]
 pub fn skb_egress(ctx: SkBuffContext) -> i32 {
-    stream::packet::<{ direction::SENT as usize }>(&ctx);
-    1
+    stream::packet::<{ direction::SENT as usize }>(&ctx)
 }
 
 /// net/core/filter.c, sk_filter_trim_cap, from tcp_filter: before TCP has looked at the packet.
 #[cgroup_skb(ingress)]
 pub fn skb_ingress(ctx: SkBuffContext) -> i32 {
-    stream::packet::<{ direction::RECEIVED as usize }>(&ctx);
-    1
+    stream::packet::<{ direction::RECEIVED as usize }>(&ctx)
 }
 
 /// net/socket.c, call_trace_sock_send_length, since 6.3: `(struct sock *sk, int ret, int flags)`.

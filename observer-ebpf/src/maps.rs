@@ -13,6 +13,7 @@ use crate::dns;
 use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::socket::Flow;
+use crate::sni::Head;
 use crate::stream::Stream;
 use crate::tls::{Caller, Session, SessionKey, Thread};
 use crate::verdict::Ruling;
@@ -177,6 +178,11 @@ pub static NETWORKS: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 /// a copy of what the listening one has.
 #[btf_map]
 pub static STREAMS: ClonedStorage<Stream> = ClonedStorage::new();
+
+/// A connection's beginning, while it is held against the rules on names. Lives until it is, or as
+/// long as the socket. No memory: the connection is denied.
+#[btf_map]
+pub static HEADS: SkStorage<Head> = SkStorage::new();
 
 /// Storage of a socket that is cloned with it. aya's own has no such flag: BPF_F_NO_PREALLOC and
 /// BPF_F_CLONE (include/uapi/linux/bpf.h).

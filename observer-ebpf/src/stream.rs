@@ -24,6 +24,7 @@ use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::{PAYLOAD, STREAMS};
 use crate::segment::{FIN, RST, SYN, Segment, URG, at_most, load_raw};
+use crate::sni::{self, Held};
 
 /// BPF_SK_STORAGE_GET_F_CREATE.
 const CREATE: u64 = 1;
@@ -45,6 +46,14 @@ const SENT: usize = direction::SENT as usize;
 /// An event without its bytes.
 const FIXED: usize = size_of::<StreamEvent>();
 
+/// What the programs answer: on with the packet, or away with it.
+const PASS: i32 = 1;
+const DROP: i32 = 0;
+/// What [`Stream::held`] is.
+const HELD_MORE: u32 = 0;
+const HELD_ALLOWED: u32 = 1;
+const HELD_DENIED: u32 = 2;
+
 /// What a socket's storage is of.
 mod state {
     /// Nothing yet.
@@ -60,14 +69,14 @@ mod state {
 #[derive(Clone, Copy)]
 pub struct Stream {
     /// Who opened it, or listened.
-    who: Header,
+    pub who: Header,
     /// Of the socket.
-    cookie: u64,
+    pub cookie: u64,
     /// As in [`StreamEvent`].
-    local: [u32; 4],
-    peer: [u32; 4],
-    local_port: u32,
-    peer_port: u32,
+    pub local: [u32; 4],
+    pub peer: [u32; 4],
+    pub local_port: u32,
+    pub peer_port: u32,
     /// By [`direction`].
     ways: [Way; 2],
     /// A [`state`].
@@ -80,8 +89,8 @@ pub struct Stream {
     told: u32,
     /// The direction that had the last turn, plus one; 0 for none.
     last: u32,
-    /// Zero.
-    reserved: u32,
+    /// What the rules on names said of its beginning.
+    held: u32,
 }
 
 /// A direction of a connection.
@@ -108,39 +117,78 @@ impl Way {
 
 /// A packet of a socket in the cgroup, on its way out or in.
 #[inline(always)]
-pub fn packet<const WAY: usize>(ctx: &SkBuffContext) {
+pub fn packet<const WAY: usize>(ctx: &SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
     // SAFETY: a field of the context, and the helper's check of what it holds.
     let sk = unsafe {
         let sk = (*skb).__bindgen_anon_2.sk;
         if sk.is_null() {
-            return;
+            return PASS;
         }
         bpf_sk_fullsock(sk)
     };
     if sk.is_null() {
-        return;
+        return PASS;
     }
     // SAFETY: fields of a checked socket. One that listens has no connection of its own.
     unsafe {
         if (&raw const (*sk).protocol).read_volatile() != IPPROTO_TCP
             || (&raw const (*sk).state).read_volatile() == LISTEN
         {
-            return;
+            return PASS;
         }
     }
-    let Some(segment) = Segment::of(skb, sk, WAY == SENT) else { return };
+    let Some(segment) = Segment::of(skb, sk, WAY == SENT) else { return PASS };
     if segment.len == 0 && segment.flags & (SYN | FIN | RST) == 0 {
-        return;
+        return PASS;
     }
     let opens = segment.flags & SYN != 0 && WAY == SENT;
-    let Some(stream) = find::<WAY>(skb, sk, &segment, opens) else { return };
+    let Some(stream) = find::<WAY>(skb, sk, &segment, opens) else { return PASS };
     if segment.flags & SYN != 0 {
         // What a SYN carries (RFC 7413) begins after it.
         stream.ways[WAY] = Way::at(segment.seq.wrapping_add(1), 0);
     }
+    if segment.len > 0 {
+        if stream.held == HELD_DENIED {
+            return DROP;
+        }
+        if stream.kind == stream_kind::UNKNOWN {
+            decide::<WAY>(skb, stream, &segment);
+        }
+    }
+    let mut verdict = PASS;
+    if WAY == SENT
+        && segment.len > 0
+        && stream.held == HELD_MORE
+        && stream.kind == stream_kind::TLS
+        && stream.flags & (stream_flag::OPENED | stream_flag::HALF_WAY) == stream_flag::OPENED
+    {
+        verdict = held(skb, sk, stream, &segment);
+    }
     told::<WAY>(skb, sk, stream, &segment);
+    verdict
 }
+
+/// Holds a handshake's packet against the rules on names.
+#[inline(always)]
+fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &Segment) -> i32 {
+    let seq = segment.seq.wrapping_add(u32::from(segment.flags & SYN != 0));
+    let offset = stream_offset(stream.ways[SENT].seq, stream.ways[SENT].high, seq);
+    let held = sni::hold(skb, sk, segment, offset, stream);
+    match held {
+        Held::More => PASS,
+        Held::Allowed => {
+            stream.held = HELD_ALLOWED;
+            PASS
+        }
+        Held::Denied => {
+            stream.held = HELD_DENIED;
+            DROP
+        }
+    }
+}
+
+
 
 /// The socket's connection; a new one is made where it is the run's.
 #[inline(always)]
@@ -202,7 +250,7 @@ fn begin(stream: &mut Stream, skb: *mut __sk_buff, sk: *mut bpf_sock, segment: &
     stream.flags = 0;
     stream.told = 0;
     stream.last = 0;
-    stream.reserved = 0;
+    stream.held = HELD_MORE;
     // SAFETY: the helper takes the context.
     stream.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
     addresses(stream, sk);
@@ -266,9 +314,6 @@ fn told<const WAY: usize>(
     }
     let mut flags = stream.flags;
     if segment.len > 0 {
-        if stream.kind == stream_kind::UNKNOWN {
-            decide::<WAY>(skb, stream, segment);
-        }
         if stream.last != WAY as u32 + 1 {
             stream.last = WAY as u32 + 1;
             flags |= stream_flag::TURN;

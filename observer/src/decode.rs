@@ -4,7 +4,8 @@ use std::mem::{offset_of, size_of};
 
 use observer_common::{
     ArgsEvent, DnsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent,
-    Header, NetEvent, ResultEvent, StreamEndEvent, StreamEvent, TlsEvent, UnixEvent, UnixSeenEvent,
+    Header, NetEvent, ResultEvent, StreamDeniedEvent, StreamEndEvent, StreamEvent, TlsEvent,
+    UnixEvent, UnixSeenEvent,
 };
 use thiserror::Error;
 
@@ -73,6 +74,13 @@ pub enum Event<'a> {
     },
     /// A connection is closed.
     StreamEnd(StreamEndEvent),
+    /// A connection was stopped for the name that it asked for.
+    StreamDenied {
+        /// The fixed part.
+        event: StreamDeniedEvent,
+        /// The name, as it was sent; empty where there is none.
+        name: &'a [u8],
+    },
     /// Something was tried at a door of the system.
     Door(DoorEvent),
     /// A unix socket was judged.
@@ -171,6 +179,12 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             Event::Stream { bytes: cut(&mut rest, event.len)?, event }
         }
         EventKind::StreamEnd => Event::StreamEnd(fixed(bytes)?),
+        EventKind::StreamDenied => {
+            let event: StreamDeniedEvent = fixed(bytes)?;
+            let room = offset_of!(StreamDeniedEvent, name)..size_of::<StreamDeniedEvent>();
+            let mut name = bytes.get(room).unwrap_or_default();
+            Event::StreamDenied { name: cut(&mut name, event.name_len)?, event }
+        }
         EventKind::Door => Event::Door(fixed(bytes)?),
         EventKind::UnixSeen => {
             let event: UnixSeenEvent = fixed(bytes)?;

@@ -159,6 +159,7 @@ impl Assembler {
             }
             Event::Dns { event, message } => self.dns(event, message, names, out),
             Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
+            Event::StreamDenied { event, name } => self.stream_denied(event, name, names, out),
             Event::StreamEnd(event) => {
                 self.stream_end(event, names, out);
                 self.plaintext_end(event, names, out);

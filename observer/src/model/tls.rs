@@ -17,8 +17,8 @@ pub struct Tls {
     pub cookie: u64,
 }
 
-/// A ClientHello.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A ClientHello. Of one that was stopped in the kernel the name alone is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsHello {
     /// The name that it asks for, as it stands there; none where it names none.
     pub sni: Option<Raw>,

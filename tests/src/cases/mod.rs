@@ -6,6 +6,7 @@ mod burst;
 mod commands;
 mod coverage;
 mod deny_exec;
+mod deny_name;
 mod deny_net;
 mod doors;
 mod environment;
@@ -76,6 +77,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         exec::CASES,
         net::CASES,
         names::CASES,
+        deny_name::CASES,
         deny_net::CASES,
         deny_exec::CASES,
         allow_exec::CASES,

@@ -342,7 +342,7 @@ fn flow(event: &StreamEvent) -> Flow {
 }
 
 /// A v4-mapped address stands as IPv4.
-fn address(addr: [u8; 16], port: u32) -> SocketAddr {
+pub(super) fn address(addr: [u8; 16], port: u32) -> SocketAddr {
     let v6 = Ipv6Addr::from(addr);
     let ip = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
     SocketAddr::new(ip, u16::try_from(port).unwrap_or(0))

@@ -7,15 +7,20 @@ mod tests;
 
 use std::collections::HashMap;
 
-use super::stream::{Chunk, Close, Direction, Flow, FlowId};
+use observer_common::{StreamDeniedEvent, denied_why};
+
+use super::stream::{Chunk, Close, Direction, FLOWS, Flow, FlowId, address};
 use super::web::Carrier;
-use super::{Assembler, Item, Names};
+use super::{Assembler, Item, Names, verdict_of};
 use crate::model::{
     Action, Call, CallId, CallResult, Kind, Outcome, Raw, Reason, Status, Tls, TlsEnd, TlsHello,
     Verdict,
 };
 use hello::{Read, ServerHello, client_hello, server_hello, version_name};
 
+const EPERM: i32 = 1;
+/// What a denial reads where no name could be held against the rules.
+const UNREAD: &str = "unread-name";
 /// Bytes of one handshake that are kept to be read: more than the largest hello needs, in records
 /// of a sensible size. One that is cut smaller is told as unread.
 const ONE: usize = 24 * 1024;
@@ -41,6 +46,8 @@ struct Talk {
     answer: Option<ServerHello>,
     answered: bool,
     closed: Option<Close>,
+    /// It was stopped: its call has its outcome.
+    denied: bool,
 }
 
 impl Handshakes {
@@ -147,6 +154,51 @@ impl Assembler {
         true
     }
 
+    /// The kernel stopped a connection for the name in its hello, or would have.
+    pub(super) fn stream_denied(
+        &mut self,
+        event: &StreamDeniedEvent,
+        name: &[u8],
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+    ) {
+        let unread = event.why == denied_why::UNREAD;
+        let verdict = match verdict_of(event.verdict, event.rule, names) {
+            Verdict::Denied { .. } if unread => Verdict::Denied { rule: UNREAD.to_owned() },
+            Verdict::WouldDeny { .. } if unread => Verdict::WouldDeny { rule: UNREAD.to_owned() },
+            verdict => verdict,
+        };
+        let denied = matches!(verdict, Verdict::Denied { .. });
+        let hello = (!unread).then(|| TlsHello {
+            sni: (!name.is_empty()).then(|| Raw::from(name)),
+            ..TlsHello::default()
+        });
+        let (id, at) = (FlowId(event.cookie), event.header.time);
+        let refused =
+            Outcome { status: Status::Failed, reason: Reason::Errno(EPERM), duration_ns: None };
+        let call = Call {
+            id: self.call_id(),
+            at: self.stamp(at),
+            parent: self.parent(event.header.exec),
+            verdict,
+            process: self.process(&event.header, names),
+            action: Action::Tls(Tls {
+                hello,
+                local: address(event.local, event.local_port),
+                peer: address(event.peer, event.peer_port),
+                cookie: event.cookie,
+            }),
+            outcome: denied.then_some(refused),
+            cuts: vec![],
+        };
+        if self.handshakes.talks.len() < 2 * FLOWS {
+            // Its payload comes behind, and makes no call of its own.
+            let talk = self.handshakes.talks.entry(id).or_default();
+            (talk.told, talk.denied) = (Some((call.id, at)), denied);
+        }
+        out.push(Item::Call(Box::new(call)));
+    }
+
     fn tls_call(
         &mut self,
         flow: &Flow,
@@ -182,7 +234,7 @@ impl Assembler {
         let Some(mut talk) = self.handshakes.talks.remove(&id) else { return };
         Handshakes::forget(&mut self.handshakes.bytes, &mut talk.sent);
         Handshakes::forget(&mut self.handshakes.bytes, &mut talk.received);
-        let Some((call, began)) = talk.told else { return };
+        let Some((call, began)) = talk.told.filter(|_| !talk.denied) else { return };
         let (status, reason) = match (talk.closed, talk.answer.is_some()) {
             (Some(Close::Unseen) | None, _) => {
                 (Status::Unknown, Reason::Unseen("its end was not seen"))

@@ -128,6 +128,41 @@ fn a_connection_that_both_ends_have_ended_is_over_when_the_recording_is() {
 }
 
 #[test]
+fn a_hello_that_was_stopped_is_one_call_though_its_payload_comes_behind() {
+    for (why, rule, sni) in [
+        (denied_why::SNI, "rule-3", Some(Raw::from("evil.example"))),
+        (denied_why::UNREAD, "unread-name", None),
+    ] {
+        let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
+        let mut out = vec![];
+        let event = StreamDeniedEvent {
+            header: Header { time: 1, ..Header::default() },
+            cookie: 5,
+            local: [0; 16],
+            peer: [0; 16],
+            local_port: 1,
+            peer_port: 443,
+            verdict: observer_common::verdict::DENY_RULE,
+            rule: 3,
+            why,
+            name_len: 12,
+            name: [0; observer_common::HOST_LEN],
+        };
+        let name = if sni.is_some() { &b"evil.example"[..] } else { b"" };
+        assembler.event(&Event::StreamDenied { event, name }, &mut World, &mut out);
+        let bytes = &records(&message(Some("evil.example"), 0), 16_384)[..];
+        let len = bytes.len() as u32;
+        let event = StreamEvent { cookie: 5, seen: len, len, ..StreamEvent::default() };
+        assembler.event(&Event::Stream { event, bytes }, &mut World, &mut out);
+        assembler.finish(9, &mut World, &mut out);
+        let [Item::Call(call)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(call.verdict, Verdict::Denied { rule: rule.to_owned() });
+        assert_eq!(hello(&out).hello.as_ref().and_then(|hello| hello.sni.clone()), sni);
+        assert!(assembler.handshakes.talks.is_empty() && assembler.handshakes.bytes == 0);
+    }
+}
+
+#[test]
 fn what_is_no_handshake_is_no_tls_call() {
     let items = told(&[(true, b"GET / HTTP/1.1\r\n\r\n")], over(18, 0, 0));
     let is_tls = |item: &Item| match item {

@@ -12,8 +12,12 @@ pub(super) fn tls(tls: &Tls) -> Value {
             if let Some(sni) = &hello.sni {
                 out.insert("sni".into(), text(sni));
             }
-            out.insert("alpn".into(), hello.alpn.iter().map(text).collect());
-            out.insert("version".into(), hello.version.as_str().into());
+            // Of one that was stopped, the name alone is known.
+            if hello.bytes > 0 {
+                out.insert("alpn".into(), hello.alpn.iter().map(text).collect());
+                out.insert("version".into(), hello.version.as_str().into());
+                out.insert("bytes".into(), int(hello.bytes));
+            }
             for (key, is) in
                 [("ech", hello.ech), ("resumes", hello.resumes), ("early_data", hello.early_data)]
             {
@@ -21,7 +25,6 @@ pub(super) fn tls(tls: &Tls) -> Value {
                     out.insert(key.into(), true.into());
                 }
             }
-            out.insert("bytes".into(), int(hello.bytes));
         }
         None => {
             out.insert("unread".into(), true.into());
