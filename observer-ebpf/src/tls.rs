@@ -173,8 +173,16 @@ pub fn entered(ctx: &ProbeContext) {
             // A goroutine's stack moves as it grows: its frames are told by their connection.
             if go { frame.connection == connection } else { frame.stack <= regs.stack }
         });
-        // A function that calls another one of the same connection is told once.
-        if frame(thread, depth).is_some_and(|outer| (*outer).connection == connection) {
+        // A function that hands its work on to another one is told once. What a library calls
+        // back meanwhile may use the same connection for something else: node's fetch writes its
+        // request from within the read that ends the handshake.
+        let buffer = regs.arguments[1];
+        let hands_on = |outer: *mut Frame| {
+            (*outer).connection == connection
+                && (*outer).buffer == buffer
+                && ((*outer).site ^ site) & tls_site::RECEIVES == 0
+        };
+        if frame(thread, depth).is_some_and(hands_on) {
             return;
         }
         let Some(place) = frame(thread, depth + 1) else {
@@ -183,7 +191,7 @@ pub fn entered(ctx: &ProbeContext) {
         };
         place.write(Frame {
             connection,
-            buffer: regs.arguments[1],
+            buffer,
             out: regs.arguments[3],
             stack: regs.stack,
             cookie: 0,

@@ -15,6 +15,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("https-of-curl-is-read-and-masked", curl),
     ("https-of-python-is-read", python),
     ("https-of-node-is-read", node),
+    ("https-of-nodes-fetch-is-read", fetch),
     ("https-of-wget-is-read", wget),
     ("https-of-git-is-read", git),
     ("https-of-go-is-read", go),
@@ -155,6 +156,20 @@ fn node(ctx: &Ctx) -> Result<()> {
     );
     let requests = [("GET", "/one"), ("GET", "/other")];
     asks(ctx, &server, &[node, "-e", &script], &requests)?.exited(0)
+}
+
+/// It writes its request from a callback of the read that ends the handshake.
+fn fetch(ctx: &Ctx) -> Result<()> {
+    let (server, node) = (Https::new(ctx)?, tool("/usr/bin/node")?);
+    let script = format!(
+        "(async () => {{ for (const method of ['GET', 'POST']) {{\n\
+         const body = method == 'POST' ? 'a=b' : undefined;\n\
+         await (await fetch({:?} + method, {{ method, body }})).text(); }} }})()\n",
+        server.url("/fetch-")
+    );
+    let trust = format!("NODE_EXTRA_CA_CERTS={}", server.certificate);
+    let requests = [("GET", "/fetch-GET"), ("POST", "/fetch-POST")];
+    asks(ctx, &server, &["/usr/bin/env", &trust, node, "-e", &script], &requests)?.exited(0)
 }
 
 fn wget(ctx: &Ctx) -> Result<()> {
