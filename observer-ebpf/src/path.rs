@@ -84,10 +84,12 @@ unsafe extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
         let Some(above) = kernel::follow(mount, at!(mount_parent)) else { return 1 };
         if above == mount {
             walk.done = 1;
-            // A memfd's name is a top without a directory: it is all the path there is.
+            // A memfd's name is a top without a directory: it is all the path there is. The root
+            // of a file system is such a top too, named "/" (fs/dcache.c, d_make_root), and no part.
             // SAFETY: the sink's cursor is its own.
             let written = unsafe { walk.sink.cursor.read_volatile() };
-            if written + PATH_MAX as u32 == walk.end && walk.dentry == parent {
+            let empty = written + PATH_MAX as u32 == walk.end;
+            if empty && walk.dentry == parent && first_byte(walk.dentry) != b'/' {
                 let _ = push(walk.sink, walk.dentry);
             }
             return 1;
@@ -104,6 +106,13 @@ unsafe extern "C" fn step(_index: u64, walk: *mut c_void) -> i64 {
         }
         _ => 1,
     }
+}
+
+/// The first byte of a name.
+#[inline(always)]
+fn first_byte(dentry: Ptr) -> u8 {
+    kernel::follow(dentry, at!(dentry_name) + at!(qstr_name))
+        .map_or(0, |name| kernel::read_or_zero(name, 0))
 }
 
 /// Writes one name; returns how far the buffer is written.

@@ -23,6 +23,9 @@ usage: cargo xtask <command>
   test [--fast] [--vm-only] [--kernel 6.1|6.12] [FILTER…]
                                           everything that CI runs; --fast leaves out the VMs,
                                           FILTER goes to the end-to-end tests
+  evasions [--vm-only] [--kernel 6.1|6.12]
+                                          each row of docs/EVASIONS.md, here and in the VMs:
+                                          a quarter of an hour a kernel
   bench kernel [--rounds N] [--scale N] [--json] [--peers] [--peer 'COMMAND, SIGNAL']… [WORKLOAD]…
                                           what observation costs on this kernel, as ratios
   bench pipeline                          what a record costs in user space, stage by stage
@@ -54,6 +57,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "setup" => setup::command(rest),
         "build-ebpf" => build_ebpf(),
         "test" => test::command(rest),
+        "evasions" => test::evasions(rest),
         "bench" => bench::command(rest),
         "fuzz" => fuzz::command(rest),
         "demo" => demo::command(),

@@ -53,6 +53,19 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     Ok(report.close())
 }
 
+/// `evasions [--vm-only] [--kernel SERIES]`: each row of docs/EVASIONS.md, on this kernel and in the
+/// machines. `test` tries there what stands for each kind.
+pub(crate) fn evasions(arguments: &[String]) -> Result<ExitCode> {
+    let mut options = Options::parse(arguments)?;
+    ensure!(options.filter.is_empty(), "evasions: takes no filter; `test` does");
+    options.filter.push("--evasions".to_owned());
+    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    let mut report = Report::new(in_ci);
+    setup::ensure(&[Group::Build, Group::Test, Group::Kernels])?;
+    end_to_end(&mut report, &options);
+    Ok(report.close())
+}
+
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self> {
         let mut options = Self::default();

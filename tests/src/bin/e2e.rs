@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use observer_tests::cases::{self, Case};
 use observer_tests::harness::{Ctx, Skip, clear_leftovers, leftovers};
 
-const USAGE: &str = "e2e --observer PATH --agent PATH [--quick] [--kernel] [--list] [FILTER…]";
+const USAGE: &str =
+    "e2e --observer PATH --agent PATH [--quick] [--kernel] [--evasions] [--list] [FILTER…]";
 
 fn main() -> ExitCode {
     match run() {
@@ -32,6 +33,8 @@ struct Options {
     list: bool,
     /// Only what is tried on each kernel.
     kernel: bool,
+    /// Only the evasion suite.
+    evasions: bool,
     /// A case is run whose name has one of these in it; none chooses all.
     filters: Vec<String>,
 }
@@ -49,6 +52,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--list" => options.list = true,
                 "--kernel" => options.kernel = true,
+                "--evasions" => options.evasions = true,
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
                 filter => options.filters.push(filter.to_owned()),
             }
@@ -65,7 +69,10 @@ fn run() -> Result<bool> {
     let chosen = || {
         let of_kernel = options.kernel.then(cases::on_each_kernel).into_iter().flatten();
         let all = (!options.kernel).then(cases::all).into_iter().flatten();
-        of_kernel.chain(all).filter(|(name, _)| is_chosen(name))
+        let of_suite = |name: &str| {
+            !options.evasions || cases::evasions::EVASIONS.iter().any(|row| row.case == name)
+        };
+        of_kernel.chain(all).filter(move |(name, _)| is_chosen(name) && of_suite(name))
     };
     if options.list {
         chosen().for_each(|(name, _)| println!("{name}"));

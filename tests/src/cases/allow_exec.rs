@@ -12,6 +12,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let run = allowed(ctx, |allowed, effect| strings(&["spawn", allowed, "touch", effect]))?;
         run.exited(0)
     }),
+    ("script-at-an-allowed-path-runs", script),
     ("script-at-an-allowed-path-below-another-root-is-denied", chrooted),
     ("loader-given-a-denied-program-is-denied", loader_denied),
     ("loader-given-a-denied-program-behind-many-options-is-denied", loader_behind),
@@ -51,6 +52,27 @@ fn mounted_over(ctx: &Ctx) -> Result<()> {
         strings(&["mount-over", &tool, allowed, allowed, "touch", effect])
     })?;
     denied(ctx, &run, "default")
+}
+
+/// By its path alone, from the root of the host's file system.
+fn script(ctx: &Ctx) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (agent, effect, script) = (ctx.agent()?, ctx.path("effect")?, ctx.path("script")?);
+    std::fs::write(&script, format!("#!{agent} touch\n"))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    let policy = format!(
+        "default = \"deny\"\n[[allow]]\nid = \"two\"\nexec = {{ program = [{agent:?}, {script:?}] }}\n"
+    );
+    let args = ["chdir", "/", agent, "spawn", &script, &effect];
+    let run = Run::new(ctx).policy(&policy).agent(args).go()?;
+    run.exited(0)?;
+    let of_script = |call: &&serde_json::Value| call["exec"]["filename"] == script.as_str();
+    let calls = run.ledger.calls("exec");
+    let Some(call) = calls.iter().find(|call| of_script(call)) else {
+        anyhow::bail!("the script is not among {calls:?}");
+    };
+    same("its rule", &call["rule"], &json!("two"))?;
+    same("the root as a directory", &call["exec"]["cwd"], &json!("/"))
 }
 
 /// Where no LSM hook resolves a script's path, it is judged as it was written.
