@@ -71,7 +71,7 @@ pub(super) fn may_be_base32(word: &[u8]) -> bool {
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {
     text.get(at..to).map_or(0, |rest| {
-        rest.iter().take_while(|&&b| CLASSES[usize::from(b)] & DIGIT != 0).count()
+        rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count()
     })
 }
 
@@ -223,19 +223,14 @@ struct Look {
 /// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
 /// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
 fn look(word: &[u8]) -> Look {
-    let (mut first, mut second, mut third, mut sixteens) = (0u32, 0u32, 0u32, 0u32);
-    let (mut hex, mut base32, mut zeros) = (false, 16, 0usize);
+    let mut lanes = 0u64;
+    let mut hex = false;
     let mut regions: Vec<(usize, usize)> = vec![];
     for (at, &b) in word.iter().enumerate() {
-        let class = u32::from(CLASSES[usize::from(b)]);
-        first = first << 1 | class & 1;
-        second = second << 1 | class >> 1 & 1;
-        third = third << 1 | class >> 2 & 1;
-        sixteens = sixteens << 1 | class >> 3 & 1;
-        base32 &= class;
-        zeros += usize::from(b == b'A');
-        hex |= sixteens & 0x55_5555 == 0x55_5555;
-        if (first >> 2) & (second >> 1) & third & 0x1111 == 0x1111 {
+        // One shift for all of them; no bit goes on into the next lane.
+        lanes = (lanes << 1) & !STARTS | LANES[usize::from(b)];
+        hex |= lanes & SIXTEENS == SIXTEENS;
+        if lanes & TEXT == TEXT {
             // Four groups, of which the last ends with the next digit.
             let (from, to) = (at.saturating_sub(14), (at + 2).min(word.len()));
             // The alignments are apart: a stretch goes on only where it began.
@@ -248,35 +243,54 @@ fn look(word: &[u8]) -> Look {
     }
     Look {
         regions,
-        wide: zeros * 6 > word.len() && word.len() >= 24,
+        wide: word.len() >= 24 && word.iter().filter(|&&b| b == b'A').count() * 6 > word.len(),
         hex,
-        base32: base32 & 16 != 0 && word.len() >= SHORTEST32,
+        base32: word.len() >= SHORTEST32
+            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
     }
 }
 
-/// Of either alphabet of base64.
-const DIGIT: u8 = 32;
+/// Where the lanes of `look` begin: the last digits that may be a group's first, its second, its
+/// third, and those of hex that begin a byte of text.
+const FIRST: u32 = 0;
+const SECOND: u32 = FIRST + 15;
+const THIRD: u32 = SECOND + 14;
+const SIXTEEN: u32 = THIRD + 13;
+const STARTS: u64 = 1 << FIRST | 1 << SECOND | 1 << THIRD | 1 << SIXTEEN;
+/// Four groups in a row: their third digits end here, their second a digit before, and so on.
+const TEXT: u64 = 0x1111 << (FIRST + 2) | 0x1111 << (SECOND + 1) | 0x1111 << THIRD;
+/// Eleven bytes of hex in a row, and as many as there is room for.
+const SIXTEENS: u64 = 0x15_5555 << SIXTEEN;
 
-const CLASSES: [u8; 256] = classes();
+const LANES: [u64; 256] = lanes();
 
-const fn classes() -> [u8; 256] {
+const fn lanes() -> [u64; 256] {
     let mut out = [0; 256];
     let mut b = 0usize;
     while b < 256 {
         let c = b as u8;
         let d = digit(c);
         if d < 64 {
-            out[b] |= (d >= 8 && d < 32) as u8;
-            out[b] |= ((d & 8 == 0) as u8) << 1;
-            out[b] |= ((d & 2 == 0) as u8) << 2;
-            out[b] |= DIGIT;
+            out[b] |= ((d >= 8 && d < 32) as u64) << FIRST;
+            out[b] |= ((d & 8 == 0) as u64) << SECOND;
+            out[b] |= ((d & 2 == 0) as u64) << THIRD;
         }
-        out[b] |= (matches!(c, b'2'..=b'7') as u8) << 3;
-        out[b] |= (matches!(c, b'A'..=b'Z' | b'2'..=b'7') as u8) << 4;
+        out[b] |= (matches!(c, b'2'..=b'7') as u64) << SIXTEEN;
         b += 1;
     }
     out
 }
+
+/// The digits of either alphabet of base64.
+const DIGITS: [bool; 256] = {
+    let mut out = [false; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = digit(b as u8) < 64;
+        b += 1;
+    }
+    out
+};
 
 /// The value of a digit of base64 in either alphabet; 255 for what is none.
 const fn digit(b: u8) -> u8 {

@@ -1,56 +1,36 @@
 //! Secrets that words around them tell, and not a key: PEM blocks, `Bearer X`, `password is X`,
-//! netrc's and SQL's passwords. Each phrase is looked for by one search through the text.
+//! netrc's and SQL's passwords. One search through the text
+//! finds where any of them begins.
 
 mod code;
 mod files;
+mod needles;
 mod sql;
 
 pub(super) use code::listed;
 
-use std::sync::LazyLock;
-
 use data_encoding::BASE64_NOPAD;
-use memchr::memmem::Finder;
 
 use super::span::Span;
 use super::{random, structure};
+use needles::{Needle, Needles};
 
 /// Looks for all of them; the stretches that are public though they look random.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
-    bearer(text, spans);
-    basic(text, spans);
-    told(text, spans);
-    sql::find(text, spans);
-    code::find(text, spans);
-    files::find(text, spans);
-    putty(text, spans);
-    pem(text, spans)
-}
-
-macro_rules! finders {
-    ($($name:ident $needle:literal)*) => {
-        $(static $name: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new($needle));)*
-    };
-}
-
-use finders;
-
-finders! {
-    BEGIN "-----BEGIN "
-    END "-----END "
-    BEARER "earer"
-    BASIC "asic "
-    PASSWORD "assword"
-    PASSWORD_UPPER "ASSWORD"
-    IS " is "
-    KEY "key "
-    TOKEN "oken "
-    PUTTY "PuTTY-User-Key-File"
+    let needles = Needles::find(text);
+    bearer(text, &needles, spans);
+    basic(text, &needles, spans);
+    told(text, &needles, spans);
+    sql::find(text, &needles, spans);
+    code::find(text, &needles, spans);
+    files::find(text, &needles, spans);
+    putty(text, &needles, spans);
+    pem(text, &needles, spans)
 }
 
 /// Private keys in PEM, from `BEGIN` to `END` or to the text's end; an `END` alone means that the
 /// beginning was cut off. Certificates and public keys are told to the caller.
-fn pem(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
+fn pem(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     const LABEL: usize = 64;
     let label = |at: usize| {
         let rest = text.get(at..(at + LABEL).min(text.len())).unwrap_or_default();
@@ -60,10 +40,9 @@ fn pem(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     let mut public = vec![];
     let mut closed = 0;
     let mut at = 0;
-    while let Some(found) = BEGIN.find(text.get(at..).unwrap_or_default()) {
-        let begin = at + found;
+    while let Some(begin) = needles.after(Needle::Begin, at) {
         let name = label(begin + 11);
-        let end = END.find(&text[begin..]).map(|end| begin + end);
+        let end = needles.after(Needle::End, begin);
         let after = end.map_or(text.len(), |end| {
             let len = label(end + 9).len();
             (end + 9 + len + 5).min(text.len())
@@ -76,7 +55,7 @@ fn pem(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
         closed = after;
         at = after.max(begin + 11);
     }
-    if let Some(end) = END.find(text.get(closed..).unwrap_or_default()).map(|end| closed + end)
+    if let Some(end) = needles.after(Needle::End, closed)
         && is_private(label(end + 9))
     {
         let after = (end + 9 + label(end + 9).len() + 5).min(text.len());
@@ -92,15 +71,15 @@ fn is_private(label: &[u8]) -> bool {
 }
 
 /// PuTTY's key files have their secret after the public half.
-fn putty(text: &[u8], spans: &mut Vec<Span>) {
-    if let Some(begin) = PUTTY.find(text) {
+fn putty(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    if let Some(&begin) = needles.of(Needle::Putty).first() {
         spans.push(Span::new(begin, text.len(), "private-key"));
     }
 }
 
 /// `Bearer X` outside of a header.
-fn bearer(text: &[u8], spans: &mut Vec<Span>) {
-    for found in BEARER.find_iter(text) {
+fn bearer(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    for &found in needles.of(Needle::Bearer) {
         let rest = &text[found + 5..];
         let gap = rest.iter().take_while(|&&b| matches!(b, b' ' | b'+' | b'\t')).count();
         let start = found + 5 + gap;
@@ -113,8 +92,8 @@ fn bearer(text: &[u8], spans: &mut Vec<Span>) {
 }
 
 /// `Basic dXNlcjpwYXNz`: what decodes to `user:password`.
-fn basic(text: &[u8], spans: &mut Vec<Span>) {
-    for found in BASIC.find_iter(text) {
+fn basic(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    for &found in needles.of(Needle::Basic) {
         let start = found + 5;
         let end = start + token(&text[start..]);
         let digits = text[start..end].split(|&b| b == b'=').next().unwrap_or_default();
@@ -137,9 +116,9 @@ fn token(rest: &[u8]) -> usize {
 }
 
 /// `password is X`, `PASSWORD 'X'`, `login u password X`, `identified by 'X'`.
-fn told(text: &[u8], spans: &mut Vec<Span>) {
-    for finder in [&PASSWORD, &PASSWORD_UPPER] {
-        for found in finder.find_iter(text) {
+fn told(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    for needle in [Needle::Password, Needle::PasswordUpper] {
+        for &found in needles.of(needle) {
             let after = found + 7;
             let before = &text[found.saturating_sub(96)..found];
             let netrc = before.windows(6).any(|w| w.eq_ignore_ascii_case(b"login "))
@@ -148,7 +127,7 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
         }
     }
     let before = spans.len();
-    for found in KEY.find_iter(text).filter(|&at| at > 0) {
+    for &found in needles.of(Needle::Key).iter().filter(|&&at| at > 0) {
         // `using api key X`
         let before = &text[found.saturating_sub(16)..found];
         let word = before.trim_ascii_end().rsplit(|b| !b.is_ascii_alphabetic()).next();
@@ -158,12 +137,12 @@ fn told(text: &[u8], spans: &mut Vec<Span>) {
             after_word(text, found + 3, false, spans);
         }
     }
-    for found in TOKEN.find_iter(text) {
+    for &found in needles.of(Needle::Token) {
         after_word(text, found + 4, false, spans);
     }
     // A kind of token says more.
     spans.iter_mut().skip(before).for_each(|span| span.sort = "secret");
-    for found in IS.find_iter(text) {
+    for &found in needles.of(Needle::Is) {
         // `the API key is X`: the two words before it are the key.
         let before = &text[found.saturating_sub(32)..found];
         let key = before.rsplit(|&b| b == b' ').take(2).collect::<Vec<_>>();

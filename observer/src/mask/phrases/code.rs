@@ -1,45 +1,32 @@
 //! What programs and shells set, where the key and its value are two words of the language.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
-use super::{after_word, finders, is_mixed, quoted};
+use super::needles::{Needle, Needles};
+use super::{after_word, is_mixed, quoted};
 use crate::mask::span::Span;
 use crate::mask::{keys, random, structure};
 
-finders! {
-    AUTH "uth"
-    LOGIN "ogin("
-    CONNECTION "onnection("
-    CREDENTIAL "redential("
-    SECURE "SecureString "
-    SET_HEADER "_set_header "
-    HEADER_SET "Header set "
-    SETENV "setenv "
-    SETX "setx "
-    SET "set -"
-    DEFINE "define "
-    ENV "ENV "
-}
-
 /// Looks for all of them.
-pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
-    pairs(text, spans);
-    for found in SECURE.find_iter(text) {
+pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    pairs(text, needles, spans);
+    for &found in needles.of(Needle::Secure) {
         let rest = text.get(found + 13..).unwrap_or_default();
         let flag = if rest.starts_with(b"-String ") { 8 } else { 0 };
         quoted(text, found + 13 + flag, spans);
     }
-    for (finder, len) in
-        [(&SET_HEADER, 12), (&HEADER_SET, 11), (&SETENV, 7), (&SETX, 5), (&DEFINE, 7), (&ENV, 4)]
-    {
-        for found in finder.find_iter(text) {
+    for (needle, len) in [
+        (Needle::SetHeader, 12),
+        (Needle::HeaderSet, 11),
+        (Needle::Setenv, 7),
+        (Needle::Setx, 5),
+        (Needle::Define, 7),
+        (Needle::Env, 4),
+    ] {
+        for &found in needles.of(needle) {
             set(text, found + len, spans);
         }
     }
     // fish: `set -gx KEY X`.
-    for found in SET.find_iter(text) {
+    for &found in needles.of(Needle::Set) {
         let rest = text.get(found + 5..).unwrap_or_default();
         let flags = rest.iter().take(4).take_while(|b| b.is_ascii_alphabetic()).count();
         if rest.get(flags) == Some(&b' ') && rest[..flags].contains(&b'x') {
@@ -79,21 +66,21 @@ fn quoted_value(text: &[u8], at: usize, spans: &mut Vec<Span>) {
 }
 
 /// `auth=('user', 'X')`, `db.auth("user", "X")`, `smtp.login("user", "X")`.
-fn pairs(text: &[u8], spans: &mut Vec<Span>) {
-    for found in AUTH.find_iter(text) {
+fn pairs(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    for &found in needles.of(Needle::Auth) {
         let rest = text.get(found + 3..).unwrap_or_default();
         let gap = rest.iter().take(4).take_while(|b| matches!(b, b'=' | b':' | b' ')).count();
         if rest.get(gap) == Some(&b'(') {
             second(text, found + 3 + gap + 1, spans);
         }
     }
-    for (finder, len) in [(&LOGIN, 5), (&CREDENTIAL, 10)] {
-        for found in finder.find_iter(text) {
+    for (needle, len) in [(Needle::Login, 5), (Needle::Credential, 10)] {
+        for &found in needles.of(needle) {
             second(text, found + len, spans);
         }
     }
     // `getConnection(url, "user", "X")`
-    for found in CONNECTION.find_iter(text) {
+    for &found in needles.of(Needle::Connection) {
         let rest = text.get(found + 10..).unwrap_or_default();
         let rest = rest.get(..160).unwrap_or(rest);
         if let Some(comma) = rest.windows(3).position(|w| w == b", \"") {

@@ -1,41 +1,27 @@
 //! Files and strings whose form alone says where the secret stands: `.pgpass`, Go's and Oracle's
 //! connection strings, Kubernetes' secrets in YAML, tables.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
-use super::{finders, quoted};
+use super::needles::{Needle, Needles};
+use super::quoted;
 use crate::mask::span::Span;
 use crate::mask::structure;
 
-finders! {
-    TCP "@tcp("
-    UNIX "@unix("
-    ORACLE "racle:thin:"
-    SECRET "kind: Secret"
-    CELL "assword |"
-    OAUTH ":x-oauth-basic@"
-    FIVE ":*:"
-    PORT ":5432:"
-}
-
 /// Looks for all of them.
-pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
+pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
     let word = |at: usize| {
         let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`');
         let len = text[..at].iter().rev().take(256).take_while(|b| !ends(b)).count();
         at - len
     };
-    for finder in [&TCP, &UNIX] {
-        for at in finder.find_iter(text) {
+    for needle in [Needle::Tcp, Needle::Unix] {
+        for &at in needles.of(needle) {
             let start = word(at);
             if let Some(sign) = text[start..at].iter().position(|&b| b == b':') {
                 push(text, start + sign + 1, at, spans);
             }
         }
     }
-    for at in ORACLE.find_iter(text) {
+    for &at in needles.of(Needle::Oracle) {
         let rest = &text[at..];
         let rest = rest.get(..256).unwrap_or(rest);
         let slash = rest.iter().position(|&b| b == b'/');
@@ -44,12 +30,13 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             push(text, at + slash + 1, at + sign, spans);
         }
     }
-    for at in OAUTH.find_iter(text) {
+    for &at in needles.of(Needle::Oauth) {
         let start = word(at);
         let scheme = text[start..at].windows(3).rposition(|w| w == b"://");
         push(text, start + scheme.map_or(0, |at| at + 3), at, spans);
     }
-    for at in CELL.find_iter(text) {
+    let cell = |at: &&usize| text[**at..].starts_with(b"assword |");
+    for &at in needles.of(Needle::Password).iter().filter(cell) {
         let gap = text[at + 9..].iter().take(16).take_while(|&&b| b == b' ').count();
         let start = at + 9 + gap;
         let rest = &text[start..];
@@ -60,12 +47,12 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             push(text, start, start + value.len(), spans);
         }
     }
-    for finder in [&FIVE, &PORT] {
-        for at in finder.find_iter(text) {
+    for needle in [Needle::Five, Needle::Port] {
+        for &at in needles.of(needle) {
             pgpass(text, word(at), spans);
         }
     }
-    for at in SECRET.find_iter(text) {
+    for &at in needles.of(Needle::KindSecret) {
         kubernetes(text, at, spans);
     }
 }

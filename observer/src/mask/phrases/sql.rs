@@ -1,26 +1,13 @@
 //! What SQL's statements set.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
-use super::{PASSWORD, PASSWORD_UPPER, after_word, finders, quoted};
+use super::needles::{Needle, Needles};
+use super::{after_word, quoted};
 use crate::mask::keys;
 use crate::mask::span::Span;
 
-finders! {
-    IDENTIFIED "DENTIFIED "
-    IDENTIFIED_LOWER "dentified "
-    PRAGMA "RAGMA "
-    PRAGMA_LOWER "ragma "
-    SECRET "SECRET '"
-    VALUES "VALUES"
-    VALUES_LOWER "values"
-}
-
 /// `identified [with x] by 'X'`, `password('X')`, `password for u = 'X'`,
 /// `pragma key = 'X'`, `secret 'X'`.
-pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
+pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
     /// What stands between the words of a statement.
     const BETWEEN: usize = 96;
     let rest = |at: usize| {
@@ -28,16 +15,16 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
         rest.get(..BETWEEN).unwrap_or(rest)
     };
     let lower = |at: usize| rest(at).to_ascii_lowercase();
-    for finder in [&IDENTIFIED, &IDENTIFIED_LOWER] {
-        for found in finder.find_iter(text) {
+    for needle in [Needle::Identified, Needle::IdentifiedLower] {
+        for &found in needles.of(needle) {
             let here = lower(found + 9);
             let Some(by) = here.windows(4).position(|w| w == b" by ") else { continue };
             let word = if here[by + 4..].starts_with(b"password ") { 9 } else { 0 };
             after_word(text, found + 9 + by + 3 + word, true, spans);
         }
     }
-    for finder in [&PASSWORD, &PASSWORD_UPPER] {
-        for found in finder.find_iter(text) {
+    for needle in [Needle::Password, Needle::PasswordUpper] {
+        for &found in needles.of(needle) {
             let here = rest(found + 7);
             if matches!(here, [b'(', b'\'' | b'"', ..]) {
                 quoted(text, found + 8, spans);
@@ -49,8 +36,8 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             }
         }
     }
-    for finder in [&PRAGMA, &PRAGMA_LOWER] {
-        for found in finder.find_iter(text) {
+    for needle in [Needle::Pragma, Needle::PragmaLower] {
+        for &found in needles.of(needle) {
             let here = lower(found + 6);
             let Some(sign) = here.iter().position(|&b| b == b'=') else { continue };
             if here[..sign].trim_ascii().ends_with(b"key") {
@@ -59,11 +46,11 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
             }
         }
     }
-    for found in SECRET.find_iter(text) {
+    for &found in needles.of(Needle::Secret) {
         quoted(text, found + 7, spans);
     }
-    for finder in [&VALUES, &VALUES_LOWER] {
-        for found in finder.find_iter(text) {
+    for needle in [Needle::Values, Needle::ValuesLower] {
+        for &found in needles.of(needle) {
             inserted(text, found, spans);
         }
     }
