@@ -1,7 +1,7 @@
 //! A text with its escapes undone, and where each byte of it stood: percent, `\uXXXX`, `\xXX`,
 //! octal and character escapes, HTML's entities. NULs fall out, so that UTF-16 reads as ASCII.
 
-use memchr::memchr3_iter;
+use memchr::{memchr, memchr3_iter};
 
 /// The longest text that is looked at through its escapes in one piece.
 const LONGEST: usize = u32::MAX as usize;
@@ -46,7 +46,7 @@ impl View {
 /// Whether there is anything to undo.
 pub(super) fn has_any(text: &[u8]) -> bool {
     memchr3_iter(b'%', b'\\', b'&', text).any(|at| one(text, at).is_some())
-        || memchr::memchr(0, text).is_some()
+        || memchr(0, text).is_some()
 }
 
 /// Undoes one level of escapes; none where there are none.
@@ -56,31 +56,31 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
     }
     let mut view =
         View { text: Vec::with_capacity(text.len()), places: vec![], source: text.len() };
-    let mut at = 0;
     // What bears no sign of an escape is copied in one piece.
     let mut copied = 0;
-    while let Some(&b) = text.get(at) {
-        if !matches!(b, 0 | b'%' | b'\\' | b'&') {
-            at += 1;
-            continue;
+    let mut take = |at: usize| {
+        if at < copied {
+            return; // within an escape
         }
         let mut bytes = [0; 4];
         let (written, len): (&[u8], usize) = match one(text, at) {
-            _ if b == 0 => (&[], 1),
+            _ if text.get(at) == Some(&0) => (&[], 1),
             Some((Unit::Byte(byte), len)) => {
                 bytes[0] = byte;
                 (&bytes[..1], len)
             }
             Some((Unit::Char(c), len)) => (c.encode_utf8(&mut bytes).as_bytes(), len),
-            None => {
-                at += 1;
-                continue;
-            }
+            None => return,
         };
         view.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
         view.put(written, at, at + len);
-        at += len;
-        copied = at;
+        copied = at + len;
+    };
+    if memchr(0, text).is_some() {
+        let signs = text.iter().enumerate().filter(|(_, b)| matches!(b, 0 | b'%' | b'\\' | b'&'));
+        signs.for_each(|(at, _)| take(at));
+    } else {
+        memchr3_iter(b'%', b'\\', b'&', text).for_each(take);
     }
     view.text.extend_from_slice(text.get(copied..).unwrap_or_default());
     Some(view)

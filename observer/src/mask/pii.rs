@@ -5,22 +5,34 @@ mod iban;
 
 use super::span::Span;
 
+/// The shortest number is a card's of thirteen digits.
+const SHORTEST: usize = 13;
+
 /// Looks at a word with digits in it.
 pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let mut at = start;
     while at < end {
-        let b = text[at];
-        let begins = at == 0 || !JOINED[usize::from(text[at - 1])];
-        let next = match b {
+        // What is of no number, looked for from its last byte back: most is passed over unseen.
+        let Some(number) = text.get(at..at + SHORTEST) else { return };
+        if let Some(other) = number.iter().rposition(|&b| !NUMBER[usize::from(b)]) {
+            at += other + 1;
+            continue;
+        }
+        let begins = at == 0 || !is_joined(text[at - 1]);
+        let next = match text[at] {
             b'0'..=b'9' if begins => card::at(text, at, spans),
             b'A'..=b'Z' if begins => iban::at(text, at, spans),
             _ => at + 1,
         };
         // What is joined to it begins nothing.
-        let rest = text.get(next..end).unwrap_or_default();
-        let joined = rest.iter().take_while(|&&b| JOINED[usize::from(b)]).count();
-        at = next
-            + if text.get(next - 1).is_some_and(|&b| JOINED[usize::from(b)]) { joined } else { 0 };
+        let joined = match text.get(next - 1) {
+            Some(&last) if is_joined(last) => {
+                let rest = text.get(next..end).unwrap_or_default();
+                rest.iter().take_while(|&&b| is_joined(b)).count()
+            }
+            _ => 0,
+        };
+        at = next + joined;
     }
 }
 
@@ -66,6 +78,17 @@ const JOINED: [bool; 256] = {
     let mut b = 0usize;
     while b < 256 {
         out[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'_' | b'.');
+        b += 1;
+    }
+    out
+};
+
+/// What numbers are written with.
+const NUMBER: [bool; 256] = {
+    let mut out = [false; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = matches!(b as u8, b'0'..=b'9' | b'A'..=b'Z' | b' ' | b'-');
         b += 1;
     }
     out

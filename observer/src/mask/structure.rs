@@ -125,17 +125,19 @@ impl Structure {
         bytes[15] = key.len() as u8;
         let name = u128::from_le_bytes(bytes);
         let folded = (name as u64) ^ (name >> 64) as u64;
-        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize;
-        if let Some(&Some((known, kind))) = self.known.get(slot)
-            && known == name
-        {
-            return kind;
+        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize & !1;
+        // Two for each place, so that two keys that come by turns don't drive each other out.
+        let Some([first, second]) = self.known.get_mut(slot..slot + 2) else {
+            return keys::kind(key);
+        };
+        match (*first, *second) {
+            (Some((known, kind)), _) | (_, Some((known, kind))) if known == name => kind,
+            _ => {
+                let kind = keys::kind(key);
+                (*second, *first) = (*first, Some((name, kind)));
+                kind
+            }
         }
-        let kind = keys::kind(key);
-        if let Some(slot) = self.known.get_mut(slot) {
-            *slot = Some((name, kind));
-        }
-        kind
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use aho_corasick::automaton::{Automaton as _, OverlappingState};
+use aho_corasick::Anchored;
+use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, Input};
 use regex::bytes::Regex;
 
 use super::{Look, Rule, all};
@@ -22,16 +22,19 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     let before = spans.len();
     let mut search =
         Search { compiled, off, text, start, end, covered: start, dead: 0, rests: vec![] };
-    let input = Input::new(text).range(start..end).anchored(Anchored::No);
-    let mut state = OverlappingState::start();
+    let automaton = &compiled.keywords;
     // The automaton's own table, asked without the bookkeeping of the common interface.
-    loop {
-        if compiled.keywords.try_find_overlapping(&input, &mut state).is_err() {
-            break;
+    let mut state = compiled.start;
+    for (at, &b) in text.iter().enumerate().take(end).skip(start) {
+        state = automaton.next_state(Anchored::No, state, b);
+        if !automaton.is_special(state) || !automaton.is_match(state) {
+            continue;
         }
-        let Some(found) = state.get_match() else { break };
-        if let Some(&(rule, len)) = compiled.owner.get(found.pattern().as_usize()) {
-            search.hit(usize::from(rule), found.end() - usize::from(len), usize::from(len), spans);
+        for index in 0..automaton.match_len(state) {
+            let pattern = automaton.match_pattern(state, index).as_usize();
+            if let Some(&(rule, len)) = compiled.owner.get(pattern) {
+                search.hit(usize::from(rule), at + 1 - usize::from(len), usize::from(len), spans);
+            }
         }
     }
     if !search.rests.is_empty() {
@@ -41,6 +44,7 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
 
 struct Compiled {
     keywords: DFA,
+    start: StateID,
     /// For each keyword its rule, and how long it is.
     owner: Vec<(u16, u16)>,
     rules: Vec<Entry>,
@@ -89,7 +93,8 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
         rules.push(Entry::new(rule));
     }
     let keywords = DFA::builder().build(words).ok()?;
-    Some(Compiled { keywords, owner, rules })
+    let start = keywords.start_state(Anchored::No).ok()?;
+    Some(Compiled { keywords, start, owner, rules })
 });
 
 struct Search<'a> {

@@ -38,10 +38,11 @@ pub(super) fn annotated<'a>(
     start: usize,
     key: &'a [u8],
 ) -> (usize, &'a [u8]) {
-    let is_type = [&b"string"[..], b"str", b"text", b"varchar"]
-        .iter()
-        .any(|word| key.eq_ignore_ascii_case(word));
-    if sign != b'=' || !is_type {
+    let is_type = || {
+        let types = [&b"string"[..], b"str", b"text", b"varchar"];
+        types.iter().any(|word| key.eq_ignore_ascii_case(word))
+    };
+    if sign != b'=' || !is_type() {
         return (start, key);
     }
     let before = text[..start].trim_ascii_end();
