@@ -70,9 +70,7 @@ pub(super) fn may_be_base32(word: &[u8]) -> bool {
 }
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {
-    text.get(at..to).map_or(0, |rest| {
-        rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count()
-    })
+    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count())
 }
 
 fn word(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
