@@ -1,8 +1,9 @@
 //! The dynamic loader, called as a program: `ld-linux-x86-64.so.2 prog args…` runs prog, and no exec
 //! tells of it. So the arguments are asked for programs, too.
 //!
-//! Any of them can have it denied, since options stand before the program; where there are more than
-//! are looked at, it is. The first one alone can have it allowed: what stands after an option is not known to be what runs.
+//! Any of them can have it denied, since options stand before the program; where there are more
+//! than are looked at, it is. The first one alone can have it allowed: what stands after an option
+//! is not known to be what runs.
 
 use core::ffi::c_void;
 
@@ -12,7 +13,6 @@ use observer_common::{ARG_READS, PROGRAM_LEN, ProgramKey, program_kind};
 use crate::kernel;
 use crate::path;
 use crate::verdict::Opinion;
-
 
 /// An argument that is looked at, in a map value.
 #[repr(C)]

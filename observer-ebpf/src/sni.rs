@@ -19,8 +19,8 @@ use observer_common::{
 use crate::emit::{self, Ring};
 use crate::maps::{CONTROL, HEADS, PREFIXES};
 use crate::names::NameBuf;
-use crate::stream::Stream;
 use crate::segment::{Segment, URG, at_most, load_raw};
+use crate::stream::Stream;
 use crate::verdict::{self as policy, Ruling};
 
 /// The largest hello that is read: a record's fragment (RFC 8446, 5.1).
@@ -295,7 +295,7 @@ unsafe fn rule(head: *mut Head, hello: Hello, config: &Config, ends: &Stream) ->
         }
     }
     let ruling = if hello == Hello::Unheld {
-        Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
+        Ruling { verdict: verdict::DENY_UNREAD, rule: 0 }
     } else {
         // What the address allows by itself needs no name; a name that is denied is so anywhere.
         let allowed = Ruling::from(address, config.flags & config_flag::NET_DENY != 0);

@@ -188,8 +188,6 @@ fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &S
     }
 }
 
-
-
 /// The socket's connection; a new one is made where it is the run's.
 #[inline(always)]
 fn find<'a, const WAY: usize>(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::net::supported;
-use crate::harness::{Ctx, Run, Talk, at, same, skip};
+use crate::harness::{Ctx, Run, Talk, at, same};
 use crate::hello::{ANSWER, Hello};
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -55,14 +55,7 @@ fn say(
     let to = server.addr.to_string();
     let args = [&["say", to.as_str(), path.as_str()], flags].concat();
     let label = names.first().copied().unwrap_or("none");
-    let run = Run::new(ctx).label(label).policy(RULE).agent(args).go();
-    // A version that refuses names altogether says so, and runs nothing.
-    let run = match run {
-        Err(error) if format!("{error:#}").contains("holds `host` yet") => {
-            return skip("this version refuses rules on names");
-        }
-        run => run?,
-    };
+    let run = Run::new(ctx).label(label).policy(RULE).agent(args).go()?;
     supported(&run)?;
     // A hello in pieces is answered before it is whole: whoever speaks is let go then.
     if !flags.iter().any(|f| f.starts_with("--bytes") || f.starts_with("--pieces")) {

@@ -46,6 +46,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "dns-question-is-recorded-with-its-answer",
     "host-allowed-by-name-is-reached",
     "host-not-allowed-is-not-asked-for",
+    "deny-by-sni",
     "deny-by-address",
     "deny-holds-for-io-uring",
     "net-policy-denies-raw-sockets",

@@ -19,8 +19,6 @@ use crate::model::{
 use hello::{Read, ServerHello, client_hello, server_hello, version_name};
 
 const EPERM: i32 = 1;
-/// What a denial reads where no name could be held against the rules.
-const UNREAD: &str = "unread-name";
 /// Bytes of one handshake that are kept to be read: more than the largest hello needs, in records
 /// of a sensible size. One that is cut smaller is told as unread.
 const ONE: usize = 24 * 1024;
@@ -163,11 +161,7 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) {
         let unread = event.why == denied_why::UNREAD;
-        let verdict = match verdict_of(event.verdict, event.rule, names) {
-            Verdict::Denied { .. } if unread => Verdict::Denied { rule: UNREAD.to_owned() },
-            Verdict::WouldDeny { .. } if unread => Verdict::WouldDeny { rule: UNREAD.to_owned() },
-            verdict => verdict,
-        };
+        let verdict = verdict_of(event.verdict, event.rule, names);
         let denied = matches!(verdict, Verdict::Denied { .. });
         let hello = (!unread).then(|| TlsHello {
             sni: (!name.is_empty()).then(|| Raw::from(name)),

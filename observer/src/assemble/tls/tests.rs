@@ -129,9 +129,10 @@ fn a_connection_that_both_ends_have_ended_is_over_when_the_recording_is() {
 
 #[test]
 fn a_hello_that_was_stopped_is_one_call_though_its_payload_comes_behind() {
-    for (why, rule, sni) in [
-        (denied_why::SNI, "rule-3", Some(Raw::from("evil.example"))),
-        (denied_why::UNREAD, "unread-name", None),
+    use observer_common::verdict::{DENY_RULE, DENY_UNREAD};
+    for (why, verdict, rule, sni) in [
+        (denied_why::SNI, DENY_RULE, "rule-3", Some(Raw::from("evil.example"))),
+        (denied_why::UNREAD, DENY_UNREAD, "unread-name", None),
     ] {
         let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
         let mut out = vec![];
@@ -142,7 +143,7 @@ fn a_hello_that_was_stopped_is_one_call_though_its_payload_comes_behind() {
             peer: [0; 16],
             local_port: 1,
             peer_port: 443,
-            verdict: observer_common::verdict::DENY_RULE,
+            verdict,
             rule: 3,
             why,
             name_len: 12,
