@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -78,9 +78,10 @@ impl Drop for Scanner {
 pub struct Asker(SyncSender<Work>, Missed);
 
 impl Asker {
-    /// A process connected: what it has mapped is looked at.
+    /// A process connected: what it has mapped is looked at. Once the scanner has ended, so has the
+    /// recording, and there is nothing left that a probe could read.
     pub fn look(&self, pid: u32) {
-        if self.0.try_send(Work::Look(pid)).is_err() {
+        if let Err(TrySendError::Full(_)) = self.0.try_send(Work::Look(pid)) {
             self.1.add();
         }
     }
@@ -204,6 +205,19 @@ fn unpadded(range: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connect_told_after_the_end_is_no_loss_and_one_too_many_is() {
+        let missed = Missed::default();
+        let (work, queue) = sync_channel(1);
+        let asker = Asker(work, missed.clone());
+        asker.look(1);
+        asker.look(2);
+        assert_eq!(missed.take(), 1, "the queue was full");
+        drop(queue);
+        asker.look(3);
+        assert_eq!(missed.take(), 0, "nobody is left to look");
+    }
 
     #[test]
     fn a_program_that_is_mapped_low_is_named_as_map_files_does() {

@@ -75,7 +75,7 @@ fn asks(ctx: &Ctx, name: &str, args: fn(&str) -> Vec<String>) -> Result<()> {
     let connect = run.ledger.one_to(web.addr)?;
     same("the connect", at(call, "/http/connection"), &connect["call"])?;
     same("the process", at(call, "/process/id"), at(connect, "/process/id"))?;
-    same("lost", &run.ledger.lost(), &0)
+    run.ledger.nothing_lost()
 }
 
 fn curl(ctx: &Ctx) -> Result<()> {
@@ -127,7 +127,7 @@ fn keep_alive(ctx: &Ctx) -> Result<()> {
     run.exited(0)?;
     same("answered", &web.served(), &count)?;
     let all = requests(&run.ledger, &web)?;
-    same("lost", &run.ledger.lost(), &0)?;
+    run.ledger.nothing_lost()?;
     same("requests", &(all.len() as u64), &count)?;
     for (n, (call, end)) in all.iter().enumerate() {
         same("URL", at(call, "/http/url"), &json!(web.url(&format!("/{}", n + 1))))?;

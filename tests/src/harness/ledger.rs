@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// The records of a ledger, in their order.
@@ -118,6 +118,13 @@ impl Ledger {
     /// How many events the loss records say are missing: attempts, and ends of attempts.
     pub fn lost(&self) -> u64 {
         self.of_type("loss").iter().filter_map(|r| at(r, "/loss/count").as_u64()).sum()
+    }
+
+    /// Fails where something was lost, and says what.
+    pub fn nothing_lost(&self) -> Result<()> {
+        let losses = self.of_type("loss");
+        ensure!(losses.is_empty(), "something was lost:\n{}", list(&losses));
+        Ok(())
     }
 
     /// The runs that records name, each once.
