@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use observer::kernel;
 use observer::policy::{Attempt, Decision, MAX_TEXT, Policy, Problem, Summary};
 use serde_json::{Value, json};
 
@@ -109,6 +110,7 @@ fn answer_for(file: &Path) -> (ExitCode, Report) {
             Ok(policy) => {
                 let mut warnings = policy.warnings();
                 warnings.extend(unresolved(&policy));
+                warnings.extend(unheld(&policy));
                 warnings.sort_by_key(|found| (found.line, found.column));
                 (HOLDS, Report::Holds { summary: policy.summary(), warnings })
             }
@@ -131,6 +133,20 @@ fn read(file: &Path) -> Result<String, String> {
         let at = error.utf8_error().valid_up_to();
         format!("{} is not UTF-8 text, from byte {at} on", file.display())
     })
+}
+
+/// Warns of rules that this kernel has no hooks for: a run with them is refused here.
+fn unheld(policy: &Policy) -> Vec<Problem> {
+    let Some(why) = kernel::lsm_missing() else { return vec![] };
+    let rules = policy.doors().map(|(rule, (line, column))| Problem {
+        rule: Some(rule.to_owned()),
+        line,
+        column,
+        message: "this kernel can't hold the rule, so no run begins with this policy here"
+            .to_owned(),
+        help: why.clone(),
+    });
+    rules.collect()
 }
 
 /// Warns of paths that lead elsewhere on this host: rules are held against resolved paths.

@@ -23,6 +23,6 @@ pub(crate) use error::chain;
 pub use load::{Kernel, Options, ProgramCost};
 pub use meters::Meters;
 pub use pin::{Guard, guards, remove_stale};
-pub use probe::{Capabilities, ExecDenial, ExecExit};
+pub use probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
 pub use ring::{Batch, Rings};
 pub use uprobes::Ties;

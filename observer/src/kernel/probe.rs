@@ -73,7 +73,7 @@ impl fmt::Display for ExecExit {
 }
 
 /// Why no LSM program can work here, where that shows before one is loaded.
-pub(super) fn lsm_missing() -> Option<String> {
+pub fn lsm_missing() -> Option<String> {
     const LSM: &str = "/sys/kernel/security/lsm";
     let list = std::fs::read_to_string(LSM).ok()?;
     let there = list.trim().split(',').any(|name| name == "bpf");

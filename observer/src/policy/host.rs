@@ -5,6 +5,8 @@ use std::fmt;
 /// The most bytes of a name as text, without the dot of the root (RFC 1035, 2.3.4: 255 on the
 /// wire, which are two more).
 pub const MAX_NAME: usize = 253;
+/// The longest label (as above).
+const MAX_LABEL: usize = 63;
 
 /// A name, or all names below one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +41,32 @@ impl fmt::Display for Host {
         f.write_str(if self.below { "*." } else { "" })?;
         f.write_str(&self.name)
     }
+}
+
+/// What keeps a text, lower-case and without a dot at its end, from being a name.
+pub(super) fn flaw(name: &str) -> Option<&'static str> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let labels = name.split('.');
+    if labels.clone().any(str::is_empty) {
+        Some("where a label is missing")
+    } else if labels.clone().any(|label| label.len() > MAX_LABEL) {
+        Some("where a label is longer than 63 bytes")
+    } else if name.len() > MAX_NAME {
+        Some("which is longer than 253 bytes")
+    } else if !labels.flat_map(str::bytes).all(allowed) {
+        Some("where something else than letters, digits, `-` and `_` stands")
+    } else {
+        None
+    }
+}
+
+/// A name as rules are held against it: lower-case, without a dot at its end.
+///
+/// # Errors
+/// What keeps the text from being a name.
+pub fn plain(text: &str) -> Result<String, &'static str> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    flaw(&name).map_or(Ok(name), Err)
 }
 
 /// A name as the kernel's table is keyed by it: its bytes from the last to the first, then a dot.

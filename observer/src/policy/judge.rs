@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Policy;
 use super::compile::{Decision, RAW};
 use super::door::UnixPeer;
+use super::known::{Known, named, speaker};
 use super::rule::{Class, Rule, Scope};
 use crate::model::Door;
 
@@ -23,8 +24,17 @@ pub enum Attempt {
         protocol: u8,
         /// The port.
         port: u16,
-        /// The names that it is known by, lower-case, without a dot at the end.
-        names: Vec<String>,
+        /// The names that it is known by.
+        names: Vec<Known>,
+    },
+    /// A destination of which only a name is known, lower-case, without a dot at the end.
+    Named {
+        /// The name.
+        name: String,
+        /// The IP protocol.
+        protocol: u8,
+        /// The port.
+        port: u16,
     },
     /// A question for a name.
     Lookup(String),
@@ -67,15 +77,16 @@ pub struct Judgement {
 impl Policy {
     /// Judges an attempt.
     pub fn judge(&self, attempt: &Attempt) -> Judgement {
+        let matches = matcher(&self.rules, attempt);
         let matching: Vec<u32> = (0..)
             .zip(&self.rules)
-            .filter(|(_, rule)| matches(rule, attempt))
+            .filter(|(_, rule)| matches(rule))
             .map(|(index, _)| index)
             .collect();
         let decision = match attempt {
             Attempt::Socket(_) => self.decide_raw(),
             Attempt::Lookup(_) if !self.names_hosts() => Decision::DefaultAllow,
-            _ => self.decide(|rule| matches(rule, attempt)),
+            _ => self.decide(matches),
         };
         let denies = decision.denies();
         let would = matches!(decision, Decision::Would { .. }) || denies && !self.enforce;
@@ -104,13 +115,39 @@ impl Policy {
         self.rules.iter().any(asks)
     }
 
+    /// Whether rules ask for addresses.
+    pub fn reads_addresses(&self) -> bool {
+        let asks = |rule: &Rule| matches!(&rule.scope, Scope::Net(net) if net.to.is_some());
+        self.rules.iter().any(asks)
+    }
+
     fn names_hosts(&self) -> bool {
         let names = |rule: &Rule| matches!(&rule.scope, Scope::Net(net) if !net.hosts.is_empty());
         self.rules.iter().any(names)
     }
 }
 
-fn matches(rule: &Rule, attempt: &Attempt) -> bool {
+/// What asks a rule whether an attempt is meant.
+fn matcher<'a>(rules: &[Rule], attempt: &'a Attempt) -> impl Fn(&Rule) -> bool + Copy + 'a {
+    let known = match attempt {
+        Attempt::Net { addr, protocol, port, names } => {
+            let addr = routed(*addr);
+            // Where a rule denies the address no name is asked.
+            let denied = rules.iter().any(|rule| match &rule.scope {
+                Scope::Net(net) => {
+                    rule.class() == Class::Deny && net.matches(addr, *protocol, *port)
+                }
+                _ => false,
+            });
+            if denied { None } else { speaker(rules, names, *protocol, *port) }
+        }
+        _ => None,
+    };
+    move |rule| matches(rule, attempt, known)
+}
+
+/// `known` is the name that decides, of those that a destination has.
+fn matches(rule: &Rule, attempt: &Attempt, known: Option<&Known>) -> bool {
     match (&rule.scope, attempt) {
         (Scope::Exec(scope), Attempt::Exec(program)) => {
             let argv: Vec<&[u8]> = program.argv.iter().map(Vec::as_slice).collect();
@@ -124,9 +161,13 @@ fn matches(rule: &Rule, attempt: &Attempt) -> bool {
                     .is_some_and(|path| scope.matches(&[path], &[base(path)], &argv));
             by_itself || by_interpreter
         }
-        (Scope::Net(net), Attempt::Net { addr, protocol, port, names }) => {
-            let named = |name: &String| net.matches_name(name.as_bytes(), *protocol, *port);
-            net.matches(routed(*addr), *protocol, *port) || names.iter().any(named)
+        (Scope::Net(net), Attempt::Net { addr, protocol, port, .. }) => {
+            net.matches(routed(*addr), *protocol, *port)
+                || named(rule, net, known, *protocol, *port)
+        }
+        (Scope::Net(net), Attempt::Named { name, protocol, port }) => {
+            net.matches_wherever(*protocol, *port)
+                || net.matches_name(name.as_bytes(), *protocol, *port)
         }
         (Scope::Net(net), Attempt::Lookup(name)) => {
             net.hosts.iter().any(|host| host.contains(name.as_bytes()))

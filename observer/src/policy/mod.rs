@@ -4,11 +4,13 @@
 //! rule that silently does nothing. A [`Policy`] is checked and compiled already: only
 //! [`Policy::parse`] makes one, so nothing about it can fail later.
 
+mod answers;
 pub mod compile;
 mod decide;
 mod door;
 pub mod host;
 mod judge;
+mod known;
 mod lint;
 mod parse;
 mod problem;
@@ -21,9 +23,11 @@ mod tests;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use answers::Answers;
 pub use compile::{Decision, Tables};
 pub use door::{MAX_UNIX, UnixKey, UnixPeer};
 pub use judge::{Attempt, Judgement, Program};
+pub use known::Known;
 pub use parse::PRESETS;
 pub use problem::Problem;
 pub use recorded::{Recorded, recorded};
@@ -124,6 +128,14 @@ impl Policy {
             });
             programs.chain(sockets).map(|path| (rule.id.as_str(), rule.place, path))
         })
+    }
+
+    /// The rules that deny what only hooks of the kernel's security modules can hold, each with its
+    /// id, line and column.
+    pub fn doors(&self) -> impl Iterator<Item = (&str, (u32, u32))> {
+        let doors = |rule: &&Rule| matches!(rule.scope, Scope::Unix(_) | Scope::System(_));
+        let denies = |rule: &&Rule| rule.deny;
+        self.rules.iter().filter(doors).filter(denies).map(|rule| (rule.id.as_str(), rule.place))
     }
 
     /// The policy in numbers.

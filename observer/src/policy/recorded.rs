@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::compile::RAW;
 use super::judge::{Attempt, Program};
+use super::known::Known;
 use crate::model::Door;
 
 /// What of a record can be judged.
@@ -137,7 +138,7 @@ fn destination(net: &Value) -> Option<Attempt> {
     let addr: IpAddr = net["peer"]["addr"].as_str()?.parse().ok()?;
     let port = u16::try_from(net["peer"]["port"].as_u64()?).ok()?;
     let protocol = protocol(net["protocol"].as_str()?)?;
-    let names = name(&net["name"]).into_iter().collect();
+    let names = name(&net["name"]).into_iter().map(Known::plain).collect();
     Some(Attempt::Net { addr, protocol, port, names })
 }
 
@@ -154,7 +155,7 @@ fn protocol(word: &str) -> Option<u8> {
     })
 }
 
-fn name(value: &Value) -> Option<String> {
+pub(super) fn name(value: &Value) -> Option<String> {
     let name = value.as_str()?.trim_end_matches('.').to_ascii_lowercase();
     (!name.is_empty()).then_some(name)
 }

@@ -72,6 +72,14 @@ impl NetScope {
             && self.matches_port(port)
     }
 
+    /// Whether a destination is meant whatever its address and name.
+    pub(super) fn matches_wherever(&self, protocol: u8, port: u16) -> bool {
+        self.to.is_none()
+            && self.hosts.is_empty()
+            && self.matches_protocol(protocol)
+            && self.matches_port(port)
+    }
+
     /// Whether a destination is meant by a name of its own.
     pub(super) fn matches_name(&self, name: &[u8], protocol: u8, port: u16) -> bool {
         self.hosts.iter().any(|host| host.contains(name))

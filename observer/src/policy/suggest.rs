@@ -47,9 +47,13 @@ impl Suggestion {
             Attempt::Exec(program) => self.add_program(program, resolved),
             Attempt::Net { addr, protocol, port, names } => {
                 let place = match names.first() {
-                    Some(name) if is_name(name) => Place::Host(name.clone()),
+                    Some(known) if is_name(&known.name) => Place::Host(known.name.clone()),
                     _ => Place::Addr(addr.to_canonical()),
                 };
+                *self.places.entry(place).or_default().entry((*protocol, *port)).or_default() += 1;
+            }
+            Attempt::Named { name, protocol, port } => {
+                let place = Place::Host(name.clone());
                 *self.places.entry(place).or_default().entry((*protocol, *port)).or_default() += 1;
             }
             Attempt::Lookup(name) if is_name(name) => {
@@ -334,7 +338,7 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Policy;
+    use crate::policy::{Known, Policy};
     use proptest::prelude::*;
 
     fn exec(path: &str, invoked: &str, interpreter: Option<&str>) -> Attempt {
@@ -347,7 +351,7 @@ mod tests {
     }
 
     fn net(addr: &str, port: u16, name: Option<&str>) -> Attempt {
-        let names = name.into_iter().map(str::to_owned).collect();
+        let names = name.into_iter().map(Known::plain).collect();
         Attempt::Net { addr: addr.parse().unwrap(), protocol: 6, port, names }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Case;
 use super::net::supported;
 use crate::dns::{self, AAAA, CNAME, address, answer, head, name};
-use crate::harness::{Ctx, Ledger, Recorded, Resolver, Run, Tcp, at, same, skip};
+use crate::harness::{Ctx, Ledger, Recorded, Resolver, Run, Tcp, at, command, same, skip};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("dns-question-is-recorded-with-its-answer", recorded),
@@ -39,6 +39,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("host-rules-stop-what-can-not-be-read", unread_stopped),
     ("host-denied-is-not-asked-for", denied),
     ("host-denied-behind-alias-is-not-reached", denied_behind_alias),
+    ("replay-knows-each-name-of-an-address", replayed),
     ("host-allowed-says-nothing-of-other-addresses", elsewhere),
     ("host-allowed-says-nothing-of-other-ports", other_port),
     ("address-denied-is-not-reached-by-any-name", address_denied),
@@ -371,6 +372,22 @@ fn denied_behind_alias(ctx: &Ctx) -> Result<()> {
     let call = run.ledger.one_to(server.addr)?;
     same("verdict", &call["verdict"], &json!("denied"))?;
     same("rule", &call["rule"], &json!("no-way"))
+}
+
+/// What went on without a policy is judged by one as it would have been.
+fn replayed(ctx: &Ctx) -> Result<()> {
+    let (_resolver, server) = (resolver()?, Tcp::new()?);
+    let run = Run::new(ctx).agent(reach("innocent.test", server.addr.port(), &[])).go()?;
+    run.exited(0)?;
+    let next = ctx.path("next.toml")?;
+    std::fs::write(&next, format!("version = 1\ndefault = \"allow\"\n{DENY}"))?;
+    let log = run.log.display().to_string();
+    let replay = ["policy", "replay", "--json", "--policy", &next, &log];
+    let out = command(&ctx.observer).args(replay).output()?;
+    same("replay's exit code", out.status.code(), Some(1))?;
+    let found: Value = serde_json::from_slice(&out.stdout)?;
+    same("denied", at(&found, "/denied"), &json!(1))?;
+    same("by", at(&found, "/differences/0/is/rule"), &json!("no-way"))
 }
 
 /// Asks for a name that is allowed and goes elsewhere.

@@ -1,5 +1,6 @@
 //! `observer policy explain`: why a call would be allowed or denied.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read;
@@ -7,10 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use observer::policy::{Attempt, Decision, Judgement, Policy, Program};
+use observer::model::Door;
+use observer::policy::{Attempt, Decision, Judgement, Known, Policy, Program, host};
 use serde_json::{Value, json};
 
 use super::super::tail::show::{escaped, printable};
@@ -21,9 +24,12 @@ use super::replay::describe;
 Examples:
   observer policy explain policy.toml exec git push --force
   observer policy explain policy.toml connect 169.254.169.254:80
+  observer policy explain policy.toml connect api.github.com:443
   observer policy explain policy.toml connect --name api.github.com 140.82.112.6:443
   observer policy explain policy.toml lookup api.github.com
   observer policy explain policy.toml socket icmp
+  observer policy explain policy.toml unix /run/docker.sock
+  observer policy explain policy.toml system ptrace
 
 Programs are looked for as a shell does, and links followed, on this host. Exit 0: it goes on; 1: it is \
 denied; 2: the policy can't be read or the call not understood.")]
@@ -43,17 +49,17 @@ enum Call {
     Exec {
         /// The program, a name or a path, and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<std::ffi::OsString>,
+        command: Vec<OsString>,
     },
     /// A destination
     Connect {
-        /// ADDRESS:PORT
-        to: SocketAddr,
+        /// ADDRESS:PORT, or NAME:PORT for what the rules say of a name wherever it leads
+        to: Destination,
         /// A datagram instead of a TCP connection
         #[arg(long)]
         udp: bool,
-        /// A name that the address was the answer for
-        #[arg(long)]
+        /// A name that the address was the answer for; one for each that it has
+        #[arg(long, value_parser = name)]
         name: Vec<String>,
     },
     /// A question for a name
@@ -67,6 +73,46 @@ enum Call {
         #[arg(default_value = "raw")]
         protocol: String,
     },
+    /// A unix socket
+    Unix {
+        /// The path that its server bound, or @NAME for an abstract one
+        name: OsString,
+    },
+    /// A system call that reaches past the run
+    System {
+        /// Which
+        #[arg(value_parser = Door::ALL.map(Door::word))]
+        op: String,
+    },
+}
+
+/// Where a connect goes.
+#[derive(Clone, Debug)]
+enum Destination {
+    Addr(SocketAddr),
+    Host(String, u16),
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(addr) = text.parse() {
+            return Ok(Self::Addr(addr));
+        }
+        let told = || "write ADDRESS:PORT, [ADDRESS]:PORT for IPv6, or NAME:PORT".to_owned();
+        let (name, port) = text.rsplit_once(':').ok_or_else(told)?;
+        let port = port.parse().map_err(|_| told())?;
+        if name.parse::<IpAddr>().is_ok() {
+            return Err(told());
+        }
+        Ok(Self::Host(self::name(name)?, port))
+    }
+}
+
+/// A name of a host, as rules are held against it.
+fn name(text: &str) -> Result<String, String> {
+    host::plain(text).map_err(|what| format!("{text:?} is no name of a host, {what}"))
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
@@ -82,7 +128,6 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
 
 impl Call {
     fn attempt(&self) -> Result<Attempt> {
-        let plain = |name: &str| name.trim_end_matches('.').to_ascii_lowercase();
         Ok(match self {
             Self::Exec { command } => {
                 let Some(first) = command.first() else { bail!("no program is named") };
@@ -97,14 +142,41 @@ impl Call {
                     argv,
                 })
             }
-            Self::Connect { to, udp, name } => Attempt::Net {
-                addr: IpAddr::to_canonical(&to.ip()),
-                protocol: if *udp { 17 } else { 6 },
-                port: to.port(),
-                names: name.iter().map(|name| plain(name)).collect(),
-            },
-            Self::Lookup { name } => Attempt::Lookup(plain(name)),
+            Self::Connect { to, udp, name } => {
+                let protocol = if *udp { 17 } else { 6 };
+                match to {
+                    Destination::Addr(to) => Attempt::Net {
+                        addr: to.ip().to_canonical(),
+                        protocol,
+                        port: to.port(),
+                        names: name.iter().map(Known::plain).collect(),
+                    },
+                    Destination::Host(..) if !name.is_empty() => {
+                        bail!("--name goes with an address: connect --name NAME ADDRESS:PORT")
+                    }
+                    Destination::Host(name, port) => {
+                        Attempt::Named { name: name.clone(), protocol, port: *port }
+                    }
+                }
+            }
+            // Whatever was asked for, name of a host or not.
+            Self::Lookup { name } => {
+                Attempt::Lookup(name.trim_end_matches('.').to_ascii_lowercase())
+            }
             Self::Socket { protocol } => Attempt::Socket(protocol.clone()),
+            Self::Unix { name } => match name.as_bytes().strip_prefix(b"@") {
+                Some(name) => Attempt::UnixName(name.to_vec()),
+                // Where it is there, by what it leads to; else as it is written.
+                None => Attempt::UnixPath(
+                    fs::canonicalize(name)
+                        .map_or_else(|_| name.clone(), PathBuf::into_os_string)
+                        .into_vec(),
+                ),
+            },
+            Self::System { op } => {
+                let door = Door::ALL.into_iter().find(|door| door.word() == op);
+                Attempt::System(door.context("no such operation")?)
+            }
         })
     }
 }
@@ -164,14 +236,29 @@ impl Told<'_> {
             Attempt::Exec(_) => {
                 "lsm/bprm_check_security (EPERM); without BPF LSM sched_process_exec (SIGKILL)"
             }
-            Attempt::Net { protocol: 6, .. } => "cgroup/connect4 or connect6 (EPERM)",
-            Attempt::Net { .. } => "cgroup/connect4,6 and sendmsg4,6 (EPERM)",
+            Attempt::Net { protocol: 6, .. } | Attempt::Named { protocol: 6, .. } => {
+                "cgroup/connect4 or connect6 (EPERM); a TLS hello's name by cgroup_skb"
+            }
+            Attempt::Net { .. } | Attempt::Named { .. } => {
+                "cgroup/connect4,6 and sendmsg4,6 (EPERM)"
+            }
             Attempt::Lookup(_) => "cgroup_skb, where the question leaves",
             Attempt::Socket(_) => "cgroup/sock_create (EPERM)",
             Attempt::UnixPath(_) | Attempt::UnixName(_) => {
                 "lsm/unix_stream_connect and unix_may_send (EPERM)"
             }
             Attempt::System(_) => "an LSM hook (EPERM)",
+        }
+    }
+
+    /// What else there is to know.
+    fn note(&self) -> Option<&'static str> {
+        match self.attempt {
+            Attempt::Named { .. } if self.policy.reads_addresses() => Some(
+                "rules on addresses were not asked, and one that denies stands over this: \
+                 `connect --name NAME ADDRESS:PORT` asks them too",
+            ),
+            _ => None,
         }
     }
 
@@ -194,6 +281,9 @@ impl Told<'_> {
             let _ = writeln!(out, "  matches: {id} at line {line} ({class}){why}");
         }
         let _ = writeln!(out, "  where: {}", self.hook());
+        if let Some(note) = self.note() {
+            let _ = writeln!(out, "  note: {note}");
+        }
         out
     }
 
@@ -214,6 +304,7 @@ impl Told<'_> {
             "rule": super::rule_of(self.policy, self.found.decision, self.attempt),
             "layer": self.layer(),
             "hook": self.hook(),
+            "note": self.note(),
             "matching": matching,
         })
     }

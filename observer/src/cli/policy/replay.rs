@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use observer::policy::{Attempt, Judgement, Policy, Recorded, recorded};
+use observer::policy::{Answers, Attempt, Judgement, Policy, Recorded, recorded};
 use serde_json::{Value, json};
 
 use super::super::tail::show::{escaped, printable};
@@ -80,6 +80,7 @@ struct Difference {
 
 #[derive(Default)]
 struct Replay {
+    answers: Answers,
     judged: u64,
     changed: u64,
     doubtful: u64,
@@ -105,7 +106,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode> {
 
 impl Replay {
     fn take(&mut self, policy: &Policy, record: &Value) {
-        let (attempt, doubt) = match recorded(record) {
+        self.answers.take(record);
+        let (mut attempt, doubt) = match recorded(record) {
             None => return,
             Some(Recorded::Unjudged(kind)) => {
                 *self.unjudged.entry(kind).or_default() += 1;
@@ -114,6 +116,7 @@ impl Replay {
             Some(Recorded::Attempt { attempt, doubt }) => (attempt, doubt),
         };
         self.judged += 1;
+        self.answers.complete(record["run"].as_str().unwrap_or_default(), &mut attempt);
         let found = policy.judge(&attempt);
         let (was, is) = (End::of(record), End::under(&found));
         self.denied += u64::from(is == End::Denied);
@@ -168,6 +171,10 @@ impl Replay {
         if *doubtful > 0 {
             let _ = writeln!(out, "{doubtful} judged on less than the call had: masked or cut");
         }
+        if self.answers.left() > 0 {
+            let left = self.answers.left();
+            let _ = writeln!(out, "{left} names of addresses that there was no room for");
+        }
         for (kind, count) in &self.unjudged {
             let kind = printable(kind);
             let _ = writeln!(out, "{count} of kind {kind} that no rule is held against");
@@ -193,7 +200,7 @@ impl Replay {
         json!({
             "records": records, "broken": broken, "judged": self.judged, "changed": self.changed,
             "denied": self.denied, "would_deny": self.would, "uncertain": self.doubtful,
-            "unjudged": self.unjudged, "unlisted": self.unlisted, "differences": list,
+            "unjudged": self.unjudged, "names_left": self.answers.left(), "unlisted": self.unlisted, "differences": list,
         })
     }
 }
@@ -213,8 +220,11 @@ pub(super) fn describe(attempt: &Attempt) -> String {
         }
         Attempt::Net { addr, protocol, port, names } => {
             let protocol = observer::model::Protocol(*protocol);
-            let name = names.first().map(|name| format!(" ({name})")).unwrap_or_default();
+            let name = names.first().map(|known| format!(" ({})", known.name)).unwrap_or_default();
             format!("connect {protocol} {}{name}", std::net::SocketAddr::new(*addr, *port))
+        }
+        Attempt::Named { name, protocol, port } => {
+            format!("connect {} {name}:{port}", observer::model::Protocol(*protocol))
         }
         Attempt::Lookup(name) => format!("lookup {name}"),
         Attempt::Socket(kind) => format!("socket {kind}"),

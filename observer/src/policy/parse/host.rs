@@ -6,13 +6,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::value;
-use crate::policy::host::{Host, MAX_NAME};
+use crate::policy::host::{Host, flaw};
 use crate::policy::problem::{Finding, Report, finding, quote};
 
 /// Resolvers that a policy may name; the host's own take the rest of the table's room.
 const MAX_RESOLVERS: usize = 48;
-/// The longest label (RFC 1035, 2.3.4).
-const MAX_LABEL: usize = 63;
 
 /// Reads the names of a rule.
 pub(super) fn hosts(
@@ -59,21 +57,10 @@ fn host(text: &str) -> Result<Host, Finding> {
     if name.contains([':', '/', '@']) {
         return Err(no_name("which is more than a name: scheme, port and path have no place here"));
     }
-    let labels = name.split('.');
-    if labels.clone().any(str::is_empty) {
-        return Err(no_name("where a label is missing"));
+    match flaw(&name) {
+        Some(what) => Err(no_name(what)),
+        None => Ok(Host { name, below }),
     }
-    if labels.clone().any(|label| label.len() > MAX_LABEL) {
-        return Err(no_name("where a label is longer than 63 bytes"));
-    }
-    if name.len() > MAX_NAME {
-        return Err(no_name("which is longer than 253 bytes"));
-    }
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-    if !labels.flat_map(str::bytes).all(allowed) {
-        return Err(no_name("where something else than letters, digits, `-` and `_` stands"));
-    }
-    Ok(Host { name, below })
 }
 
 /// Reads the top level's `resolvers`: addresses whose answers may bind names.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::policy::compile::{Decision, ProgramKey, RAW};
-use crate::policy::{MAX_ARGS, Policy};
+use crate::policy::{Attempt, MAX_ARGS, Policy, Program};
 
 /// Few addresses that differ in few bits, so that prefixes nest and meet.
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -147,6 +147,10 @@ proptest! {
                 tables.decide_net(addr, protocol, port),
                 "{} {} {}\n{}", addr, protocol, port, text
             );
+            if !addr.is_unspecified() {
+                let judged = policy.judge(&Attempt::Net { addr, protocol, port, names: vec![] });
+                prop_assert_eq!(judged.decision, tables.decide_net(addr, protocol, port));
+            }
         }
     }
 
@@ -196,15 +200,27 @@ proptest! {
         let policy = Policy::parse(&text).unwrap();
         let tables = policy.compile();
         for (paths, invoked, argv) in probes {
-            let base = |path: &&'static str| path.rsplit('/').next().unwrap().as_bytes();
+            fn base<'p>(path: &&'p [u8]) -> &'p [u8] {
+                path.rsplit(|byte| *byte == b'/').next().unwrap()
+            }
+            let paths: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
             let names: Vec<&[u8]> =
                 paths.iter().map(base).chain([invoked.as_bytes()]).collect();
-            let paths: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
             let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
             prop_assert_eq!(
                 policy.decide_exec(&paths, &names, &argv),
                 tables.decide_exec(&paths, &names, &argv),
                 "{:?} {} {:?}\n{}", paths, invoked, argv, text
+            );
+            let program = Program {
+                path: paths[0].to_vec(),
+                invoked: invoked.into(),
+                interpreter: None,
+                argv: argv.iter().map(|arg| arg.to_vec()).collect(),
+            };
+            prop_assert_eq!(
+                policy.judge(&Attempt::Exec(program)).decision,
+                tables.decide_exec(&paths[..1], &[base(&paths[0]), invoked.as_bytes()], &argv)
             );
         }
     }
