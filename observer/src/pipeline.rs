@@ -27,7 +27,7 @@ use crate::decode::{self, Event};
 use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, CommitError, Entry, Events, KeptStatus, Writer};
 use crate::mask::Masker;
-use crate::model::{LibraryCoverage, Protocol, RunId, Stamp};
+use crate::model::{LibraryCoverage, Protocol, Reload, RunId, Stamp};
 use crate::probes::Missed;
 use crate::rescue;
 pub use policies::Policies;
@@ -111,8 +111,8 @@ pub struct Pipeline {
 
 enum Message {
     Batch(Batch),
-    /// Something to record beside what the kernel tells.
-    Entry(Box<Entry>),
+    /// A policy was read again, then.
+    Reload(Stamp, Box<Reload>),
     /// Nothing more comes: the run ended so.
     End(Ending),
 }
@@ -170,10 +170,10 @@ impl Pipeline {
         Ok(Self { stop, ring, ledger, requests: sender })
     }
 
-    /// Records something beside what the kernel tells.
-    pub fn record(&self, entry: Entry) {
+    /// Records what became of a policy that was read again.
+    pub fn reload(&self, at: Stamp, policy: Reload) {
         // It fails only when the ledger's thread is gone, and then the summary says so.
-        let _ = self.requests.send(Message::Entry(Box::new(entry)));
+        let _ = self.requests.send(Message::Reload(at, Box::new(policy)));
     }
 
     /// Drains what is left, writes the run's end and the recorder's, and ends. The hooks must be
@@ -228,7 +228,10 @@ impl Worker {
             let wait = if self.pending > 0 { GROUP_AGE } else { TICK };
             match messages.recv_timeout(wait) {
                 Ok(Message::Batch(batch)) => self.batch(&batch),
-                Ok(Message::Entry(entry)) => self.append(*entry),
+                Ok(Message::Reload(at, policy)) => {
+                    let policy = Box::new(self.masker.reload(*policy));
+                    self.append(Entry::Policy { at, run: self.run, policy });
+                }
                 Ok(Message::End(ending)) => last = Some(ending),
                 Err(RecvTimeoutError::Timeout) => self.settle(),
                 Err(RecvTimeoutError::Disconnected) => break,

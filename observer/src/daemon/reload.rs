@@ -12,15 +12,13 @@ use ring::digest;
 use super::prepare::{read_policy, resolvers};
 use super::{POLICY, Session, Settings};
 use crate::clock;
-use crate::ledger::{Entry, Reload};
-use crate::model::RunId;
+use crate::model::{Raw, Reload, RunId};
 use crate::pipeline::Policies;
 use crate::policy::Policy;
 use crate::signals::Received;
 
 /// Where a run's policy comes from.
 pub(super) struct Source {
-    run: RunId,
     file: PathBuf,
     policies: Policies,
     /// Tells others which process to ask.
@@ -37,7 +35,7 @@ impl Source {
     ) -> Option<Self> {
         let file = settings.policy.clone().unwrap_or_else(|| POLICY.into());
         let absolute = std::path::absolute(&file).unwrap_or(file);
-        is_there.then(|| Self { run, file: absolute, policies, _asked: Asked::new(run) })
+        is_there.then(|| Self { file: absolute, policies, _asked: Asked::new(run) })
     }
 }
 
@@ -85,19 +83,20 @@ impl Session {
         };
         let taken = read.and_then(|policy| self.take(&policy, source));
         let file = source.file.display().to_string();
-        let (generation, why) = match taken {
+        let (generation, why, cut) = match taken {
             Ok(generation) => {
                 eprintln!("observer: {file} decides from now on (generation {generation})");
-                (Some(generation), None)
+                (Some(generation), None, false)
             }
             Err(error) => {
                 let why = format!("{error:#}");
                 eprintln!("observer: the policy stays as it was: {why}");
-                (None, Some(bounded(why)))
+                let kept = bounded(&why);
+                (None, Some(Raw::from(kept)), kept.len() < why.len())
             }
         };
-        let policy = Reload { file, sha256, generation, why };
-        self.pipeline.record(Entry::Policy { at: clock::now(), run: source.run, policy });
+        let file = Raw::from(file.as_str());
+        self.pipeline.reload(clock::now(), Reload { file, sha256, generation, why, cut });
     }
 
     fn take(&self, policy: &Policy, source: &Source) -> anyhow::Result<u32> {
@@ -116,12 +115,7 @@ impl Session {
 }
 
 /// What a record has room for.
-fn bounded(mut why: String) -> String {
+fn bounded(why: &str) -> &str {
     const MOST: usize = 4096;
-    if why.len() > MOST {
-        let end = (0..=MOST).rev().find(|&at| why.is_char_boundary(at)).unwrap_or(0);
-        why.truncate(end);
-        why.push('…');
-    }
-    why
+    &why[..why.floor_char_boundary(MOST)]
 }

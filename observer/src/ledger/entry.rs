@@ -4,7 +4,8 @@ use super::elsewhere::Kept;
 use super::keys::PublicKey;
 use crate::mask::Masked;
 use crate::model::{
-    Answer, Call, CallResult, DnsAnswer, LibraryCoverage, Process, Raw, RunId, Stamp, TlsEnd,
+    Answer, Call, CallResult, DnsAnswer, LibraryCoverage, Process, Raw, Reload, RunId, Stamp,
+    TlsEnd,
 };
 
 /// One record to be.
@@ -101,7 +102,7 @@ pub enum Entry {
         /// The run that it is for.
         run: RunId,
         /// What became of it.
-        policy: Reload,
+        policy: Box<Masked<Reload>>,
     },
     /// No record: from here on a run's records name this policy.
     Under {
@@ -158,19 +159,6 @@ pub struct Events {
     pub kept: u64,
     /// Those for which there was no room, or that never arrived.
     pub lost: u64,
-}
-
-/// A policy that was read while a run lasts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reload {
-    /// Its file.
-    pub file: String,
-    /// SHA-256 of its text, in hex; none where it could not be read.
-    pub sha256: Option<String>,
-    /// Its count in the run, from 2; none where the one before goes on deciding.
-    pub generation: Option<u32>,
-    /// Why it does.
-    pub why: Option<String>,
 }
 
 /// A run that has no end because its recorder was killed.

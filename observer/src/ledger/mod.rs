@@ -31,7 +31,7 @@ mod writer;
 pub use check::Check;
 pub use checkpoints::{Notes, checkpoints_of};
 pub use elsewhere::{Carriers, Elsewhere, Kept, KeptStatus};
-pub use entry::{Entry, Events, LostRun, Reload, RunStart};
+pub use entry::{Entry, Events, LostRun, RunStart};
 pub use files::OpenError;
 pub use keys::{HostKey, KeyError, PublicKey};
 pub use merkle::{Hash, Prover, Tree, consistent, includes, leaf};

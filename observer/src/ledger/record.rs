@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::doors;
-use super::entry::{Entry, Events, Reload, RunStart};
+use super::entry::{Entry, Events, RunStart};
 use super::http;
 use crate::mask::{Marks, Masked};
 use crate::model::{
     Action, Call, CallResult, Cut, CutField, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage,
-    Net, NetOp, Outcome, Process, Raw, Reason, RunId, Since, Stamp, Status, Verdict,
+    Net, NetOp, Outcome, Process, Raw, Reason, Reload, RunId, Since, Stamp, Status, Verdict,
 };
 
 /// The format's version.
@@ -133,7 +133,10 @@ pub(super) fn fields(entry: &Entry) -> Fields {
             put("end", end.into());
         }
         Entry::Key { next, .. } => put("key", json!({ "next": next.to_base64() })),
-        Entry::Policy { run, policy, .. } => put("reload", reload(*run, policy)),
+        Entry::Policy { run, policy, .. } => {
+            put("reload", reload(*run, policy.get()));
+            masks(&[policy.marks()], &mut put);
+        }
         Entry::Witness { kept, .. } => {
             let mut out = Map::new();
             out.insert("place".into(), kept.place.as_str().into());
@@ -153,7 +156,7 @@ pub(super) fn fields(entry: &Entry) -> Fields {
 fn reload(run: RunId, policy: &Reload) -> Value {
     let mut out = Map::new();
     out.insert("accepted".into(), policy.generation.is_some().into());
-    out.insert("file".into(), policy.file.as_str().into());
+    out.insert("file".into(), text(&policy.file));
     out.insert("run".into(), run.to_string().into());
     if let Some(generation) = policy.generation {
         out.insert("generation".into(), generation.into());
@@ -162,7 +165,10 @@ fn reload(run: RunId, policy: &Reload) -> Value {
         out.insert("sha256".into(), sha256.as_str().into());
     }
     if let Some(why) = &policy.why {
-        out.insert("why".into(), why.as_str().into());
+        out.insert("why".into(), text(why));
+    }
+    if policy.cut {
+        out.insert("cut".into(), true.into());
     }
     out.into()
 }

@@ -43,7 +43,9 @@ pub use key::{MaskKey, RestHash};
 pub use rules::{RULES_VERSION, Rules, RulesError, RulesWatcher, SharedRules};
 pub use stream::Stream;
 
-use crate::model::{Action, Call, CutField, DnsAnswer, DnsData, Process, Raw, TlsEnd, UnixAddress};
+use crate::model::{
+    Action, Call, CutField, DnsAnswer, DnsData, Process, Raw, Reload, TlsEnd, UnixAddress,
+};
 use fields::Fields;
 use key::Tokens;
 use scan::Scanner;
@@ -180,6 +182,15 @@ impl Masker {
         let mut fields = self.fields();
         let alpn = end.alpn.map(|name| fields.text(&name, false));
         fields.masked(TlsEnd { alpn, ..end })
+    }
+
+    /// Masks what became of a policy that was read again: an error shows lines of its file.
+    pub fn reload(&mut self, policy: Reload) -> Masked<Reload> {
+        let mut fields = self.fields();
+        let mut policy = policy;
+        policy.file = fields.text(&policy.file, false);
+        policy.why = policy.why.take().map(|why| fields.text(&why, policy.cut));
+        fields.masked(policy)
     }
 
     /// Masks what is said of a process.

@@ -350,3 +350,24 @@ fn files_and_programs_show_no_secret_where_they_have_one() {
         }
     }
 }
+
+#[test]
+fn an_error_in_a_policy_shows_no_secret_of_its_line() {
+    let why =
+        "TOML parse error at line 3, column 1\n  |\n3 | password = \"zQ7vT2mXpLx9WkR\"\n  | ^";
+    let long = format!("{} {}", "as it is,".repeat(100), &"ghp_k3J9xQ0fTz8LmW2aVb7YpRs4"[..20]);
+    for (why, cut, secret) in [(why, false, "zQ7vT2mX"), (&long, true, "k3J9xQ0f")] {
+        let policy = Reload {
+            file: Raw::from("/etc/observer/policy.toml"),
+            sha256: None,
+            generation: None,
+            why: Some(Raw::from(why)),
+            cut,
+        };
+        let masked = Masker::new(MaskKey::fixed(1)).reload(policy);
+        let shown = String::from_utf8_lossy(masked.get().why.as_ref().unwrap().bytes());
+        assert!(!shown.contains(secret) && shown.contains("<mask:"), "{shown}");
+        assert!(shown.starts_with(&why[..20]) && !masked.counts().is_empty(), "{shown}");
+        assert_eq!(masked.get().file, Raw::from("/etc/observer/policy.toml"));
+    }
+}

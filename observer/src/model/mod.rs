@@ -28,6 +28,6 @@ pub use http::{
 pub use library::{LibraryCoverage, Since};
 pub use process::{Process, ProcessId};
 pub use raw::Raw;
-pub use run::{RunId, RunIdError, Stamp};
+pub use run::{Reload, RunId, RunIdError, Stamp};
 pub use terminal::moves;
 pub use tls::{Tls, TlsEnd, TlsHello};

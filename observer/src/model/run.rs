@@ -1,10 +1,12 @@
-//! A run's identity, and the time of things.
+//! A run's identity, the time of things, and the policies that a run is given.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 use uuid::Uuid;
+
+use super::Raw;
 
 /// One execution of an agent: a UUIDv7 (RFC 9562 §5.7), so that runs sort by when they began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +53,21 @@ pub struct Stamp {
     pub mono_ns: u64,
     /// UTC, in nanoseconds since the Unix epoch: what people read.
     pub wall_ns: u64,
+}
+
+/// A policy that was read while a run lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Its file.
+    pub file: Raw,
+    /// SHA-256 of its text, in hex; none where it could not be read.
+    pub sha256: Option<String>,
+    /// Its count in the run, from 2; none where the one before goes on deciding.
+    pub generation: Option<u32>,
+    /// Why it does: this may show lines of the file.
+    pub why: Option<Raw>,
+    /// Whether that is its beginning alone.
+    pub cut: bool,
 }
 
 #[cfg(test)]

@@ -99,6 +99,20 @@ fn a_bomb_is_undone_to_a_bound_and_no_further() {
 }
 
 #[test]
+fn a_text_that_the_connections_end_left_unfinished_is_never_shown_as_whole() {
+    let half = &frame(0x81, b"password: zQ7vT2mXpLx9WkR", MASK)[..20];
+    let parts = frame(0x01, b"password: zQ7vT2mX", MASK);
+    for bytes in [half, &parts] {
+        let mut socket = plain();
+        socket.push(Way::Out, &frame(0x81, b"first", MASK));
+        socket.push(Way::Out, bytes);
+        let socket = socket.finish();
+        assert_eq!((socket.first.len(), socket.sent.count), (1, 1), "{:?}", socket.first);
+        assert_eq!(socket.first[0].kept, Raw::from("first"));
+    }
+}
+
+#[test]
 fn noise_ends_the_reading_of_one_direction() {
     for (bytes, way) in [
         (frame(0x81, b"not masked", None), Way::Out),
