@@ -9,6 +9,7 @@ mod doors;
 mod error;
 mod load;
 mod meters;
+mod needed;
 mod pin;
 mod probe;
 mod programs;

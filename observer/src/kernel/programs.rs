@@ -1,10 +1,7 @@
 //! The programs that there are, and loading them: first choices first, and what stands in for
 //! those that this kernel refuses.
 
-use aya::programs::{
-    BtfTracePoint, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, FExit, Lsm,
-    ProgramError, TracePoint,
-};
+use aya::programs::{CgroupSkbAttachType, FExit, Lsm, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use observer_common::Offsets;
 
@@ -12,7 +9,7 @@ use super::btf::Types;
 use super::doors::Doors;
 use super::error::{LoadError, Step, chain};
 use super::probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
-use super::uprobes;
+use super::{needed, uprobes};
 
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Members that a kernel may lack, with what is then not told.
@@ -65,21 +62,7 @@ pub(super) fn load_programs(
     types: &Types,
     no_trampolines: bool,
 ) -> Result<Capabilities, LoadError> {
-    for (name, function) in TRACEPOINTS {
-        let program: &mut BtfTracePoint = program(ebpf, name)?;
-        program.load(function, btf).step(format!("load {name} (tp_btf/{function})"))?;
-    }
-    for name in ADDRESS_HOOKS {
-        let program: &mut CgroupSockAddr = program(ebpf, name)?;
-        program.load().step(format!("load cgroup/{name}"))?;
-    }
-    for (name, _) in PACKET_HOOKS {
-        let program: &mut CgroupSkb = program(ebpf, name)?;
-        program.load().step(format!("load cgroup_skb/{name}"))?;
-    }
-    let sock_create: &mut CgroupSock = program(ebpf, "sock_create")?;
-    sock_create.load().step("load cgroup/sock_create")?;
-
+    needed::load(ebpf, btf)?;
     let no_lsm = if no_trampolines {
         Some("left out on request".to_owned())
     } else {
