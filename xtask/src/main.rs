@@ -28,6 +28,7 @@ usage: cargo xtask <command>
                                           a quarter of an hour a kernel
   bench kernel [--rounds N] [--scale N] [--json] [--peers] [--peer 'COMMAND, SIGNAL']… [WORKLOAD]…
                                           what observation costs on this kernel, as ratios
+  bench policy                            what 100,000 rules cost over 10, and how long they take to be in force
   bench pipeline                          what a record costs in user space, stage by stage
   bench verify                            how many records a second are verified
   bench masking [DIR…]                    what masking misses, takes without need, and costs
