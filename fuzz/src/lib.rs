@@ -2,6 +2,8 @@
 //!
 //! Nothing here touches the system, and nothing depends on what was tried before.
 
+mod bodies;
+
 use std::collections::HashSet;
 
 use observer::assemble::http::{Capture, Conversation, End, Flow, Told, Way};
@@ -12,11 +14,13 @@ use observer::model::{Kind, Raw, RunId};
 use observer::policy::Policy;
 use observer::tls;
 
+pub use bodies::bodies;
+
 /// What is done with bytes at a door.
 pub type Door = fn(&[u8]);
 
 /// The targets: each a function of this crate, a binary, and a directory of seeds.
-pub const TARGETS: [(&str, Door); 7] = [
+pub const TARGETS: [(&str, Door); 8] = [
     ("decode", decode),
     ("verify", verify),
     ("policy", policy),
@@ -24,6 +28,7 @@ pub const TARGETS: [(&str, Door); 7] = [
     ("http2", http2),
     ("websocket", websocket),
     ("elf", elf),
+    ("bodies", bodies),
 ];
 
 /// Events, each with its length before it in two bytes, little-endian: decoded, then assembled.

@@ -14,8 +14,8 @@ use xtask::place;
 use crate::run::{self, run};
 
 /// The doors, each a binary of `fuzz/` with a directory of seeds.
-pub(crate) const TARGETS: [&str; 7] =
-    ["decode", "verify", "policy", "http1", "http2", "websocket", "elf"];
+pub(crate) const TARGETS: [&str; 8] =
+    ["decode", "verify", "policy", "http1", "http2", "websocket", "elf", "bodies"];
 /// The longest input that is tried: beyond that only the same comes again.
 const LONGEST: u32 = 32 * 1024;
 

@@ -5,12 +5,15 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 pub(super) use joined::Joined;
 
 use super::span::Span;
 use super::{keys, shell, structure};
 use crate::model::Raw;
-use programs::{CURL_ALONE, Takes, WAYS, Way};
+use programs::{CURL_ALONE, NAMED, Takes, WAYS, Way};
 
 /// Words after which a key and its value stand as two arguments: `aws configure set KEY VALUE`.
 const SETTERS: &[&[u8]] = &[b"set", b"config", b"configure", b"setenv", b"put"];
@@ -54,6 +57,18 @@ pub(super) fn plan_within(argv: &[Raw], depth: u32) -> Vec<Vec<Span>> {
     }
     out
 }
+
+/// Whether a program is known for taking secrets.
+pub(super) fn is_known(program: &[u8]) -> bool {
+    let name = program.rsplit(|&b| b == b'/').next().unwrap_or(program);
+    let name = name.strip_suffix(b".exe").unwrap_or(name);
+    KNOWN.contains(name)
+}
+
+static KNOWN: LazyLock<HashSet<&[u8]>> = LazyLock::new(|| {
+    let named = WAYS.iter().flat_map(|way| way.programs).map(|name| name.as_bytes());
+    named.chain(NAMED.iter().map(|name| name.as_bytes())).collect()
+});
 
 /// A way of the program's, and how far it has come.
 struct Going {

@@ -3,7 +3,9 @@
 //! finds where any of them begins.
 
 mod code;
+mod commands;
 mod files;
+mod hooks;
 mod needles;
 mod sql;
 
@@ -24,6 +26,8 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     sql::find(text, &needles, spans);
     code::find(text, &needles, spans);
     files::find(text, &needles, spans);
+    hooks::find(text, &needles, spans);
+    commands::find(text, spans);
     putty(text, &needles, spans);
     pem(text, &needles, spans)
 }
@@ -124,6 +128,7 @@ fn told(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
             let netrc = before.windows(6).any(|w| w.eq_ignore_ascii_case(b"login "))
                 || before.windows(8).any(|w| w.eq_ignore_ascii_case(b"machine "));
             after_word(text, after, netrc, spans);
+            made(text, after, spans);
         }
     }
     let before = spans.len();
@@ -150,6 +155,35 @@ fn told(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
         if super::keys::is_secret(last) || super::keys::is_secret(&[first, b"_", last].concat()) {
             after_word(text, found + 3, false, spans);
         }
+    }
+}
+
+/// `A temporary password is generated for root@localhost: X`: what a program made and shows once.
+fn made(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    let rest = text.get(at..).unwrap_or_default();
+    let rest = rest.get(..96).unwrap_or(rest);
+    let around = &text[at.saturating_sub(28)..at];
+    let says = |word: &[u8]| {
+        rest.windows(word.len()).any(|w| w == word) || around.windows(word.len()).any(|w| w == word)
+    };
+    let Some(sign) = rest.windows(2).position(|w| w[0] == b':' && w[1].is_ascii_whitespace())
+    else {
+        return;
+    };
+    let words = |b: &u8| b.is_ascii_alphanumeric() || b" @._-[]'".contains(b);
+    if sign < 4
+        || !rest[..sign].iter().all(words)
+        || !["generated", "temporary", "following", "initial"].iter().any(|w| says(w.as_bytes()))
+    {
+        return;
+    }
+    let from = at + sign + 1;
+    let gap = text[from..].iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+    let len = text[from + gap..].iter().take_while(|b| !b.is_ascii_whitespace()).count();
+    let value = &text[from + gap..from + gap + len];
+    let ends = text.get(from + gap + len).is_none_or(|b| matches!(b, b'\n' | b'\r'));
+    if ends && len >= 8 && has_digit(value) && structure::is_a_value(value) {
+        spans.push(Span::new(from + gap, from + gap + len, "password").by("phrase"));
     }
 }
 

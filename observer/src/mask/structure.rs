@@ -84,7 +84,8 @@ impl Structure {
             if place::is_value_key(key) {
                 let (start, end) = value(text, after);
                 let named = place::name_before(text, key_start).is_some_and(keys::is_secret)
-                    || place::name_after(text, end).is_some_and(keys::is_secret);
+                    || place::name_after(text, end).is_some_and(keys::is_secret)
+                    || place::block_before(text, key_start).is_some_and(keys::is_secret);
                 if named && is_a_value(&text[start..end]) {
                     out.push(Span::new(start, end, "secret").by("name-value"));
                 }

@@ -7,6 +7,11 @@ use crate::model::Raw;
 /// Longer commands are not looked at as one text.
 const JOINED: usize = 256 * 1024;
 
+/// A value that lies over more arguments than so many is told from others by its beginning,
+const PARTS: usize = 16;
+/// of so many bytes.
+const BEGINNING: usize = 64;
+
 /// All arguments as one text, with a space between two.
 pub(in crate::mask) struct Joined {
     text: Vec<u8>,
@@ -44,7 +49,11 @@ impl Joined {
             if first >= last {
                 continue;
             }
-            let value = span.value(&self.text).to_vec();
+            // Each part bears the whole value's token. Over many arguments its beginning stands for it:
+            // parts times the value would be the square of the command.
+            let value = span.value(&self.text);
+            let most = if last - first < PARTS { value.len() } else { BEGINNING };
+            let value = value[..value.len().min(most)].to_vec();
             for (index, spans) in plan.iter_mut().enumerate().take(last + 1).skip(first) {
                 let Some(&from) = self.starts.get(index) else { continue };
                 let next = self.starts.get(index + 1).map_or(self.text.len(), |next| next - 1);
@@ -54,6 +63,7 @@ impl Joined {
                     (part.start, part.end) = (start - from, end - from);
                     part.decoded = Some(value.clone());
                     part.learn = false;
+                    spans.reserve_exact(1);
                     spans.push(part);
                 }
             }

@@ -79,6 +79,15 @@ fn pairs(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
             second(text, found + len, spans);
         }
     }
+    // `new PDO(dsn, "user", "X")`
+    for &found in needles.of(Needle::Pdo) {
+        let rest = text.get(found + 4..).unwrap_or_default();
+        let Some(&quote @ (b'\'' | b'"')) = rest.first() else { continue };
+        let Some(end) = rest.iter().skip(1).take(160).position(|&b| b == quote) else { continue };
+        let after = rest.get(end + 2..).unwrap_or_default();
+        let gap = after.iter().take(8).take_while(|b| matches!(b, b',' | b' ' | b'\n')).count();
+        second(text, found + 4 + end + 2 + gap, spans);
+    }
     // `getConnection(url, "user", "X")`
     for &found in needles.of(Needle::Connection) {
         let rest = text.get(found + 10..).unwrap_or_default();

@@ -2,7 +2,7 @@
 //! connection strings, Kubernetes' secrets in YAML, tables.
 
 use super::needles::{Needle, Needles};
-use super::quoted;
+use super::{after_word, quoted};
 use crate::mask::span::Span;
 use crate::mask::structure;
 
@@ -52,6 +52,25 @@ pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
             pgpass(text, word(at), spans);
         }
     }
+    for &at in needles.of(Needle::Psk) {
+        quoted(text, at + 4, spans);
+    }
+    for needle in [Needle::RequirePass, Needle::MasterAuth] {
+        for &at in needles.of(needle) {
+            let line = text[..at].iter().rev().take_while(|b| **b != b'\n').take(9);
+            if line.clone().count() < 9 && line.clone().all(u8::is_ascii_whitespace) {
+                after_word(text, at + 11 - usize::from(needle == Needle::MasterAuth), true, spans);
+            }
+        }
+    }
+    for &at in needles.of(Needle::Chpasswd) {
+        accounts(text, at + 9, spans);
+    }
+    for needle in [Needle::Phrase, Needle::Mnemonic] {
+        for &at in needles.of(needle) {
+            seed(text, at + if needle == Needle::Phrase { 6 } else { 7 }, spans);
+        }
+    }
     for &at in needles.of(Needle::KindSecret) {
         kubernetes(text, at, spans);
     }
@@ -60,6 +79,43 @@ pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
 fn push(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     if start < end && structure::is_a_value(&text[start..end]) {
         spans.push(Span::new(start, end, "password").by("phrase"));
+    }
+}
+
+/// cloud-init's lines `user:X` below `chpasswd:`.
+fn accounts(text: &[u8], from: usize, spans: &mut Vec<Span>) {
+    const LONGEST: usize = 4096;
+    let rest = &text[from..text.len().min(from + LONGEST)];
+    let mut place = from;
+    for (n, line) in rest.split(|&b| b == b'\n').enumerate() {
+        if n > 0 && line.first().is_some_and(|b| !b.is_ascii_whitespace()) {
+            return;
+        }
+        let account = line.trim_ascii();
+        let sign = account.iter().position(|&b| b == b':');
+        if let Some(sign) = sign.filter(|_| !account.contains(&b' ')) {
+            let begin = place + line.len() - line.trim_ascii_start().len();
+            push(text, begin + sign + 1, begin + account.len(), spans);
+        }
+        place += line.len() + 1;
+    }
+}
+
+/// A seed phrase: twelve words of a list and more (BIP 39), after what names it.
+fn seed(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    const WORDS: usize = 12;
+    let rest = &text[at..text.len().min(at + 512)];
+    let sign = |b: &&u8| matches!(b, b'"' | b'\'' | b':' | b'=' | b' ' | b'\\' | b'\n');
+    let gap = rest.iter().take(8).take_while(sign).count();
+    let of_words = |b: &&u8| b.is_ascii_lowercase() || **b == b' ';
+    let len = rest[gap..].iter().take_while(of_words).count();
+    let words = rest[gap..gap + len].trim_ascii();
+    let mut each = words.split(|&b| b == b' ');
+    if gap > 0 && each.all(|word| (3..=8).contains(&word.len())) {
+        let count = words.split(|&b| b == b' ').count();
+        if (WORDS..=2 * WORDS).contains(&count) {
+            spans.push(Span::new(at + gap, at + gap + words.len(), "secret").by("phrase"));
+        }
     }
 }
 

@@ -56,6 +56,21 @@ needles! {
     Secret "SECRET '"
     Values "VALUES"
     ValuesLower "values"
+    Hook "hook"
+    Ping "hc-ping.com/"
+    Integration "/integration/"
+    Inputs "/inputs/"
+    Input "/v1/input/"
+    Deploy "/deploy/"
+    Query "&p="
+    Hmac "~hmac="
+    Psk "PSK "
+    Pdo "PDO("
+    RequirePass "requirepass "
+    MasterAuth "masterauth "
+    Chpasswd "chpasswd:"
+    Phrase "phrase"
+    Mnemonic "nemonic"
 }
 
 const COUNT: usize = WORDS.len();

@@ -44,5 +44,7 @@ rules! {
     "trigger-dev" Ahead ["tr_prod_", "tr_dev_", "tr_stg_"] r"tr_(?:prod|dev|stg)_[A-Za-z0-9]{20,}" ["tr", "_prod_", A24] "tr_dev_mode";
     "inngest" Ahead ["signkey-"] r"signkey-[a-z]+-[0-9a-f]{32,}" ["sign", "key-prod-", H32] "signkey-prod";
     "smithery" Ahead ["sm_aat_", "smt_"] r"(?:sm_aat_|smt_)[A-Za-z0-9]{16,}" ["sm", "_aat_", A24] "smt_x";
+    "daytona" Ahead ["dtn_"] r"dtn_[0-9a-f]{64}" ["dt", "n_", H32, H32] "dtn_x";
+    "mixedbread" Ahead ["emb_"] r"emb_[0-9a-f]{48}" ["em", "b_", H32, H10, "012345"] "emb_dim";
     "livekit-secret" Ahead ["lk_"] r"lk_[A-Za-z0-9]{40,}" ["l", "k_", A36, A8] "lk_room";
 }

@@ -26,9 +26,18 @@ pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
 
 /// Whether a key says that its value belongs to a name beside it.
 pub(super) fn is_value_key(key: &[u8]) -> bool {
-    [&b"value"[..], b"val", b"stringvalue", b"defaultvalue", b"default_value", b"content"]
-        .iter()
-        .any(|name| key.eq_ignore_ascii_case(name))
+    const NAMES: [&[u8]; 9] = [
+        b"value",
+        b"val",
+        b"stringvalue",
+        b"defaultvalue",
+        b"default_value",
+        b"content",
+        b"default",
+        b"result",
+        b"parametervalue",
+    ];
+    NAMES.iter().any(|name| key.eq_ignore_ascii_case(name))
 }
 
 /// Of `key: string = X` and `key As String = X` the key: what stands before the sign is its type.
@@ -117,9 +126,39 @@ pub(super) fn name_before(text: &[u8], at: usize) -> Option<&[u8]> {
     is_name_key(key).then_some(name)
 }
 
+/// What names the block that begins before `at`: `variable "KEY" {`, `"KEY": {"`; of Terraform's random
+/// passwords their type.
+pub(super) fn block_before(text: &[u8], at: usize) -> Option<&[u8]> {
+    let from = at.saturating_sub(BACK);
+    let before = text.get(from..at)?;
+    let gap = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'\\');
+    let skip = |text: &[u8], also: &[u8]| {
+        text.iter().rposition(|b| !gap(b) && !also.contains(b)).map_or(0, |last| last + 1)
+    };
+    let open = skip(before, b"");
+    let head = before[..open].strip_suffix(b"{")?;
+    let end = skip(head, b":=");
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let start = head[..end].iter().rposition(|b| !is_name(b)).map_or(0, |at| at + 1);
+    let made = head.windows(15).rposition(|w| w == b"random_password");
+    match made {
+        Some(made) if head.len() - made < 64 => head.get(made..made + 15),
+        _ => head.get(start..end),
+    }
+}
+
 fn is_name_key(key: &[u8]) -> bool {
-    let named = [&b"name"[..], b"key", b"id", b"field", b"variable", b"header", b"parametername"];
-    named.iter().any(|word| key.eq_ignore_ascii_case(word))
+    const NAMES: [&[u8]; 8] = [
+        b"name",
+        b"key",
+        b"id",
+        b"field",
+        b"variable",
+        b"header",
+        b"parametername",
+        b"parameterkey",
+    ];
+    NAMES.iter().any(|word| key.eq_ignore_ascii_case(word))
 }
 
 /// The schemes of HTTP authentication, each with the space behind it.
@@ -228,6 +267,7 @@ pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
     // `<name>KEY</name><value>X</value>`, `<key>KEY</key><string>X</string>`.
     let pair = matches!(name, b"value" | b"string" | b"stringValue")
         && element_before(text, from + open).is_some_and(keys::is_secret);
+    let pair = pair || attribute(tag).is_some_and(keys::is_secret);
     if name.ends_with(b"/") || !pair && !keys::is_secret(name) {
         return;
     }
@@ -245,6 +285,15 @@ pub(super) fn element(text: &[u8], at: usize, out: &mut Vec<Span>) {
     if closed && is_a_value(text[start..end].trim_ascii()) {
         out.push(Span::new(start, end, "secret").by("element"));
     }
+}
+
+/// The name that an element gives its content: `<property name="KEY">X</property>`.
+fn attribute(tag: &[u8]) -> Option<&[u8]> {
+    let named =
+        |word: &[u8]| tag.windows(word.len()).position(|w| w == word).map(|at| at + word.len());
+    let from = named(b" name=\"").or_else(|| named(b" key=\""))?;
+    let rest = tag.get(from..)?;
+    rest.get(..rest.iter().position(|&b| b == b'"')?)
 }
 
 /// What stands in the element that was closed before `at`.

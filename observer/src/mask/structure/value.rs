@@ -92,6 +92,8 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
     let digits = glance.iter().any(u8::is_ascii_digit);
     if kind == Kind::Weak {
         let hex = glance.iter().all(u8::is_ascii_hexdigit) && glance.len() >= 32;
+        let pair = glance.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b'-' | b':'));
+        let hex = hex || pair && glance.len() >= 48;
         let word = glance.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=_-.".contains(b));
         return form.is_key && hex
             || !hex && word && digits && glance.len() >= 16 && random::is_random(glance);
@@ -186,6 +188,13 @@ fn prefix(text: &[u8], at: usize) -> usize {
         Some(
             [b'b' | b'B' | b'f' | b'F' | b'r' | b'R' | b'u' | b'U' | b'L' | b'@', b'"' | b'\'', _],
         ) => 1,
+        // T-SQL's `N'X'`.
+        Some([b'N', b'\'', _]) => 1,
+        // PHP's `string(16) "X"`.
+        Some(b"str") if text[at..].starts_with(b"string(") => {
+            let digits = text[at + 7..].iter().take(8).take_while(|b| b.is_ascii_digit()).count();
+            if text[at + 7 + digits..].starts_with(b") \"") { digits + 9 } else { 0 }
+        }
         Some([b'!' | b'&', next, _]) if next.is_ascii_alphanumeric() || *next == b'!' => {
             let rest = &text[at..];
             let name =
