@@ -136,6 +136,6 @@ mod tests {
             let mut spans = vec![];
             find(text.repeat((1 << 20) / text.len()).as_bytes(), &mut spans);
         }
-        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(120), "{:?}", begun.elapsed());
     }
 }
