@@ -23,8 +23,9 @@ pub use event::{
 };
 pub use offsets::Offsets;
 pub use stream::{
-    STREAM_ROOMS, STREAM_TURN, StreamDeniedEvent, StreamEndEvent, StreamEvent, TLS_RECEIVED,
-    TLS_SENT, denied_why, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
+    STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, StreamDeniedEvent, StreamEndEvent, StreamEvent,
+    TLS_RECEIVED, TLS_SENT, denied_why, direction, stream_flag, stream_kind, stream_kind_of,
+    stream_offset,
 };
 pub use table::{
     ArgKey, Config, Decision, Group, GroupRule, Label, NameKey, NameValue, NetKey, PortKey,

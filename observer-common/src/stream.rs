@@ -7,6 +7,8 @@ use crate::{HOST_LEN, Header};
 /// Bytes that are copied of one direction before the other has its turn. More is copied where a
 /// second has gone by.
 pub const STREAM_TURN: u32 = 256 * 1024;
+/// Bytes that are copied of what a server says before its client has said anything.
+pub const STREAM_EARLY: u32 = 1024;
 /// Bytes that are copied of a TLS connection's beginning, the ClientHello's and what follows it.
 pub const TLS_SENT: u32 = 20 * 1024;
 /// The same of the far end: its ServerHello is in the clear, the rest is not asked for.

@@ -1,7 +1,7 @@
 //! TCP payload of the run's sockets, as it passes between them and the network: whoever wrote it,
 //! by whatever call.
 //!
-//! The first bytes decide what a connection is. Of an HTTP connection each message's beginning is
+//! The client's first bytes decide what a connection is. Of an HTTP connection each message's beginning is
 //! copied, up to a bound a turn; of a TLS connection the handshake; of any other nothing. The
 //! programs run in whoever's context sends or receives, so a connection's process is remembered
 //! when its socket begins to connect or to listen.
@@ -15,8 +15,8 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::SkBuffContext;
 use observer_common::{
-    EventKind, Header, STREAM_ROOMS, STREAM_TURN, StreamEndEvent, StreamEvent, TLS_RECEIVED,
-    TLS_SENT, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
+    EventKind, Header, STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, StreamEndEvent, StreamEvent,
+    TLS_RECEIVED, TLS_SENT, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
 };
 
 use crate::emit::{self, Ring};
@@ -380,9 +380,17 @@ fn is_new(sk: *mut bpf_sock, seq: u32, len: u32) -> bool {
     next == 0 || (ahead > 0 && ahead < FAR)
 }
 
-/// What a connection is, from the first bytes of it that are seen.
+/// What a connection is, from the first bytes of it that are seen; where this end opened it, from
+/// its own.
 #[inline(always)]
 fn decide<const WAY: usize>(skb: *mut __sk_buff, stream: &mut Stream, segment: &Segment) {
+    if WAY != SENT && stream.flags & stream_flag::OPENED != 0 {
+        // A server may speak first, and of HTTP/2's (its SETTINGS) nothing may be missing.
+        let high = stream.ways[WAY].high;
+        let most = STREAM_EARLY as u64;
+        stream.ways[WAY].left = if high < most { (most - high) as u32 } else { 0 };
+        return;
+    }
     let mut head = [0u8; 8];
     let len = if segment.len < 8 { segment.len } else { 8 };
     // SAFETY: bounded by the room.
@@ -403,6 +411,8 @@ fn decide<const WAY: usize>(skb: *mut __sk_buff, stream: &mut Stream, segment: &
         // Whoever speaks first is the client.
         stream.ways[WAY].left = TLS_SENT;
         stream.ways[1 - WAY].left = TLS_RECEIVED;
+    } else if kind == stream_kind::OTHER {
+        stream.ways[1 - WAY].left = 0;
     }
 }
 

@@ -5,6 +5,7 @@ use observer_common::{StreamEndEvent, TlsEvent, stream_flag};
 use super::http::Way;
 use super::library::Connection;
 use super::stream::{Chunk, Close, Direction, FlowId, Streams};
+use super::tls::Handshakes;
 use super::web::{About, Carrier, Web};
 use super::{Assembler, Item, Names};
 use crate::model::Transport;
@@ -18,9 +19,13 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let (web, streams) = (&mut self.web, &self.streams);
+        let mut readers = Readers {
+            web: &mut self.web,
+            handshakes: &mut self.handshakes,
+            streams: &self.streams,
+        };
         self.libraries.event(event, bytes, &mut |connection, way, at, chunk| {
-            read(web, streams, connection, way, at, chunk);
+            readers.take(connection, way, at, chunk);
         });
         self.told(names, out);
     }
@@ -34,10 +39,14 @@ impl Assembler {
     ) {
         let reset = event.flags & stream_flag::RESET != 0 || event.error != 0;
         let close = if reset { Close::Reset } else { Close::Fin };
-        let (web, streams) = (&mut self.web, &self.streams);
+        let mut readers = Readers {
+            web: &mut self.web,
+            handshakes: &mut self.handshakes,
+            streams: &self.streams,
+        };
         let (cookie, time) = (event.cookie, event.header.time);
         self.libraries.closed(cookie, close, time, &mut |connection, way, at, chunk| {
-            read(web, streams, connection, way, at, chunk);
+            readers.take(connection, way, at, chunk);
         });
         self.told(names, out);
     }
@@ -49,9 +58,13 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let (web, streams) = (&mut self.web, &self.streams);
+        let mut readers = Readers {
+            web: &mut self.web,
+            handshakes: &mut self.handshakes,
+            streams: &self.streams,
+        };
         self.libraries.settle(now, &mut |connection, way, at, chunk| {
-            read(web, streams, connection, way, at, chunk);
+            readers.take(connection, way, at, chunk);
         });
         self.told(names, out);
     }
@@ -63,48 +76,57 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let (web, streams) = (&mut self.web, &self.streams);
+        let mut readers = Readers {
+            web: &mut self.web,
+            handshakes: &mut self.handshakes,
+            streams: &self.streams,
+        };
         self.libraries.finish(now, &mut |connection, way, at, chunk| {
-            read(web, streams, connection, way, at, chunk);
+            readers.take(connection, way, at, chunk);
         });
         self.told(names, out);
     }
 }
 
-/// What the run asks of others: connections that it opened. Where nobody saw the socket opened, the
-/// one who speaks first asks.
-fn read(
-    web: &mut Web,
-    streams: &Streams,
-    connection: &Connection,
-    way: Direction,
-    at: u64,
-    chunk: Chunk<'_>,
-) {
-    let cookie = connection.cookie.unwrap_or(0);
-    let flow = streams.flow(FlowId(cookie));
-    let carrier = Carrier::Tls(connection.id);
-    if !web.knows(carrier) {
-        let opened = match flow {
-            Some(flow) => flow.opened,
-            None => web.peer(cookie).is_some() || way == Direction::Sent,
-        };
-        if !opened {
-            return;
+/// Who is told of plaintext: the handshake of its socket that it was read, and whoever reads HTTP.
+struct Readers<'a> {
+    web: &'a mut Web,
+    handshakes: &'a mut Handshakes,
+    streams: &'a Streams,
+}
+
+impl Readers<'_> {
+    /// What the run asks of others: connections that it opened. Where nobody saw the socket opened,
+    /// the one who speaks first asks.
+    fn take(&mut self, connection: &Connection, way: Direction, at: u64, chunk: Chunk<'_>) {
+        let cookie = connection.cookie.unwrap_or(0);
+        if matches!(chunk, Chunk::Bytes(_)) {
+            self.handshakes.was_read(FlowId(cookie));
         }
+        let flow = self.streams.flow(FlowId(cookie));
+        let carrier = Carrier::Tls(connection.id);
+        if !self.web.knows(carrier) {
+            let opened = match flow {
+                Some(flow) => flow.opened,
+                None => self.web.peer(cookie).is_some() || way == Direction::Sent,
+            };
+            if !opened {
+                return;
+            }
+        }
+        let peer = flow.map(|flow| flow.peer).or_else(|| self.web.peer(cookie));
+        let about = || About {
+            who: connection.who,
+            transport: Transport::Tls,
+            peer,
+            name: None,
+            cookie,
+            from_start: true,
+        };
+        let way = match way {
+            Direction::Sent => Way::Out,
+            Direction::Received => Way::In,
+        };
+        self.web.chunk(carrier, about, way, at, chunk);
     }
-    let peer = flow.map(|flow| flow.peer).or_else(|| web.peer(cookie));
-    let about = || About {
-        who: connection.who,
-        transport: Transport::Tls,
-        peer,
-        name: None,
-        cookie,
-        from_start: true,
-    };
-    let way = match way {
-        Direction::Sent => Way::Out,
-        Direction::Received => Way::In,
-    };
-    web.chunk(carrier, about, way, at, chunk);
 }

@@ -74,6 +74,8 @@ struct Talk {
     about: About,
     connection: Option<CallId>,
     asked: HashMap<u64, Asked>,
+    /// Whether the agent has said anything in it.
+    spoken: bool,
     ended: [bool; 2],
     memory: usize,
     unweighed: usize,
@@ -115,6 +117,20 @@ impl Web {
         self.conversations.contains_key(&carrier)
     }
 
+    /// Lets a conversation go in which the server alone has spoken yet: the agent begins another
+    /// protocol. False where the agent has spoken.
+    pub(super) fn begins_otherwise(&mut self, carrier: Carrier) -> bool {
+        match self.conversations.get(&carrier) {
+            Some(talk) if talk.spoken => false,
+            Some(talk) => {
+                self.memory = self.memory.saturating_sub(talk.memory);
+                self.conversations.remove(&carrier);
+                true
+            }
+            None => true,
+        }
+    }
+
     /// Takes a part of a conversation. Call `Assembler::told` afterwards.
     pub(super) fn chunk(
         &mut self,
@@ -142,6 +158,7 @@ impl Web {
                 connection: self.connects.get(&about.cookie).map(|&(call, _)| call),
                 about,
                 asked: HashMap::new(),
+                spoken: false,
                 ended: [false; 2],
                 memory: 0,
                 unweighed: 0,
@@ -151,6 +168,7 @@ impl Web {
         }
         let Some(talk) = self.conversations.get_mut(&carrier) else { return };
         talk.turn = self.turn;
+        talk.spoken |= way == Way::Out;
         let mut told = vec![];
         let (conversation, capture) = (&mut talk.conversation, &self.capture);
         match chunk {

@@ -42,6 +42,8 @@ pub struct TlsHello {
 pub struct TlsEnd {
     /// The call and its outcome.
     pub result: CallResult,
+    /// Whether nothing of its plaintext was read.
+    pub opaque: bool,
     /// The version that the server chose, by its name, where its answer was seen.
     pub version: Option<String>,
     /// The protocol that it chose, where that was in the clear.

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Connects and says each file (commas between them) once the one before was answered: `--bytes`
 /// one at a time, `--pieces` of a hundred, `--sendfile`, `--splice`, `--fastopen`; `--urgent` with
-/// a byte between that is urgent. Fails with EAGAIN where no answer comes.
+/// a byte between that is urgent; `--greeted` once the far end has said something. Fails with EAGAIN where no answer comes.
 pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
     let has = |flag: &str| flags.iter().any(|f| f == flag);
     let mut files = files.split(',');
@@ -33,6 +33,9 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
         TcpStream::connect(net::address(to)?)?
     };
     stream.set_nodelay(true)?;
+    if has("--greeted") {
+        answered(&mut stream)?;
+    }
     for file in files {
         if has("--sendfile") {
             sendfile(&stream, file)?;

@@ -28,6 +28,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-by-sni-holds-for-fast-open", |ctx| {
         stopped(ctx, &["evil.example"], 0, 0, &["--fastopen"])
     }),
+    ("deny-by-sni-holds-where-the-server-speaks-first", |ctx| {
+        stopped(ctx, &["evil.example"], 0, 0, &["--greeted"])
+    }),
     ("deny-by-sni-of-a-hello-in-many-records", |ctx| unread(ctx, &["good.example"], 50, &[])),
     ("deny-by-sni-of-two-names", |ctx| unread(ctx, &["good.example", "evil.example"], 0, &[])),
     ("deny-by-sni-of-an-urgent-byte", |ctx| {
@@ -48,7 +51,8 @@ fn say(
     flags: &[&str],
     code: i32,
 ) -> Result<(usize, usize, Value)> {
-    let server = Talk::new("127.0.0.1:0", ANSWER)?;
+    let greeting: &[u8] = if flags.contains(&"--greeted") { b"220 hello\r\n" } else { b"" };
+    let server = Talk::greeting("127.0.0.1:0", greeting, ANSWER)?;
     let hello = Hello { names, record, padding, ech: false }.bytes();
     let path = ctx.path("hello")?;
     std::fs::write(&path, &hello)?;

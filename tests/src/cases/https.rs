@@ -106,6 +106,14 @@ fn asks(ctx: &Ctx, server: &Https, argv: &[&str], requests: &[(&str, &str)]) -> 
         let connect = connects.iter().find(|connect| connect["call"] == *through);
         let connect = connect.with_context(|| format!("no connect {through}: {call}"))?;
         same("its port", at(connect, "/net/peer/port"), peer)?;
+        // What went through it was read.
+        let cookie = at(connect, "/net/cookie");
+        let shakes = run.ledger.calls("tls");
+        let shake = shakes.iter().find(|shake| at(shake, "/tls/cookie") == cookie);
+        let shake = shake.with_context(|| format!("no handshake {cookie}: {call}"))?;
+        let named = |r: &&Value| r["type"] == "result" && r["call"] == shake["call"];
+        let end = run.ledger.records.iter().find(named).context("a handshake without an end")?;
+        same("opaque", at(end, "/tls/opaque"), &json!(false))?;
     }
     Ok(run)
 }

@@ -13,6 +13,7 @@ mod environment;
 pub mod evasions;
 mod exec;
 mod http;
+mod http2;
 mod https;
 mod ledger;
 mod ledger_trouble;
@@ -97,6 +98,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         tail::CASES,
         tls::CASES,
         http::CASES,
+        http2::CASES,
         https::CASES,
         refused::CASES,
         environment::CASES,

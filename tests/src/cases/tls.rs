@@ -16,6 +16,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("tls-by-sendfile-is-recorded", |ctx| named(ctx, &["--sendfile"], 0, 0)),
     ("tls-by-splice-is-recorded", |ctx| named(ctx, &["--splice"], 0, 0)),
     ("tls-by-fast-open-is-recorded", |ctx| named(ctx, &["--fastopen"], 0, 0)),
+    ("tls-is-recorded-where-the-server-speaks-first", |ctx| named(ctx, &["--greeted"], 0, 0)),
     ("tls-without-a-name-says-so", nameless),
     ("tls-over-ipv6-is-recorded", v6),
     ("tls-after-a-megabyte-keeps-its-counts", counts),
@@ -47,7 +48,8 @@ fn one(ledger: &Ledger) -> Result<(&Value, &Value)> {
 }
 
 fn named(ctx: &Ctx, flags: &[&str], record: usize, padding: usize) -> Result<()> {
-    let server = Talk::new("127.0.0.1:0", ANSWER)?;
+    let greeting: &[u8] = if flags.contains(&"--greeted") { b"220 hello\r\n" } else { b"" };
+    let server = Talk::greeting("127.0.0.1:0", greeting, ANSWER)?;
     let names = &["Api.Example.com"][..];
     let hello = Hello { names, record, padding, ech: true }.bytes();
     let run = say(ctx, &server, &file(ctx, "hello", &hello)?, flags)?;
@@ -62,6 +64,7 @@ fn named(ctx: &Ctx, flags: &[&str], record: usize, padding: usize) -> Result<()>
     same("the cause", &call["parent"], &connect["parent"])?;
     same("the socket", at(call, "/tls/cookie"), at(connect, "/net/cookie"))?;
     same("version chosen", at(end, "/tls/version"), &json!("1.2"))?;
+    same("opaque", at(end, "/tls/opaque"), &json!(true))?;
     same("sent", at(end, "/tls/sent"), &json!(hello.len()))?;
     let received = at(end, "/tls/received").as_u64().unwrap_or(0);
     ensure!(received >= ANSWER.len() as u64, "received {received} bytes: {end}");

@@ -54,28 +54,12 @@ impl Https {
     /// # Errors
     /// When it does not start.
     pub fn new(ctx: &Ctx) -> Result<Self> {
-        let (python, openssl) = (tool("/usr/bin/python3")?, tool("/usr/bin/openssl")?);
-        let (certificate, key) = (ctx.path("cert.pem")?, ctx.path("key.pem")?);
-        let made = Command::new(openssl)
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-            .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-            .args(["-keyout", &key, "-out", &certificate])
-            .stderr(Stdio::null())
-            .status()?;
-        ensure!(made.success(), "openssl req: {made}");
+        let python = tool("/usr/bin/python3")?;
+        let (certificate, key) = certificate(ctx)?;
         let script = ctx.path("server.py")?;
         fs::write(&script, SERVER)?;
-        let mut child = Command::new(python)
-            .args([&script, &certificate, &key])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let out = child.stdout.take().context("its output")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
-        let port: u16 = line.trim().parse().with_context(|| format!("a port: {line:?}"))?;
-        Ok(Self { addr: ([127, 0, 0, 1], port).into(), certificate, child })
+        let (child, addr) = listening(python, &[&script, &certificate, &key])?;
+        Ok(Self { addr, certificate, child })
     }
 
     /// A URL on it.
@@ -89,6 +73,32 @@ impl Drop for Https {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A certificate for `localhost` that signed itself, and its key: files.
+pub(super) fn certificate(ctx: &Ctx) -> Result<(String, String)> {
+    let openssl = tool("/usr/bin/openssl")?;
+    let (certificate, key) = (ctx.path("cert.pem")?, ctx.path("key.pem")?);
+    let made = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(made.success(), "openssl req: {made}");
+    Ok((certificate, key))
+}
+
+/// Starts a server that writes the port on which it listens at 127.0.0.1.
+pub(super) fn listening(program: &str, args: &[&str]) -> Result<(Child, SocketAddr)> {
+    let mut child =
+        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let out = child.stdout.take().context("its output")?;
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line)?;
+    let port: u16 = line.trim().parse().with_context(|| format!("a port: {line:?}"))?;
+    Ok((child, ([127, 0, 0, 1], port).into()))
 }
 
 /// A program of this machine; skips the case where it has none.

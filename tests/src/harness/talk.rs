@@ -27,15 +27,24 @@ impl Talk {
     /// # Errors
     /// When the kernel refuses the address.
     pub fn new(local: &str, answer: &'static [u8]) -> Result<Self> {
+        Self::greeting(local, b"", answer)
+    }
+
+    /// The same, and it says something before anybody else does.
+    ///
+    /// # Errors
+    /// When the kernel refuses the address.
+    pub fn greeting(local: &str, greeting: &'static [u8], answer: &'static [u8]) -> Result<Self> {
         let listener = TcpListener::bind(local).with_context(|| local.to_owned())?;
         let addr = listener.local_addr()?;
         let (said, over) = (Said::default(), Arc::new(AtomicBool::new(false)));
         let (heard, ended) = (Arc::clone(&said), Arc::clone(&over));
         let thread = std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((mut stream, _)) = listener.accept() {
                 if ended.load(Ordering::Acquire) {
                     return;
                 }
+                drop(stream.write_all(greeting));
                 let all = hear(stream, answer, &ended);
                 if let Ok(mut heard) = heard.lock() {
                     heard.push(all);

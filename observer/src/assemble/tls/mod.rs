@@ -44,6 +44,8 @@ struct Talk {
     answer: Option<ServerHello>,
     answered: bool,
     closed: Option<Close>,
+    /// Plaintext of it was read, in the library that encrypts.
+    read: bool,
     /// It was stopped: its call has its outcome.
     denied: bool,
 }
@@ -53,6 +55,13 @@ impl Handshakes {
     fn forget(bytes: &mut usize, kept: &mut Vec<u8>) {
         *bytes = bytes.saturating_sub(kept.len());
         *kept = Vec::new();
+    }
+
+    /// Plaintext of a connection was read.
+    pub(super) fn was_read(&mut self, id: FlowId) {
+        if let Some(talk) = self.talks.get_mut(&id) {
+            talk.read = true;
+        }
     }
 
     /// Reads what was sent so far. None: there may be more. Some(None): it can't be read.
@@ -96,13 +105,13 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) -> bool {
         let known = self.handshakes.talks.contains_key(&flow.id);
-        // Only where nothing was said before: a message's content may begin with this byte too. And
-        // only by whom it opened: what a server of the run's sends is its answer.
-        let first = !self.web.knows(Carrier::Socket(flow.id.0));
+        // Only where the agent said nothing before: a message's content may begin with this byte too.
+        // And only by whom it opened: what a server of the run's sends is its answer.
         let theirs = flow.opened || flow.half_way;
         let begins = matches!(chunk, Chunk::Bytes([22, ..])) && way == Direction::Sent;
-        let begins = begins && first && theirs;
-        if !known && !begins {
+        let carrier = Carrier::Socket(flow.id.0);
+        let begins = known || (begins && theirs && self.web.begins_otherwise(carrier));
+        if !begins {
             return false;
         }
         let shakes = &mut self.handshakes;
@@ -242,6 +251,7 @@ impl Assembler {
         let result = CallResult { call, kind: Kind::Tls, at: self.stamp(at), outcome };
         out.push(Item::TlsEnd(Box::new(TlsEnd {
             result,
+            opaque: !talk.read,
             version: talk.answer.as_ref().map(|answer| version_name(answer.version)),
             alpn: talk.answer.and_then(|answer| answer.alpn).map(Raw::new),
             bytes,

@@ -1,6 +1,8 @@
 //! From packets of a handshake to records.
 
-use observer_common::{EventKind, Header, StreamEndEvent, StreamEvent, direction, stream_flag};
+use observer_common::{
+    EventKind, Header, StreamEndEvent, StreamEvent, TlsEvent, direction, stream_flag, tls_op,
+};
 
 use super::hello::tests::{message, records};
 use super::*;
@@ -24,6 +26,15 @@ impl Names for World {
 
 /// A connection: each piece with whether it was sent.
 fn told(pieces: &[(bool, &[u8])], end: Option<StreamEndEvent>) -> Vec<Item> {
+    told_where(pieces, None, end)
+}
+
+/// The same, of which a library's plaintext was read, on the socket of this cookie.
+fn told_where(
+    pieces: &[(bool, &[u8])],
+    read: Option<u64>,
+    end: Option<StreamEndEvent>,
+) -> Vec<Item> {
     let mut assembler = Assembler::new(RunId::generate(), "boot", 1_000);
     let (mut out, mut at) = (vec![], [0u64; 2]);
     for (time, (sent, bytes)) in (1..).zip(pieces) {
@@ -41,6 +52,11 @@ fn told(pieces: &[(bool, &[u8])], end: Option<StreamEndEvent>) -> Vec<Item> {
         };
         at[way] += bytes.len() as u64;
         assembler.event(&Event::Stream { event, bytes }, &mut World, &mut out);
+    }
+    if let Some(cookie) = read {
+        let (op, bytes) = (tls_op::SENT, &b"hello"[..]);
+        let event = TlsEvent { stream: 9, cookie, seen: 5, len: 5, op, ..TlsEvent::default() };
+        assembler.event(&Event::Tls { event, bytes }, &mut World, &mut out);
     }
     if let Some(end) = end {
         assembler.event(&Event::StreamEnd(end), &mut World, &mut out);
@@ -85,6 +101,26 @@ fn a_handshake_is_a_call_with_its_name_and_a_result_with_what_passed() {
     let end = ended(&items);
     assert_eq!((end.bytes, end.version.as_deref()), (Some((700, 9000)), Some("1.2")));
     assert_eq!(end.result.outcome.status, Status::Ok);
+}
+
+#[test]
+fn only_a_connection_whose_plaintext_was_not_read_is_opaque() {
+    let stream = records(&message(Some("example.com"), 0), 16_384);
+    for (read, opaque) in [(None, true), (Some(6), true), (Some(5), false)] {
+        for end in [over(700, 9000, 0), None] {
+            let items = told_where(&[(true, &stream), (false, ANSWER)], read, end);
+            assert_eq!(ended(&items).opaque, opaque, "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_does_not_hide_a_handshake() {
+    let stream = records(&message(Some("example.com"), 0), 16_384);
+    let greeting = (false, &b"220 hello\r\n"[..]);
+    let items = told(&[greeting, (true, &stream), (false, ANSWER)], over(700, 9000, 0));
+    assert!(hello(&items).hello.is_some());
+    assert_eq!(ended(&items).version.as_deref(), Some("1.2"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn tls(tls: &Tls) -> Value {
 
 pub(super) fn end(end: &TlsEnd) -> Value {
     let mut out = Map::new();
-    out.insert("opaque".into(), true.into());
+    out.insert("opaque".into(), end.opaque.into());
     if let Some(version) = &end.version {
         out.insert("version".into(), version.as_str().into());
     }
