@@ -182,7 +182,6 @@ fn talk(first: &[(Way, &[u8])], mut bytes: &[u8]) {
                 bytes = rest;
             }
         }
-        let _ = (conversation.wants(Way::Out), conversation.wants(Way::In));
         // Some of what is held costs more than its bytes: a request that waits, a field's name.
         assert!(conversation.memory() < (256 << 10) + 256 * fed, "{}", conversation.memory());
     }

@@ -79,12 +79,6 @@ impl Content {
         }
     }
 
-    /// Whether nothing more of it is kept or looked at.
-    pub(super) fn is_full(&self) -> bool {
-        let counted = self.events.is_some() || self.grpc.is_some();
-        !counted && (self.missed > 0 || self.kept.len() >= self.limit)
-    }
-
     /// Bytes that it holds.
     pub(super) fn memory(&self) -> usize {
         self.kept.capacity()

@@ -122,17 +122,6 @@ pub enum Told {
     },
 }
 
-/// What a conversation still wants of one direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wants {
-    /// All of it.
-    All,
-    /// Of so many bytes that come next only that they came.
-    Skip(u64),
-    /// Nothing.
-    Nothing,
-}
-
 /// What the parts of a conversation need of it.
 pub(super) struct Context<'a> {
     flow: &'a Flow,
@@ -205,11 +194,6 @@ impl Conversation {
         let mut cx =
             Context { flow: &self.flow, capture, next: &mut self.next, told, now, depth: 0 };
         self.inner.end(way, how, &mut cx);
-    }
-
-    /// What it still wants of one direction.
-    pub fn wants(&self, way: Way) -> Wants {
-        self.inner.wants(way)
     }
 
     /// Bytes that it holds, beside its own size.
@@ -319,15 +303,6 @@ impl Inner {
         *self = Self::Other(Inside::Other);
     }
 
-    fn wants(&self, way: Way) -> Wants {
-        match self {
-            Self::Opening(_) => Wants::All,
-            Self::Http1(http) => http.wants(way),
-            Self::Http2(http) => http.wants(way),
-            Self::Other(_) => Wants::Nothing,
-        }
-    }
-
     fn memory(&self) -> usize {
         match self {
             Self::Opening(opening) => opening.memory(),
@@ -385,14 +360,6 @@ impl Through {
         cx.depth += 1;
         act(inner, cx);
         cx.depth -= 1;
-    }
-
-    fn wants(&self, way: Way) -> Wants {
-        match self.inner.as_ref().map(|inner| inner.wants(way)) {
-            // Its bytes are still counted.
-            None | Some(Wants::Nothing) => Wants::Skip(u64::MAX),
-            Some(wants) => wants,
-        }
     }
 
     fn memory(&self) -> usize {

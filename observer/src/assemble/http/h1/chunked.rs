@@ -48,11 +48,6 @@ impl Chunked {
         if let State::Trailers(lines) = &self.state { lines.memory() } else { 0 }
     }
 
-    /// Bytes of the chunk that are still to come.
-    pub(super) fn ahead(&self) -> u64 {
-        if let State::Data(left) = self.state { left } else { 0 }
-    }
-
     /// Takes some of `bytes`, which are not empty.
     pub(super) fn take<'a>(
         &mut self,

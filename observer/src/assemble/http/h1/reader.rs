@@ -90,15 +90,6 @@ impl Reader {
         Some(ended)
     }
 
-    /// Bytes of content of which it is known that they come before anything else.
-    pub(super) fn ahead(&self) -> u64 {
-        match &self.frame {
-            Frame::Length(left) => *left,
-            Frame::Chunked(chunked) => chunked.ahead(),
-            Frame::UntilClose => u64::MAX,
-        }
-    }
-
     /// Whether the connection's end is its own.
     pub(super) fn ends_with_connection(&self) -> bool {
         matches!(self.frame, Frame::UntilClose)

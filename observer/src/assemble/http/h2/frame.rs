@@ -144,12 +144,6 @@ impl Frames {
         Some((body.kind == Kind::Data).then_some(body.stream))
     }
 
-    /// Bytes of content of which it is known that they come before anything else.
-    pub(super) fn ahead(&self) -> Option<(u32, u64)> {
-        let body = self.body.as_ref().filter(|body| body.kind == Kind::Data)?;
-        Some((body.stream, body.left.saturating_sub(body.padding?) as u64))
-    }
-
     pub(super) fn memory(&self) -> usize {
         self.body.as_ref().map_or(0, |body| body.held.capacity())
             + self.block.as_ref().map_or(0, |block| block.bytes.capacity())

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::exchange::Exchange;
 use super::opening::PREFACE;
-use super::{Context, End, Told, Wants, Way, limits};
+use super::{Context, End, Told, Way, limits};
 use crate::model::Status;
 use fields::Block;
 use frame::{Frames, Said};
@@ -287,23 +287,6 @@ impl H2 {
         match way {
             Way::Out => &mut self.out,
             Way::In => &mut self.into,
-        }
-    }
-
-    pub(super) fn wants(&self, way: Way) -> Wants {
-        let half = match way {
-            Way::Out => &self.out,
-            Way::In => &self.into,
-        };
-        if half.over {
-            return Wants::Nothing;
-        }
-        match half.frames.ahead() {
-            Some((id, ahead)) if ahead > 0 => match self.streams.get(&id) {
-                Some(stream) if !stream.is_full(way) => Wants::All,
-                _ => Wants::Skip(ahead),
-            },
-            _ => Wants::All,
         }
     }
 

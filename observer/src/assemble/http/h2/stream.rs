@@ -214,14 +214,6 @@ impl Stream {
         }
     }
 
-    pub(super) fn is_full(&self, way: Way) -> bool {
-        let content = match way {
-            Way::Out => self.asking.as_ref(),
-            Way::In => self.answering.as_ref(),
-        };
-        self.switched.is_none() && content.is_none_or(Content::is_full)
-    }
-
     pub(super) fn memory(&self) -> usize {
         let content = |content: &Option<Content>| content.as_ref().map_or(0, Content::memory);
         let switched = match &self.switched {

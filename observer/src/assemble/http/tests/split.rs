@@ -186,7 +186,6 @@ proptest! {
                     conversation.gap(&capture, *way, 7, Some(gap - 40), &mut told);
                     rest = &rest[(gap - 40) as usize..];
                 }
-                let _ = (conversation.wants(Way::Out), conversation.wants(Way::In));
                 prop_assert!(conversation.memory() < 1 << 20);
             }
         }
