@@ -28,8 +28,9 @@ pub use stream::{
     stream_offset,
 };
 pub use table::{
-    ArgKey, Config, Decision, Group, GroupRule, Label, NameKey, NameValue, NetKey, PortKey,
-    ProgramKey, ProgramValue, config_flag, decision, label_flag, name_flag, program_kind,
+    ArgKey, Config, Decision, FILES_MAX, FileKey, Group, GroupRule, Label, NameKey, NameValue,
+    NetKey, PortKey, ProgramKey, ProgramValue, UNHASHED, config_flag, decision, label_flag,
+    name_flag, program_kind,
 };
 pub use tls::{TLS_PIECE, TLS_PIECES, TlsEvent, tls_op, tls_site};
 

@@ -162,6 +162,14 @@ offsets! {
     inode_ino = "inode"."i_ino",
     /// The filesystem that it is in.
     inode_sb = "inode"."i_sb",
+    /// Its size.
+    inode_size = "inode"."i_size",
+    /// The seconds of its last change.
+    inode_ctime_sec = "inode"."i_ctime_sec",
+    /// The nanoseconds.
+    inode_ctime_nsec = "inode"."i_ctime_nsec",
+    /// A filesystem's device.
+    sb_dev = "super_block"."s_dev",
     /// What kind of filesystem that is.
     sb_magic = "super_block"."s_magic",
     /// A name's inode.

@@ -27,6 +27,13 @@ impl Config {
     pub const fn bank(&self) -> u32 {
         self.generation & 1
     }
+
+    /// What rules on hashes say of a file whose hash is not known.
+    #[inline(always)]
+    pub const fn unhashed(&self) -> Decision {
+        const ANY: u32 = config_flag::HASH_WOULD | config_flag::HASH_DENY;
+        Decision { kind: (self.flags & ANY) / config_flag::HASH_RULES, rule: UNHASHED }
+    }
 }
 
 /// Bits of [`Config::flags`].
@@ -50,6 +57,13 @@ pub mod config_flag {
     pub const ADVISORY: u32 = 1 << 7;
     /// Sockets that destination rules can't hold are denied where no rule allows them.
     pub const UNHELD_DENY: u32 = 1 << 8;
+    /// There are rules on the hashes of files.
+    pub const HASH_RULES: u32 = 1 << 9;
+    /// One of them denies and is not enforced: so is a file without a hash
+    /// ([`Config::unhashed`](super::Config::unhashed)).
+    pub const HASH_WOULD: u32 = 1 << 10;
+    /// One of them denies: so is a file without a hash.
+    pub const HASH_DENY: u32 = 1 << 11;
     /// There are rules on unix sockets, or their default denies.
     pub const UNIX_RULES: u32 = 1 << 16;
     /// What no rule on unix sockets matches is denied.
@@ -67,6 +81,9 @@ pub struct Decision {
     /// The rule's index, where a rule decided.
     pub rule: u32,
 }
+
+/// The index of no rule: what denies is that the file's hash is not known.
+pub const UNHASHED: u32 = u32::MAX;
 
 /// Kinds of [`Decision`]: bits, so that those on one call join by OR. The rule is that of the
 /// highest.
@@ -155,7 +172,7 @@ impl PortKey {
 pub struct ProgramKey {
     /// A [`program_kind`].
     pub kind: u32,
-    /// The name, or the path as components, leaf first, with a NUL each; zeros after.
+    /// The name, or the path as components, leaf first, with a NUL each, or the hash; zeros after.
     pub bytes: [u8; PROGRAM_LEN],
 }
 
@@ -169,7 +186,28 @@ pub mod program_kind {
     pub const SCRIPT: u32 = 2;
     /// The name of a script whose path is denied, where no LSM hook can resolve how it was named.
     pub const SCRIPT_NAME: u32 = 3;
+    /// The SHA-256 of a file.
+    pub const SHA256: u32 = 4;
 }
+
+/// A file as it stood when it was hashed: written to, it is another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileKey {
+    /// The filesystem's device, as the kernel has it (MKDEV, include/linux/kdev_t.h).
+    pub dev: u32,
+    /// The nanoseconds of its last change.
+    pub ctime_nsec: u32,
+    /// Its inode's number.
+    pub ino: u64,
+    /// The seconds of its last change.
+    pub ctime: u64,
+    /// Its size.
+    pub size: u64,
+}
+
+/// Files whose hashes are known at a time, at most.
+pub const FILES_MAX: u32 = 1024;
 
 /// What the rules say of a program.
 #[repr(C)]
@@ -218,6 +256,9 @@ const _: () = {
     assert!(size_of::<PortKey>() == 12);
     assert!(size_of::<ProgramKey>() == 4 + PROGRAM_LEN);
     assert!(size_of::<ProgramValue>() == 16);
+    assert!(size_of::<FileKey>() == 32);
+    assert!(config_flag::HASH_WOULD / config_flag::HASH_RULES == decision::WOULD);
+    assert!(config_flag::HASH_DENY / config_flag::HASH_RULES == decision::DENY);
     assert!(size_of::<ArgKey>() == 4 + ARG_LEN);
     assert!(size_of::<Group>() == 16 * GROUP_RULES);
 };
@@ -238,6 +279,8 @@ mod pod {
     unsafe impl aya::Pod for ProgramKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for ProgramValue {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FileKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Decision {}
     // SAFETY: as above.

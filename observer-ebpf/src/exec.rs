@@ -20,7 +20,7 @@ use crate::path::{self, Sink};
 use crate::verdict::{Opinion, Ruling, config};
 use crate::args::Scan;
 use crate::loader::{self, Target};
-use crate::{args, lineage};
+use crate::{args, hash, lineage};
 
 const SIGKILL: u32 = 9;
 const EPERM: i32 = 1;
@@ -290,15 +290,20 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
                 Opinion::ask(opinion, bank, key, 2, true);
             }
             if script {
-                if !named
-                    && path::name_key(key, program_kind::SCRIPT_NAME, name)
-                {
-                    Opinion::ask(opinion, bank, key, 3, true);
+                if !named {
+                    // Its own file is gone by now.
+                    hash::unknown(opinion, &config);
+                    if path::name_key(key, program_kind::SCRIPT_NAME, name) {
+                        Opinion::ask(opinion, bank, key, 3, true);
+                    }
                 }
                 if path::name_key(key, program_kind::SCRIPT, filename) {
                     Opinion::ask(opinion, bank, key, 3, named || is_rooted(s, task, &config));
                 }
             }
+        }
+        if config.flags & config_flag::HASH_RULES != 0 {
+            hash::ask(opinion, key, &config, file, !script);
         }
         let mut default_denies = config.flags & config_flag::EXEC_DENY != 0;
         let denies = default_denies;
@@ -311,8 +316,10 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
         if groups && args::judge(&raw mut (*s).scan, bank, start, end) {
             (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
-        let ruling = if !script && loader::is_one(data) {
+        let ruling = if loader::is_one(data) {
             let own = Ruling::from(Opinion::decision(opinion), default_denies);
+            // No exec tells of the file that it opens.
+            hash::unknown(opinion, &config);
             let rooted = is_rooted(s, task, &config);
             let unread = loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
             if unread {
@@ -475,6 +482,9 @@ fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Ruling {
         let base = (&raw const (*s).base).read_volatile();
         if path::name_key(key, program_kind::NAME, filename.wrapping_add(base as usize)) {
             Opinion::ask(opinion, bank, key, 2, true);
+        }
+        if config.flags & config_flag::HASH_RULES != 0 {
+            hash::ask(opinion, key, config, Some(file), true);
         }
         // An interpreter is allowed where its script is; arguments are judged when argv stands.
         let default_denies = default_denies && !interpreter && !Opinion::has_groups(opinion);

@@ -12,6 +12,7 @@ mod doors;
 mod emit;
 mod exec;
 mod fail;
+mod hash;
 mod kernel;
 mod lineage;
 mod loader;

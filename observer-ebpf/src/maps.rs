@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
-    ArgKey, Asked, AskedKey, Bound, Config, Counters, Decision, Group, Label, NameKey, NameValue,
-    NetKey, PortKey, ProgramKey, ProgramValue, RESOLVERS_MAX, UnixPrefix,
+    ArgKey, Asked, AskedKey, Bound, Config, Counters, Decision, FILES_MAX, FileKey, Group, Label,
+    NameKey, NameValue, NetKey, PortKey, ProgramKey, ProgramValue, RESOLVERS_MAX, UnixPrefix,
 };
 
 use crate::dns;
@@ -85,6 +85,11 @@ pub static PORTS: Banks<Keys<PortKey, Decision>> = Banks::new();
 /// Programs that rules name.
 #[btf_map]
 pub static PROGRAMS: Banks<Keys<ProgramKey, ProgramValue>> = Banks::new();
+
+/// Files that user space hashed, for as long as it sees to it that nobody writes to them. Full: the
+/// one that was not asked for longest makes room, before.
+#[map]
+pub static FILES: HashMap<FileKey, [u32; 8]> = HashMap::with_max_entries(FILES_MAX, ON_DEMAND);
 
 /// Arguments that rules name.
 #[btf_map]

@@ -1,7 +1,7 @@
 //! What the policy says. Its tables are compiled so that a look-up or two decide.
 
 use observer_common::{
-    Config, Decision, PortKey, ProgramKey, config_flag, decision, verdict,
+    Config, Decision, FileKey, PortKey, ProgramKey, config_flag, decision, verdict,
 };
 
 use crate::bind;
@@ -160,6 +160,8 @@ pub struct Opinion {
     pub decision: Decision,
     /// Groups of argument rules that apply, 0 where there is none.
     pub groups: [u32; GROUPS_MAX],
+    /// The file that is looked up by its hash.
+    pub file: FileKey,
 }
 
 /// Names that a program goes by: its path, its file's name, the name it was called by, and for a

@@ -1,12 +1,13 @@
 //! A run from its beginning to its end: the only place that starts and stops things.
 
+mod hashes;
 mod libraries;
 mod prepare;
 mod reload;
 mod wait;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
-use ring::digest;
 
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
+use crate::exec_hold::ExecHold;
+use crate::hashes::sha256;
 use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel, Ties};
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart, Writer};
 use crate::masking::Masking;
@@ -123,6 +125,8 @@ struct Session {
     pipeline: Pipeline,
     policy: Option<reload::Source>,
     libraries: Libraries,
+    /// In force while the policy has rules on hashes.
+    hashes: RefCell<Option<ExecHold>>,
     guarded: bool,
     freezes: bool,
 }
@@ -163,7 +167,8 @@ fn begin(
         attached: command.is_none(),
         enforcement: kernel.capabilities().words(),
     }));
-    coverage(run, kernel.capabilities(), &mut writer);
+    let by_hash = policy.as_ref().is_some_and(Policy::reads_hashes);
+    coverage(run, kernel.capabilities(), by_hash, &mut writer);
     let rings = kernel.rings()?;
     let meters = kernel.meters()?;
     let kernel = Arc::new(Mutex::new(kernel));
@@ -175,6 +180,11 @@ fn begin(
             place.display()
         );
         let what = "tls plaintext before a connect".to_owned();
+        writer.append(Entry::Coverage { run, at: clock::now(), what, covered: false, why });
+    }
+    let (hashes, unheld) = hashes::hold(policy.as_ref(), &kernel)?;
+    for (place, error) in unheld {
+        let (why, what) = (hashes::without(&place, &error), "programs by hash".to_owned());
         writer.append(Entry::Coverage { run, at: clock::now(), what, covered: false, why });
     }
     if command.is_none() {
@@ -219,7 +229,8 @@ fn begin(
     })?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
     let freezes = settings.freeze;
-    Ok(Session { cgroup, kernel, pipeline, libraries, policy, guarded, freezes })
+    let hashes = RefCell::new(hashes);
+    Ok(Session { cgroup, kernel, pipeline, libraries, hashes, policy, guarded, freezes })
 }
 
 /// Gives the memory back that start-up alone needed: the kernel's type information, above all.
@@ -243,7 +254,7 @@ fn adopt(kernel: &mut Kernel, cgroup: &Cgroup) -> Result<()> {
     Ok(())
 }
 
-fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
+fn coverage(run: RunId, found: &Capabilities, by_hash: bool, writer: &mut Writer) {
     let mut say = |what: &str, covered: bool, why: String| {
         let what = what.to_owned();
         writer.append(Entry::Coverage { run, at: clock::now(), what, covered, why });
@@ -252,6 +263,11 @@ fn coverage(run: RunId, found: &Capabilities, writer: &mut Writer) {
         let why = "no LSM hook here: a denied program is killed before its first instruction, and \
                    a script's path is judged as it was written";
         say("exec.denial", true, why.to_owned());
+        if by_hash {
+            let why = "no LSM hook here: a script's file is not seen, and counts as a program without \
+                       a hash";
+            say("scripts by hash", false, why.to_owned());
+        }
     }
     let why = "the ends of 32-bit system calls are not watched: an exec that fails in one is not \
                seen (one that is denied is)";
@@ -289,17 +305,8 @@ fn started_by() -> u32 {
 
 /// SHA-256 of the file that a command names.
 fn hash_of(command: &OsString) -> Option<String> {
-    let mut file = std::fs::File::open(spawn::resolve(command)?).ok()?;
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Some(HEXLOWER.encode(hash.finish().as_ref())),
-            Ok(n) => hash.update(buffer.get(..n)?),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-    }
+    let file = std::fs::File::open(spawn::resolve(command)?).ok()?;
+    sha256(&file).ok().map(|hash| HEXLOWER.encode(&hash))
 }
 
 impl Session {
@@ -311,6 +318,7 @@ impl Session {
     fn end(self, why: String, exit: Option<i32>, leave: bool) -> Summary {
         let living = self.cgroup.populated();
         self.libraries.end();
+        drop(self.hashes.take());
         if let Ok(mut kernel) = self.kernel.lock() {
             if living && leave && self.guarded {
                 if let Some(guard) = kernel.leave_guard() {

@@ -24,6 +24,26 @@ pub enum Answer {
     AllowFile,
 }
 
+/// Who is asked, on the one thread that answers.
+pub trait Ask: Send + 'static {
+    /// Before the first question: what is to be watched meanwhile.
+    fn begin(&mut self) -> Option<OwnedFd> {
+        None
+    }
+
+    /// About a file, open for reading, that a process is about to execute or to open.
+    fn ask(&mut self, file: &File, pid: u32) -> Answer;
+
+    /// What is watched can be read.
+    fn woken(&mut self, _watched: &OwnedFd) {}
+}
+
+impl<F: FnMut(&File, u32) -> Answer + Send + 'static> Ask for F {
+    fn ask(&mut self, file: &File, pid: u32) -> Answer {
+        self(file, pid)
+    }
+}
+
 /// Files that are not asked about again, at most: each mark holds its inode in memory.
 const MARKS: usize = 8192;
 /// Room for the events of one read.
@@ -37,15 +57,14 @@ pub struct ExecHold {
 
 impl ExecHold {
     /// Holds execs on the filesystems of these paths, and opens of these files, and asks about
-    /// each: the file, open for reading, and the process. Gives the paths that can't be marked,
-    /// with the reason.
+    /// each. Gives the paths that can't be marked, with the reason.
     ///
     /// # Errors
     /// When the kernel has no such holds, or none of the filesystems takes one.
     pub fn start(
         paths: &[PathBuf],
         files: &[PathBuf],
-        ask: impl FnMut(&File, u32) -> Answer + Send + 'static,
+        ask: impl Ask,
     ) -> io::Result<(Self, Vec<(PathBuf, io::Error)>)> {
         let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_UNLIMITED_MARKS;
         let open = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_LARGEFILE | libc::O_NOATIME;
@@ -99,18 +118,25 @@ fn mark(group: &OwnedFd, how: u32, mask: u64, path: &Path) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn answer(group: &OwnedFd, stop: &OwnedFd, mut ask: impl FnMut(&File, u32) -> Answer) {
+fn answer(group: &OwnedFd, stop: &OwnedFd, mut asked: impl Ask) {
     let (mut room, mut marks) = ([0u64; READ / 8], 0);
+    let watched = asked.begin();
     loop {
-        let mut fds = [PollFd::new(group, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        let fds = [Some(group), Some(stop), watched.as_ref()];
+        let mut fds: Vec<_> =
+            fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
-        if !fds[1].revents().is_empty() {
+        let came: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if came[1] {
             return; // closing the group lets everybody go on
         }
-        if fds[0].revents().is_empty() {
+        if let (Some(true), Some(watched)) = (came.get(2), &watched) {
+            asked.woken(watched);
+        }
+        if !came[0] {
             continue;
         }
         // SAFETY: our own room, of this many bytes.
@@ -124,7 +150,7 @@ fn answer(group: &OwnedFd, stop: &OwnedFd, mut ask: impl FnMut(&File, u32) -> An
             }
             // SAFETY: the kernel opened it for us with this event.
             let file = File::from(unsafe { OwnedFd::from_raw_fd(event.fd) });
-            let said = ask(&file, event.pid.cast_unsigned());
+            let said = asked.ask(&file, event.pid.cast_unsigned());
             if said == Answer::AllowFile && marks < MARKS {
                 let how = libc::FAN_MARK_ADD | libc::FAN_MARK_IGNORED_MASK;
                 let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod daemon;
 pub mod decode;
 pub mod exec_hold;
+pub mod hashes;
 pub mod kernel;
 pub mod ledger;
 pub mod mask;

@@ -16,7 +16,7 @@ mod web;
 
 use std::collections::{HashMap, VecDeque};
 
-use observer_common::{Header, verdict};
+use observer_common::{Header, UNHASHED, verdict};
 use ring::digest;
 
 use crate::decode::Event;
@@ -265,6 +265,9 @@ fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
     match kind & verdict::KIND {
         verdict::ALLOW => Verdict::Allowed { rule: None },
         verdict::ALLOW_RULE => Verdict::Allowed { rule: Some(names.rule(generation, rule)) },
+        verdict::DENY_RULE if rule == UNHASHED => {
+            Verdict::Denied { rule: "unhashed-program".to_owned() }
+        }
         verdict::DENY_RULE => Verdict::Denied { rule: names.rule(generation, rule) },
         verdict::DENY_UNHELD => Verdict::Denied { rule: "unheld-socket".to_owned() },
         verdict::DENY_UNREAD => Verdict::Denied { rule: "unread-name".to_owned() },

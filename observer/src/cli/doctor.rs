@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use observer::cgroup::Mount;
+use observer::exec_hold::{Answer, ExecHold};
 use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost, Ties};
 use serde_json::json;
 
@@ -132,6 +133,23 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
                 reason(&found.no_lsm)
             ),
         ),
+    }
+    let place = [std::path::PathBuf::from("/")];
+    match ExecHold::start(&place, &[], |_: &std::fs::File, _: u32| Answer::Allow) {
+        Ok(_) => say(
+            "programs by hash",
+            State::Good,
+            "fanotify, FAN_OPEN_EXEC_PERM: each is hashed before it runs, under a lease".into(),
+        ),
+        Err(error) => {
+            let why = format!("a policy with `sha256` is refused: no exec can be held: {error}");
+            say("programs by hash", State::Uncovered, why);
+        }
+    }
+    if found.exec_denial == ExecDenial::Kill {
+        let why =
+            "no LSM hook: under rules by `sha256` a script counts as a program without a hash";
+        say("scripts by hash", State::Uncovered, why.into());
     }
     match found.exec_exit {
         ExecExit::Fexit => say("exec failures", State::Good, "fexit on execve and execveat".into()),

@@ -48,7 +48,7 @@ pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds
     let (asker, theirs, ours) = (scanner.asker(), Arc::clone(kernel), Arc::clone(&probes));
     let places = probes::filesystems();
     let known = libraries.clone();
-    let started = ExecHold::start(&places, &libraries, move |file, pid| {
+    let started = ExecHold::start(&places, &libraries, move |file: &File, pid: u32| {
         if !theirs.lock().is_ok_and(|kernel| kernel.is_labelled(pid)) {
             return Answer::Allow;
         }

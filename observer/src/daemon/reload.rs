@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use ring::digest;
 
+use super::hashes;
 use super::prepare::{read_policy, resolvers};
 use super::{POLICY, Session, Settings};
 use crate::clock;
@@ -100,6 +101,24 @@ impl Session {
     }
 
     fn take(&self, policy: &Policy, source: &Source) -> anyhow::Result<u32> {
+        let held = self.hashes.borrow().is_some();
+        if !held {
+            // Before rules on hashes decide, and never while the kernel is ours: it asks for that.
+            let (hold, unheld) = hashes::hold(Some(policy), &self.kernel)?;
+            unheld.iter().for_each(|(place, error)| {
+                eprintln!("observer: {}", hashes::without(place, error));
+            });
+            *self.hashes.borrow_mut() = hold;
+        }
+        let taken = self.decide(policy, source);
+        let asked = if taken.is_ok() { policy.reads_hashes() } else { held };
+        if !asked {
+            drop(self.hashes.take());
+        }
+        taken
+    }
+
+    fn decide(&self, policy: &Policy, source: &Source) -> anyhow::Result<u32> {
         let mut kernel =
             self.kernel.lock().map_err(|_| anyhow::anyhow!("the recorder is broken"))?;
         let next = kernel.generation() + 1;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use observer_common::{Counters, Label, NetKey};
+use observer_common::{Counters, FileKey, Label, NetKey};
 
 use super::banks::Banks;
 use super::btf::Types;
@@ -54,6 +54,7 @@ pub struct Kernel {
     counters: Option<PerCpuArray<MapData, Counters>>,
     live: PerCpuArray<MapData, i64>,
     resolvers: HashMap<MapData, NetKey, u32>,
+    files: HashMap<MapData, FileKey, [u32; 8]>,
     banks: Banks,
     pub(super) guard: Option<Guard>,
     pub(super) links: Vec<FdLink>,
@@ -92,6 +93,7 @@ impl Kernel {
             counters: Some(take(&mut ebpf, "COUNTERS")?),
             live: take(&mut ebpf, "LIVE")?,
             resolvers: take(&mut ebpf, "RESOLVERS")?,
+            files: take(&mut ebpf, "FILES")?,
             banks: Banks::new(&mut ebpf, OBJECT, lsm, mounts)?,
             ebpf,
             capabilities,
@@ -227,6 +229,20 @@ impl Kernel {
     /// Whether a process belongs to the run.
     pub fn is_labelled(&self, pid: u32) -> bool {
         self.labels.get(&pid, 0).is_ok()
+    }
+
+    /// Names a file's hash.
+    pub fn hashed(&mut self, file: &FileKey, sha256: [u8; 32]) -> Result<(), LoadError> {
+        let (words, _) = sha256.as_chunks::<4>();
+        let mut value = [0; 8];
+        value.iter_mut().zip(words).for_each(|(to, word)| *to = u32::from_ne_bytes(*word));
+        self.files.insert(file, value, 0).step("name a program's hash")
+    }
+
+    /// Forgets a file's hash.
+    pub fn unhashed(&mut self, file: &FileKey) {
+        // One that is not there is forgotten.
+        let _ = self.files.remove(file);
     }
 
     /// How many labelled processes live.

@@ -14,6 +14,14 @@ use super::{needed, uprobes};
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Members that a kernel may lack, with what is then not told.
 const OPTIONAL: &[&str] = &["linux_binprm.fdpath"];
+/// Members that stood in others before, with how far in. include/linux/fs.h: 6.11 parted into
+/// seconds and nanoseconds what was a timespec64, renamed in 6.6.
+const BEFORE: &[(&str, &str, u32)] = &[
+    ("i_ctime_sec", "__i_ctime", 0),
+    ("i_ctime_sec", "i_ctime", 0),
+    ("i_ctime_nsec", "__i_ctime", 8),
+    ("i_ctime_nsec", "i_ctime", 8),
+];
 
 pub(super) const TRACEPOINTS: [(&str, &str); 7] = [
     ("process_fork", "sched_process_fork"),
@@ -43,7 +51,13 @@ pub(super) const SYSCALL_EXITS: [&str; 3] =
 pub(super) fn offsets(types: &Types) -> Result<Offsets, LoadError> {
     let mut offsets = Offsets::missing();
     let mut missing = None;
-    offsets.each(|structure, member, slot| match types.offset(structure, member) {
+    let before = |structure, member| {
+        let mut names = BEFORE.iter().filter(|(now, ..)| *now == member);
+        names.find_map(|(_, name, within)| Some(types.offset(structure, name)? + within))
+    };
+    let find =
+        |structure, member| types.offset(structure, member).or_else(|| before(structure, member));
+    offsets.each(|structure, member, slot| match find(structure, member) {
         Some(offset) => *slot = offset,
         None => {
             let name = format!("{structure}.{member}");

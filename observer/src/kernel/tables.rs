@@ -30,6 +30,12 @@ pub(super) fn config(tables: Option<&Tables>, lsm: bool) -> Config {
     if !tables.programs.is_empty() || tables.default_deny {
         flags |= config_flag::EXEC_RULES;
     }
+    flags |= match tables.unhashed {
+        compile::Unhashed::Unasked => 0,
+        compile::Unhashed::Unknown => config_flag::HASH_RULES,
+        compile::Unhashed::Would => config_flag::HASH_RULES | config_flag::HASH_WOULD,
+        compile::Unhashed::Denied => config_flag::HASH_RULES | config_flag::HASH_DENY,
+    };
     if tables.advisory {
         flags |= config_flag::ADVISORY;
     }
@@ -98,6 +104,9 @@ pub(super) fn programs(tables: &Tables) -> Vec<Program> {
         match &entry.key {
             compile::ProgramKey::Name(name) => {
                 out.push((key(program_kind::NAME, name), value));
+            }
+            compile::ProgramKey::Sha256(hash) => {
+                out.push((key(program_kind::SHA256, hash), value));
             }
             compile::ProgramKey::Path(path) => {
                 out.push((key(program_kind::PATH, &leaf_first(path)), value));

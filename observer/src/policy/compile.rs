@@ -28,7 +28,8 @@
 //! for a script its interpreter's path and base name too. Each entry found yields a decision: the
 //! first rule of its group whose mask is wholly in the arguments' bits, else the entry's own. Over
 //! the keys, a denying rule wins, then an allowing one, then the default; among equals the rule
-//! that stands first in the file.
+//! that stands first in the file. A file's hash is one more key; of one whose hash is not known each
+//! rule on hashes that denies counts as matching ([`Unhashed`]).
 //!
 //! **Unix sockets.** The path that the server bound is looked up whole, by its last part, and by each
 //! directory above it; an abstract name whole; and one longest-prefix look-up gives how the last part,
@@ -80,6 +81,8 @@ pub struct Tables {
     pub raw: Decision,
     /// The programs that rules name, each key once.
     pub programs: Vec<ProgramEntry>,
+    /// What is said of a program whose hash is not known.
+    pub unhashed: Unhashed,
     /// The arguments that rules name, each (group, arg) once.
     pub args: Vec<ArgEntry>,
     /// The groups of rules with arguments, by id, from 1 without a hole.
@@ -160,6 +163,22 @@ pub enum ProgramKey {
     Name(Vec<u8>),
     /// The absolute path of the file.
     Path(Vec<u8>),
+    /// The SHA-256 of the file.
+    Sha256([u8; 32]),
+}
+
+/// What rules on hashes say of a file whose hash is not known, the lightest first.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unhashed {
+    /// There are no such rules: no file is hashed.
+    #[default]
+    Unasked,
+    /// They only allow, so none of them has a word.
+    Unknown,
+    /// One of them that is not enforced may mean it.
+    Would,
+    /// One of them that denies may mean it.
+    Denied,
 }
 
 /// An argument that a group's rules name.
@@ -256,6 +275,7 @@ pub(super) fn compile(
         ports: net.ports,
         raw: net.raw,
         programs: exec.programs,
+        unhashed: exec::unhashed(rules),
         args: exec.args,
         groups: exec.groups,
         unix,

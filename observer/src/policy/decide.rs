@@ -58,11 +58,17 @@ impl Policy {
     }
 
     /// Decides an execution. `paths` are the file's, resolved, and for a script its interpreter's
-    /// too; `names` are their base names and the base name as invoked; `argv` begins with
-    /// `argv[0]`, which no rule reads.
-    pub fn decide_exec(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+    /// too; `names` are their base names and the base name as invoked; `hashes` are those of the
+    /// files; `argv` begins with `argv[0]`, which no rule reads.
+    pub fn decide_exec(
+        &self,
+        paths: &[&[u8]],
+        names: &[&[u8]],
+        hashes: &[[u8; 32]],
+        argv: &[&[u8]],
+    ) -> Decision {
         self.decide(|rule| match &rule.scope {
-            Scope::Exec(exec) => exec.matches(paths, names, argv),
+            Scope::Exec(exec) => exec.matches(paths, names, hashes, argv),
             _ => false,
         })
     }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Policy;
-use super::compile::{Decision, RAW};
+use super::compile::{Decision, RAW, Unhashed};
 use super::door::UnixPeer;
 use super::known::{Known, named, speaker};
 use super::rule::{Class, Rule, Scope};
@@ -57,6 +57,10 @@ pub struct Program {
     pub invoked: Vec<u8>,
     /// The interpreter's path, where it is a script.
     pub interpreter: Option<Vec<u8>>,
+    /// The file's SHA-256, where it is known.
+    pub sha256: Option<[u8; 32]>,
+    /// The interpreter's.
+    pub interpreter_sha256: Option<[u8; 32]>,
     /// The arguments, from `argv[0]`.
     pub argv: Vec<Vec<u8>>,
 }
@@ -109,6 +113,11 @@ impl Policy {
         Some((rule.place.0, rule.why.as_deref(), class))
     }
 
+    /// Whether rules ask for the hashes of files.
+    pub fn reads_hashes(&self) -> bool {
+        self.tables.unhashed != Unhashed::Unasked
+    }
+
     /// Whether rules ask for arguments.
     pub fn reads_arguments(&self) -> bool {
         let asks = |rule: &Rule| matches!(&rule.scope, Scope::Exec(exec) if !exec.args.is_empty());
@@ -152,13 +161,14 @@ fn matches(rule: &Rule, attempt: &Attempt, known: Option<&Known>) -> bool {
         (Scope::Exec(scope), Attempt::Exec(program)) => {
             let argv: Vec<&[u8]> = program.argv.iter().map(Vec::as_slice).collect();
             let own = [base(&program.path), base(&program.invoked)];
-            let by_itself = scope.matches(&[&program.path], &own, &argv);
+            let hash = program.sha256.as_slice();
+            let by_itself = scope.matches(&[&program.path], &own, hash, &argv);
             // An interpreter can have its script denied, and never allowed.
             let by_interpreter = rule.deny
-                && program
-                    .interpreter
-                    .as_ref()
-                    .is_some_and(|path| scope.matches(&[path], &[base(path)], &argv));
+                && program.interpreter.as_ref().is_some_and(|path| {
+                    let hash = program.interpreter_sha256.as_slice();
+                    scope.matches(&[path], &[base(path)], hash, &argv)
+                });
             by_itself || by_interpreter
         }
         (Scope::Net(net), Attempt::Net { addr, protocol, port, .. }) => {

@@ -24,7 +24,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use answers::Answers;
-pub use compile::{Decision, Tables};
+pub use compile::{Decision, Tables, Unhashed};
 pub use door::{MAX_UNIX, UnixKey, UnixPeer};
 pub use judge::{Attempt, Judgement, Program};
 pub use known::Known;
@@ -120,7 +120,7 @@ impl Policy {
             };
             let programs = programs.iter().filter_map(|program| match program {
                 compile::ProgramKey::Path(path) => Some(path.as_slice()),
-                compile::ProgramKey::Name(_) => None,
+                compile::ProgramKey::Name(_) | compile::ProgramKey::Sha256(_) => None,
             });
             let sockets = sockets.iter().filter_map(|key| match key {
                 UnixKey::Path(path) | UnixKey::Below(path) => Some(path.as_slice()),

@@ -105,7 +105,7 @@ fn exec(record: &Value) -> Option<Recorded> {
     } else {
         None
     };
-    let attempt = Attempt::Exec(Program { path, invoked, interpreter, argv });
+    let attempt = Attempt::Exec(Program { path, invoked, interpreter, argv, ..Program::default() });
     Some(Recorded::Attempt { attempt, doubt })
 }
 

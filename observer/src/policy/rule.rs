@@ -119,8 +119,15 @@ pub(super) struct ExecScope {
 impl ExecScope {
     /// Whether an execution is meant. `argv` begins with the program's own name, which no argument
     /// of a rule is held against.
-    pub(super) fn matches(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> bool {
+    pub(super) fn matches(
+        &self,
+        paths: &[&[u8]],
+        names: &[&[u8]],
+        hashes: &[[u8; 32]],
+        argv: &[&[u8]],
+    ) -> bool {
         let named = self.programs.iter().any(|program| match program {
+            ProgramKey::Sha256(wanted) => hashes.contains(wanted),
             ProgramKey::Path(wanted) => paths.contains(&wanted.as_slice()),
             ProgramKey::Name(wanted) => names.contains(&wanted.as_slice()),
         });

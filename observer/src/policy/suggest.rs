@@ -346,7 +346,7 @@ mod tests {
             path: path.into(),
             invoked: invoked.into(),
             interpreter: interpreter.map(Into::into),
-            argv: vec![],
+            ..Program::default()
         })
     }
 

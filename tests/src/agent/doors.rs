@@ -1,19 +1,20 @@
 //! Doors beside programs and connections: other sockets, other processes, the kernel itself. Each
 //! tries one thing; the exit status is the error that it met.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::ptr;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::UNSUPPORTED;
 use super::net;
-use super::sys;
+use super::sys::{self, Program};
 
 /// Opens a socket of any family; one that this kernel was not built with is a way that it lacks.
 pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> Result<u8> {
@@ -128,6 +129,15 @@ pub(super) fn mount(dir: &OsStr) -> Result<u8> {
     // SAFETY: texts end with NUL and live through the call.
     sys::check(unsafe { libc::mount(c"none".as_ptr(), dir.as_ptr(), c"tmpfs".as_ptr(), 0, none) })?;
     Ok(0)
+}
+
+/// Goes on as a copy of a program on a filesystem that it mounts for it.
+pub(super) fn exec_mounted(dir: &OsStr, command: &[OsString]) -> Result<u8> {
+    mount(dir)?;
+    let program = command.first().context("which program?")?;
+    let copy = Path::new(dir).join("copy");
+    std::fs::copy(program, &copy)?;
+    Err(Program::with_args(copy.as_os_str(), command)?.exec().into())
 }
 
 /// Makes a filesystem that hangs nowhere, and is reached by its descriptor.

@@ -17,6 +17,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("loader-given-a-denied-program-is-denied", loader_denied),
     ("loader-given-a-denied-program-behind-many-options-is-denied", loader_behind),
     ("loader-given-more-than-is-looked-at-is-denied", loader_unread),
+    ("script-whose-interpreter-is-a-loader-given-a-denied-program-is-denied", loader_script),
     ("loader-given-another-program-runs-it", loader_runs),
     ("allowed-loader-runs-no-program-that-is-not-allowed", loader_allowed),
 ];
@@ -99,6 +100,17 @@ fn loader_denied(ctx: &Ctx) -> Result<()> {
     let effect = ctx.path("effect")?;
     let args = ["spawn", &loader, "--inhibit-cache", &tool, "touch", &effect];
     let run = Run::new(ctx).policy(NO_TOOL).agent(args).go()?;
+    denied(ctx, &run, "no-tool")
+}
+
+fn loader_script(ctx: &Ctx) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (loader, tool) = (ctx.copy_of_agent("ld-linux-x86-64.so.2")?, ctx.copy_of_agent("tool")?);
+    let script = ctx.path("script")?;
+    std::fs::write(&script, format!("#!{loader} {tool}\n"))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    let effect = ctx.path("effect")?;
+    let run = Run::new(ctx).policy(NO_TOOL).agent(["spawn", &script, &effect]).go()?;
     denied(ctx, &run, "no-tool")
 }
 

@@ -207,7 +207,11 @@ fn killed(ctx: &Ctx) -> Result<()> {
         until("the agent's report", PATIENCE, || Ok(std::fs::read_to_string(&report).ok()))?;
     same("what the agent's connect gave", status, libc::EPERM.to_string())?;
     same("connections at the server", server.reached()?, 0)?;
+    cleared(ctx)
+}
 
+/// That the run after one that was killed clears away what that left.
+pub(super) fn cleared(ctx: &Ctx) -> Result<()> {
     let left = leftovers()?;
     until("an empty cgroup", PATIENCE, || {
         let busy = left.iter().any(|dir| {

@@ -12,6 +12,7 @@ mod doors;
 mod environment;
 pub mod evasions;
 mod exec;
+mod hashes;
 mod http;
 mod http2;
 mod https;
@@ -55,6 +56,9 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-program-by-path",
     "deny-interpreter-stops-script",
     "deny-by-args-stops-command-before-it-acts",
+    "deny-by-hash-holds-whatever-the-file-is-called",
+    "file-that-was-written-to-is-not-allowed-by-its-hash",
+    "script-is-denied-by-its-hash",
     "deny-holds-and-is-recorded-for-32-bit-calls",
     "deny-unix-by-path",
     "deny-unix-holds-for-datagrams",
@@ -83,6 +87,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         deny_net::CASES,
         deny_exec::CASES,
         allow_exec::CASES,
+        hashes::CASES,
         doors::CASES,
         evasions::CASES,
         would::CASES,

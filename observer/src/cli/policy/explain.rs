@@ -117,7 +117,7 @@ fn name(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let policy = super::load(&args.file)?;
-    let attempt = args.call.attempt()?;
+    let attempt = args.call.attempt(&policy)?;
     let found = policy.judge(&attempt);
     let told = Told { policy: &policy, attempt: &attempt, found: &found };
     let out =
@@ -127,15 +127,21 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
 }
 
 impl Call {
-    fn attempt(&self) -> Result<Attempt> {
+    fn attempt(&self, policy: &Policy) -> Result<Attempt> {
         Ok(match self {
             Self::Exec { command } => {
                 let Some(first) = command.first() else { bail!("no program is named") };
                 let found = observer::spawn::resolve(first);
                 let found = found.with_context(|| format!("there is no program {first:?} here"))?;
                 let (path, interpreter) = resolved(&found)?;
+                let hash = |path: &[u8]| {
+                    let file = fs::File::open(std::ffi::OsStr::from_bytes(path)).ok()?;
+                    policy.reads_hashes().then(|| observer::hashes::sha256(&file).ok()).flatten()
+                };
                 let argv = command.iter().map(|arg| arg.as_bytes().to_vec()).collect();
                 Attempt::Exec(Program {
+                    sha256: hash(&path),
+                    interpreter_sha256: interpreter.as_deref().and_then(hash),
                     path,
                     invoked: found.into_os_string().into_vec(),
                     interpreter,

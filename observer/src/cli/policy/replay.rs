@@ -122,6 +122,8 @@ impl Replay {
         self.denied += u64::from(is == End::Denied);
         self.would += u64::from(is == End::WouldDeny);
         let doubt = doubt.filter(|what| what.contains("path") || policy.reads_arguments());
+        let unhashed = policy.reads_hashes() && matches!(attempt, Attempt::Exec(_));
+        let doubt = doubt.or(unhashed.then_some("the record has no hash of the program"));
         self.doubtful += u64::from(doubt.is_some());
         if was == is {
             return;
@@ -169,7 +171,10 @@ impl Replay {
              {denied} denied, {would} that would be if it were enforced"
         );
         if *doubtful > 0 {
-            let _ = writeln!(out, "{doubtful} judged on less than the call had: masked or cut");
+            let _ = writeln!(
+                out,
+                "{doubtful} judged on less than the call had: masked, cut or without a hash"
+            );
         }
         if self.answers.left() > 0 {
             let left = self.answers.left();

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
-    ArgEntry, Decision, Excess, Group, GroupRule, ProgramEntry, ProgramKey, first, number, own,
+    ArgEntry, Decision, Excess, Group, GroupRule, ProgramEntry, ProgramKey, Unhashed, first,
+    number, own,
 };
 use crate::policy::problem::finding;
 use crate::policy::rule::{Class, ExecScope, Rule, Scope};
@@ -50,6 +51,20 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<ExecTables, Ex
         tables.programs.push(ProgramEntry { key: key.clone(), decision, group });
     }
     Ok(tables)
+}
+
+/// What the rules say of a program whose hash is not known.
+pub(super) fn unhashed(rules: &[Rule]) -> Unhashed {
+    let by_hash = |rule: &&Rule| match &rule.scope {
+        Scope::Exec(exec) => exec.programs.iter().any(|key| matches!(key, ProgramKey::Sha256(_))),
+        _ => false,
+    };
+    let of = |rule: &Rule| match rule.class() {
+        Class::Deny => Unhashed::Denied,
+        Class::Would => Unhashed::Would,
+        Class::Allow => Unhashed::Unknown,
+    };
+    rules.iter().filter(by_hash).map(of).max().unwrap_or_default()
 }
 
 fn args(rules: &[Rule], index: usize) -> &[Vec<u8>] {

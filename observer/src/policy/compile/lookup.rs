@@ -76,13 +76,21 @@ impl Tables {
         self.raw
     }
 
-    /// Decides an execution as the kernel does: one look-up in `programs` for each path and
-    /// name, and for each group found one look-up in `args` for each argument past `argv[0]`.
-    pub fn decide_exec(&self, paths: &[&[u8]], names: &[&[u8]], argv: &[&[u8]]) -> Decision {
+    /// Decides an execution as the kernel does: one look-up in `programs` for each path, name and
+    /// hash, and for each group found one look-up in `args` for each argument past `argv[0]`.
+    pub fn decide_exec(
+        &self,
+        paths: &[&[u8]],
+        names: &[&[u8]],
+        hashes: &[[u8; 32]],
+        argv: &[&[u8]],
+    ) -> Decision {
+        let hashes = hashes.iter().map(|hash| ProgramKey::Sha256(*hash));
         let paths = paths.iter().map(|path| ProgramKey::Path(path.to_vec()));
         let names = names.iter().map(|name| ProgramKey::Name(name.to_vec()));
         let found: Vec<Decision> = paths
             .chain(names)
+            .chain(hashes)
             .filter_map(|key| self.programs.iter().find(|entry| entry.key == key))
             .flat_map(|entry| self.program(entry, argv))
             .collect();

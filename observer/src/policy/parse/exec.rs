@@ -1,4 +1,4 @@
-//! `exec = { program = …, args = […] }`.
+//! `exec = { program = …, args = […] }` or `exec = { sha256 = … }`.
 
 use toml::Spanned;
 use toml::de::DeValue;
@@ -17,12 +17,32 @@ pub(super) fn scope(
 ) -> Option<ExecScope> {
     let before = report.problems.len();
     let table = value::table(report, rule, found, "exec", "exec = { program = \"git\" }")?;
-    value::known(report, rule, table, "`exec`", &["program", "args"]);
-    let programs = match table.get("program") {
-        Some(program) => programs(report, rule, program),
-        None => {
-            let help = "add `program = \"git\"`, `program = \"/usr/bin/git\"` or a list of them";
-            report.problem(rule, found.span(), finding("`exec` names no `program`", help));
+    value::known(report, rule, table, "`exec`", &["program", "sha256", "args"]);
+    let programs = match (table.get("program"), table.get("sha256")) {
+        (Some(program), None) => keys(report, rule, program, "program", program_key),
+        (None, Some(hash)) => {
+            if let Some(args) = table.get("args") {
+                let help = "leave `args` out, or name the program instead of its hash";
+                let message = "a rule by `sha256` holds whatever the arguments";
+                report.problem(rule, args.span(), finding(message, help));
+            }
+            keys(report, rule, hash, "sha256", hash_key)
+        }
+        (Some(_), Some(hash)) => {
+            let help = "give each a rule of its own: a name is held whatever the file holds, a hash \
+                        whatever the file is called";
+            report.problem(
+                rule,
+                hash.span(),
+                finding("the rule has both `program` and `sha256`", help),
+            );
+            Vec::new()
+        }
+        (None, None) => {
+            let help = "add `program = \"git\"`, `program = \"/usr/bin/git\"` or a list of them, or \
+                        `sha256 = \"…\"`";
+            let message = "`exec` names no `program` and no `sha256`";
+            report.problem(rule, found.span(), finding(message, help));
             Vec::new()
         }
     };
@@ -30,15 +50,17 @@ pub(super) fn scope(
     (report.problems.len() == before).then_some(ExecScope { programs, args })
 }
 
-fn programs(
+fn keys(
     report: &mut Report<'_>,
     rule: Option<&str>,
     found: &Spanned<DeValue<'_>>,
+    name: &str,
+    key: impl Fn(&str) -> Result<ProgramKey, Finding>,
 ) -> Vec<ProgramKey> {
-    let items = value::one_or_many(report, rule, found, "program");
+    let items = value::one_or_many(report, rule, found, name);
     let mut keys = Vec::with_capacity(items.len());
-    for (span, text) in value::strings(report, rule, items, "program") {
-        match program(text) {
+    for (span, text) in value::strings(report, rule, items, name) {
+        match key(text) {
             Ok(key) => keys.push(key),
             Err(found) => report.problem(rule, span, found),
         }
@@ -48,7 +70,18 @@ fn programs(
     keys
 }
 
-fn program(text: &str) -> Result<ProgramKey, Finding> {
+fn hash_key(text: &str) -> Result<ProgramKey, Finding> {
+    let read = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    match read.map(<[u8; 32]>::try_from) {
+        Ok(Ok(hash)) => Ok(ProgramKey::Sha256(hash)),
+        _ => {
+            let message = format!("{} is no SHA-256, which has 64 hex digits", quote(text));
+            Err(finding(message, "write what `sha256sum` prints of the file"))
+        }
+    }
+}
+
+fn program_key(text: &str) -> Result<ProgramKey, Finding> {
     let shown = quote(text);
     if text.len() > MAX_PROGRAM {
         let message = format!("the program has {} bytes, more than {MAX_PROGRAM}", text.len());

@@ -103,7 +103,19 @@ fn host_rule() -> impl Strategy<Value = String> {
 const PROGRAMS: [&str; 6] = ["git", "sh", "x", "/bin/git", "/bin/sh", "/opt/x"];
 const ARGS: [&str; 5] = ["push", "--force", "-c", "pull", "git"];
 
+/// The digits of the hashes that rules name, each 64 times one.
+const HASHES: [&str; 3] = ["0", "1", "2"];
+
 fn exec_rule() -> impl Strategy<Value = String> {
+    let hashes = subsequence(HASHES.to_vec(), 1..=2).prop_map(|digits| {
+        let hashes: Vec<String> =
+            digits.iter().map(|digit| format!("\"{}\"", digit.repeat(64))).collect();
+        format!("exec = {{ sha256 = [{}] }}", hashes.join(", "))
+    });
+    prop_oneof![3 => named_rule(), 1 => hashes]
+}
+
+fn named_rule() -> impl Strategy<Value = String> {
     let programs = subsequence(PROGRAMS.to_vec(), 1..=3);
     let args = prop_oneof![1 => Just(Vec::new()), 2 => subsequence(ARGS.to_vec(), 1..=3)];
     (programs, args).prop_map(|(programs, args)| {
@@ -193,13 +205,15 @@ proptest! {
                 subsequence(PROGRAMS[3..].to_vec(), 1..=2),
                 select(PROGRAMS[..3].to_vec()),
                 vec(select(ARGS.to_vec()), 0..5),
+                0u8..4,
             ),
             1..60,
         ),
     ) {
         let policy = Policy::parse(&text).unwrap();
         let tables = policy.compile();
-        for (paths, invoked, argv) in probes {
+        for (paths, invoked, argv, digit) in probes {
+            let hashes = [[digit * 0x11; 32]];
             fn base<'p>(path: &&'p [u8]) -> &'p [u8] {
                 path.rsplit(|byte| *byte == b'/').next().unwrap()
             }
@@ -208,19 +222,21 @@ proptest! {
                 paths.iter().map(base).chain([invoked.as_bytes()]).collect();
             let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
             prop_assert_eq!(
-                policy.decide_exec(&paths, &names, &argv),
-                tables.decide_exec(&paths, &names, &argv),
+                policy.decide_exec(&paths, &names, &hashes, &argv),
+                tables.decide_exec(&paths, &names, &hashes, &argv),
                 "{:?} {} {:?}\n{}", paths, invoked, argv, text
             );
             let program = Program {
                 path: paths[0].to_vec(),
                 invoked: invoked.into(),
                 interpreter: None,
+                sha256: Some(hashes[0]),
+                interpreter_sha256: None,
                 argv: argv.iter().map(|arg| arg.to_vec()).collect(),
             };
             prop_assert_eq!(
                 policy.judge(&Attempt::Exec(program)).decision,
-                tables.decide_exec(&paths[..1], &[base(&paths[0]), invoked.as_bytes()], &argv)
+                tables.decide_exec(&paths[..1], &[base(&paths[0]), invoked.as_bytes()], &hashes, &argv)
             );
         }
     }
@@ -236,6 +252,7 @@ proptest! {
         text in policy(prop_oneof![net_rule(), exec_rule(), host_rule()]),
         addr in address(), name in select(NAMES.to_vec()), protocol in select(vec![1u8, 6, 17]), port in 0u16..14,
         path in select(PROGRAMS[3..].to_vec()), argv in vec(select(ARGS.to_vec()), 0..5),
+        digit in 0u8..4,
     ) {
         let policy = Policy::parse(&text).unwrap();
         let dead: Vec<String> = policy
@@ -250,7 +267,7 @@ proptest! {
             policy.decide_net(addr, protocol, port),
             policy.decide_name(name.as_bytes(), protocol, port),
             policy.decide_raw(),
-            policy.decide_exec(&[path.as_bytes()], &[base, base], &argv),
+            policy.decide_exec(&[path.as_bytes()], &[base, base], &[[digit * 0x11; 32]], &argv),
         ] {
             if let Some(rule) = decision.rule() {
                 let id = &policy.tables().rules[rule as usize].id;
@@ -297,7 +314,7 @@ fn two_roots_always_answer() {
     let keys: Vec<(u8, u8)> = tables.prefixes.iter().map(|p| (p.addr[10], p.len)).collect();
     assert_eq!(keys, [(0, 0), (0xff, 96)]);
     assert_eq!(tables.decide_net(Ipv4Addr::LOCALHOST.into(), 6, 80), Decision::DefaultDeny);
-    assert_eq!(tables.decide_exec(&[b"/bin/sh"], &[b"sh"], &[]), Decision::DefaultDeny);
+    assert_eq!(tables.decide_exec(&[b"/bin/sh"], &[b"sh"], &[], &[]), Decision::DefaultDeny);
 }
 
 #[test]
@@ -347,8 +364,8 @@ fn sixty_four_arguments_fill_a_mask() {
     assert_eq!(policy.tables().groups[0].rules[0].mask, u64::MAX);
     let argv: Vec<&[u8]> =
         std::iter::once("x").chain(args.iter().map(String::as_str)).map(str::as_bytes).collect();
-    assert!(policy.tables().decide_exec(&[b"/x"], &[b"x"], &argv).denies());
-    assert!(!policy.tables().decide_exec(&[b"/x"], &[b"x"], &argv[..64]).denies());
+    assert!(policy.tables().decide_exec(&[b"/x"], &[b"x"], &[], &argv).denies());
+    assert!(!policy.tables().decide_exec(&[b"/x"], &[b"x"], &[], &argv[..64]).denies());
 }
 
 #[test]
@@ -445,7 +462,10 @@ fn a_rule_that_is_not_enforced_is_told_and_lifts_nothing() {
                 [policy.decide_net(addr, 6, 80), policy.tables().decide_net(addr, 6, 80)]
             } else {
                 let tables = policy.tables();
-                [policy.decide_exec(exec.0, exec.1, &[]), tables.decide_exec(exec.0, exec.1, &[])]
+                [
+                    policy.decide_exec(exec.0, exec.1, &[], &[]),
+                    tables.decide_exec(exec.0, exec.1, &[], &[]),
+                ]
             };
             assert_eq!(found, [expected; 2], "{text}");
         }
