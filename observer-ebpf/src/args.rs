@@ -93,8 +93,9 @@ unsafe extern "C" fn weigh(index: u64, context: *mut c_void) -> i64 {
         if mask == 0 {
             return 0;
         }
+        let allow = if Opinion::is_mute(opinion, slot) { decision::ALLOW } else { 0 };
         let decision = Decision {
-            kind: (&raw const (*rule).decision.kind).read_volatile(),
+            kind: (&raw const (*rule).decision.kind).read_volatile() & !allow,
             rule: (&raw const (*rule).decision.rule).read_volatile(),
         };
         let bits = (&raw const (*scan).bits).cast::<u64>().add(slot).read_volatile();

@@ -10,14 +10,14 @@ use aya_ebpf::helpers::generated::{
 use observer_common::{
     ARGS_CHUNK, ARGS_CHUNKS, ARGV_MAX, ArgsEvent, Config, DENIED_ARGV_MAX, EventKind,
     ExecEvent, Header, Label, NAME_LEN, PATH_MAX, ProgramKey, config_flag, exec_flag,
-    label_flag, program_kind, verdict,
+    decision, label_flag, program_kind, verdict,
 };
 
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::maps::{JUDGED, PATHS, SCRATCH, ZERO};
 use crate::path::{self, Sink};
-use crate::verdict::{Opinion, Ruling, config};
+use crate::verdict::{Judged, Opinion, Ruling, config};
 use crate::args::Scan;
 use crate::loader::{self, Target};
 use crate::{args, hash, lineage};
@@ -39,6 +39,12 @@ pub struct Scratch {
     key: ProgramKey,
     scan: Scan,
     target: Target,
+    judged: Judged,
+    /// What is known of the exec by now, 0 or 1. Kept here, where the verifier does not tell its
+    /// values apart: each in a register would double the ways on.
+    script: u32,
+    named: u32,
+    deny: u32,
     event: ExecEvent,
     data: [u8; DATA],
 }
@@ -262,11 +268,8 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
         return Ruling::ALLOW.under(&config);
     }
     let bank = config.bank();
-    // SAFETY: copied at once.
-    let judged = unsafe { JUDGED.get(thread).copied() };
-    let _ = JUDGED.remove(thread);
-    // Where the policy was replaced since the LSM hook judged the file, this one judges it whole.
-    let named = judged.is_some_and(|judged| judged.is_of(&config));
+    // SAFETY: the caller's buffer.
+    let (judged, named) = unsafe { (&raw const (*s).judged, take(s, thread, &config)) };
     // SAFETY: keys and names stand in the caller's buffer.
     unsafe {
         let key = &raw mut (*s).key;
@@ -289,16 +292,14 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
             if path::name_key(key, program_kind::NAME, name) {
                 Opinion::ask(opinion, bank, key, 2, true);
             }
-            if script {
-                if !named {
-                    // Its own file is gone by now.
-                    hash::unknown(opinion, &config);
-                    if path::name_key(key, program_kind::SCRIPT_NAME, name) {
-                        Opinion::ask(opinion, bank, key, 3, true);
-                    }
-                }
+            if script && !named {
+                // Its own file is gone by now.
+                hash::unknown(opinion, &config);
                 if path::name_key(key, program_kind::SCRIPT, filename) {
-                    Opinion::ask(opinion, bank, key, 3, named || is_rooted(s, task, &config));
+                    Opinion::ask(opinion, bank, key, 3, is_rooted(s, task, &config));
+                }
+                if path::name_key(key, program_kind::SCRIPT_NAME, name) {
+                    Opinion::ask_beside(opinion, bank, key);
                 }
             }
         }
@@ -306,18 +307,32 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
             hash::ask(opinion, key, &config, file, !script);
         }
         let mut default_denies = config.flags & config_flag::EXEC_DENY != 0;
-        let denies = default_denies;
+        (&raw mut (*s).script).write_volatile(u32::from(script));
+        (&raw mut (*s).named).write_volatile(u32::from(named));
+        if script && named {
+            carry(opinion, judged);
+        }
         let groups = Opinion::has_groups(opinion);
         if named {
             // The LSM hook judged names, a script's by its resolved path; what waits for argv is
             // judged here.
-            default_denies &= groups && !script;
+            let waits = !script || (&raw const (*judged).waits).read_volatile() != 0;
+            default_denies &= groups && waits;
         }
+        (&raw mut (*s).deny).write_volatile(u32::from(default_denies));
         if groups && args::judge(&raw mut (*s).scan, bank, start, end) {
             (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
         }
+        if Opinion::is_crowded(opinion) {
+            // Rules on arguments that were not asked: what they might deny is denied.
+            (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
+            Opinion::forget_allow(opinion);
+            (&raw mut (*s).deny).write_volatile(1);
+        }
+        let default_denies = (&raw const (*s).deny).read_volatile() != 0;
         let ruling = if loader::is_one(data) {
             let own = Ruling::from(Opinion::decision(opinion), default_denies);
+            let denies = config.flags & config_flag::EXEC_DENY != 0;
             // No exec tells of the file that it opens.
             hash::unknown(opinion, &config);
             let rooted = is_rooted(s, task, &config);
@@ -332,11 +347,42 @@ unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
             Ruling::from(Opinion::decision(opinion), default_denies)
         };
         let ruling = ruling.under(&config);
-        match judged {
-            // What the LSM hook let go on, and would have denied.
-            Some(judged) if named && judged.would() && !ruling.denies() => judged,
-            _ => ruling,
+        // What the LSM hook let go on, and would have denied, or knew the script's rule for.
+        let before = (&raw const (*judged).ruling).read_volatile();
+        let script = (&raw const (*s).script).read_volatile() != 0;
+        let named = (&raw const (*s).named).read_volatile() != 0;
+        let says = before.would() || script && ruling.is_silent();
+        if named && says && !ruling.denies() { before } else { ruling }
+    }
+}
+
+/// Takes what the LSM hook said of this exec. True where it speaks for the policy that holds: where
+/// that was replaced since, the file is judged whole. A function of its own, for the stack's sake.
+#[inline(never)]
+unsafe fn take(s: *mut Scratch, thread: u64, config: &Config) -> bool {
+    // SAFETY: places in the caller's buffer and in the map's value, word by word.
+    unsafe {
+        let judged = &raw mut (*s).judged;
+        let Some(found) = JUDGED.get_ptr(thread) else { return false };
+        let (from, to) = (found.cast::<u32>(), judged.cast::<u32>());
+        for i in 0..size_of::<Judged>() / 4 {
+            to.add(i).write_volatile(from.add(i).read_volatile());
         }
+        let _ = JUDGED.remove(thread);
+        (&raw const (*judged).ruling).read_volatile().is_of(config)
+    }
+}
+
+/// Takes over the groups of argument rules that the LSM hook found for a script by its resolved path
+/// and name.
+#[inline(never)]
+unsafe fn carry(opinion: *mut Opinion, judged: *const Judged) {
+    // SAFETY: the caller's values.
+    unsafe {
+        let vouch = (&raw const (*judged).mute).read_volatile() == 0;
+        let [path, name] = (&raw const (*judged).groups).read_volatile();
+        Opinion::place(opinion, path, vouch);
+        Opinion::place(opinion, name, true);
     }
 }
 
@@ -430,33 +476,29 @@ pub fn check(bprm: Ptr) -> i32 {
         emit::scratch_busy();
         return held;
     }
-    let ruling = judge_file(bprm, thread, &config).under(&config);
+    let first = kernel::follow(bprm, at!(bprm_interp)) == kernel::follow(bprm, at!(bprm_filename));
+    // SAFETY: copied at once. What stands there when an exec begins is an earlier one's.
+    let before = if first { None } else { unsafe { JUDGED.get(thread).copied() } };
+    let file = judge_file(bprm, thread, &config);
     let _ = PATHS.remove(thread);
-    if !ruling.denies() {
-        // A script's own word stands before its interpreter's.
-        let first = kernel::follow(bprm, at!(bprm_interp)) == kernel::follow(bprm, at!(bprm_filename));
-        if first || ruling.would() {
-            // SAFETY: read at once.
-            let would = unsafe { JUDGED.get(thread) }.is_some_and(|judged| judged.would());
-            if first || !would {
-                let _ = JUDGED.insert(thread, ruling, 0);
-            }
-        }
+    let judged = file.after(before, &config);
+    if !judged.ruling.denies() {
+        let _ = JUDGED.insert(thread, judged, 0);
         return 0;
     }
     let told = config.flags & config_flag::EXEC_EXIT != 0
         && !kernel::in_compat_syscall()
-        && JUDGED.insert(thread, ruling, 0).is_ok();
+        && JUDGED.insert(thread, judged, 0).is_ok();
     if !told {
-        crate::fail::denied(ruling, &label, kernel::follow(bprm, at!(bprm_filename)));
+        crate::fail::denied(judged.ruling, &label, kernel::follow(bprm, at!(bprm_filename)));
     }
     -EPERM
 }
 
 /// Judges the file that a `linux_binprm` holds now, by its names.
 #[inline(always)]
-fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Ruling {
-    const DENY: Ruling = Ruling { verdict: verdict::DENY, rule: 0 };
+fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Judged {
+    const DENY: Judged = Judged::plain(Ruling { verdict: verdict::DENY, rule: 0 });
     let bank = config.bank();
     let default_denies = config.flags & config_flag::EXEC_DENY != 0;
     let Some(s) = PATHS.get_ptr_mut(thread) else { return DENY };
@@ -487,7 +529,15 @@ fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Ruling {
             hash::ask(opinion, key, config, Some(file), true);
         }
         // An interpreter is allowed where its script is; arguments are judged when argv stands.
-        let default_denies = default_denies && !interpreter && !Opinion::has_groups(opinion);
-        Ruling::from(Opinion::decision(opinion), default_denies)
+        let default_denies = default_denies && !interpreter;
+        let decision = Opinion::decision(opinion);
+        Judged {
+            ruling: Ruling::from(decision, default_denies && !Opinion::has_groups(opinion)),
+            groups: [Opinion::group(opinion, 0), Opinion::group(opinion, 1)],
+            mute: u32::from(Opinion::is_mute(opinion, 0)),
+            waits: u32::from(default_denies && decision.kind & decision::ALLOW == 0),
+            interpreter: 0,
+            reserved: 0,
+        }
     }
 }

@@ -64,7 +64,7 @@ pub fn execve(regs: Ptr, ret: i64, arguments: Arguments) {
     // SAFETY: copied at once.
     if let Some(judged) = unsafe { JUDGED.get(thread).copied() } {
         let _ = JUDGED.remove(thread);
-        ruling = judged;
+        ruling = judged.ruling;
     }
     let ring = if ruling.denies() { Ring::Control } else { Ring::Events };
     let filename: u64 = kernel::read_or_zero(regs, arguments.filename);

@@ -16,7 +16,7 @@ use crate::socket::Flow;
 use crate::sni::Head;
 use crate::stream::Stream;
 use crate::tls::{Caller, Session, SessionKey, Thread};
-use crate::verdict::Ruling;
+use crate::verdict::{Judged, Ruling};
 
 /// BPF_F_NO_PREALLOC: memory as it is needed.
 const ON_DEMAND: u32 = 1;
@@ -123,7 +123,7 @@ pub static UNIX_SENT: LruHashMap<[u64; 2], u32> = LruHashMap::with_max_entries(4
 /// What the LSM hook said of the exec that a thread is at: until it has happened, or its exit tells
 /// that it was denied. Evicted: the exec is judged once more when it has happened.
 #[map]
-pub static JUDGED: LruHashMap<u64, Ruling> = LruHashMap::with_max_entries(4096, 0);
+pub static JUDGED: LruHashMap<u64, Judged> = LruHashMap::with_max_entries(4096, 0);
 
 /// Connects under way, by thread. The result of a connect that fails at once is told from here;
 /// evicted: its result is unknown.

@@ -33,6 +33,12 @@ impl Ruling {
         self.verdict & verdict::WOULD != 0
     }
 
+    /// Whether it allows, and no rule has a word in it.
+    #[inline(always)]
+    pub fn is_silent(self) -> bool {
+        self.verdict & verdict::KIND == verdict::ALLOW && !self.would()
+    }
+
     /// The same as the policy has it: with its generation, and denying nothing where nothing is
     /// enforced. Each ruling passes this once.
     #[inline(always)]
@@ -160,6 +166,10 @@ pub struct Opinion {
     pub decision: Decision,
     /// Groups of argument rules that apply, 0 where there is none.
     pub groups: [u32; GROUPS_MAX],
+    /// The groups, by bit, that can only have the exec denied.
+    pub mute: u32,
+    /// 1 where a group found no room.
+    pub crowded: u32,
     /// The file that is looked up by its hash.
     pub file: FileKey,
 }
@@ -167,6 +177,49 @@ pub struct Opinion {
 /// Names that a program goes by: its path, its file's name, the name it was called by, and for a
 /// script the path it was called by.
 pub const GROUPS_MAX: usize = 4;
+
+/// What the LSM hook says of an exec, and what it leaves to be judged when argv stands.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Judged {
+    /// What it says.
+    pub ruling: Ruling,
+    /// Groups of argument rules that name the file, by its path and by its name; 0 for none. Of a
+    /// script its own.
+    pub groups: [u32; 2],
+    /// Those, by bit, that can only have the exec denied.
+    pub mute: u32,
+    /// Whether a script is denied unless its arguments allow it.
+    pub waits: u32,
+    /// Groups that name the last interpreter so far.
+    pub interpreter: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Judged {
+    /// A ruling that leaves nothing open.
+    pub const fn plain(ruling: Ruling) -> Self {
+        Self { ruling, groups: [0; 2], mute: 0, waits: 0, interpreter: 0, reserved: 0 }
+    }
+
+    /// The same under the policy that holds, with what was said before of the script whose
+    /// interpreter this is. A script's own word stands before its interpreter's.
+    #[inline(always)]
+    pub fn after(self, before: Option<Self>, config: &Config) -> Self {
+        let own = Self { ruling: self.ruling.under(config), ..self };
+        let Some(script) = before else { return own };
+        let interpreter = own.groups[0] | own.groups[1];
+        let mut both = Self { interpreter, ..script };
+        if script.interpreter != 0 {
+            // That was a script too. Of its rules on arguments nothing will be left at the end.
+            both.ruling = Ruling { verdict: verdict::DENY, rule: 0 }.under(config);
+        } else if own.ruling.denies() || own.ruling.would() && !script.ruling.would() {
+            both.ruling = own.ruling;
+        }
+        both
+    }
+}
 
 impl Opinion {
     /// Forgets.
@@ -176,7 +229,7 @@ impl Opinion {
     #[inline(always)]
     pub unsafe fn clear(this: *mut Self) {
         let words = this.cast::<u32>();
-        for i in 0..2 + GROUPS_MAX {
+        for i in 0..4 + GROUPS_MAX {
             // SAFETY: inside the caller's value.
             unsafe { words.add(i).write_volatile(0) };
         }
@@ -201,8 +254,65 @@ impl Opinion {
                 own.kind &= !decision::ALLOW;
             }
             Self::merge(this, own);
-            (&raw mut (*this).groups[slot]).write_volatile(found.group);
+            Self::set_group(this, slot, found.group, vouch);
         }
+    }
+
+    /// Sets a group of argument rules. One that can't `vouch` can only have the exec denied.
+    #[inline(always)]
+    pub unsafe fn set_group(this: *mut Self, slot: usize, group: u32, vouch: bool) {
+        // SAFETY: the caller's value, and `slot < GROUPS_MAX` wherever this is called.
+        unsafe {
+            (&raw mut (*this).groups[slot]).write_volatile(group);
+            let mute = &raw mut (*this).mute;
+            let others = mute.read_volatile() & !(1 << slot);
+            mute.write_volatile(others | u32::from(!vouch) << slot);
+        }
+    }
+
+    /// Adds a group of argument rules wherever there is room.
+    #[inline(always)]
+    pub unsafe fn place(this: *mut Self, group: u32, vouch: bool) {
+        if group == 0 {
+            return;
+        }
+        // SAFETY: the caller's value.
+        unsafe {
+            for slot in [3, 2, 1, 0] {
+                if Self::group(this, slot) == 0 {
+                    return Self::set_group(this, slot, group, vouch);
+                }
+            }
+            (&raw mut (*this).crowded).write_volatile(1);
+        }
+    }
+
+    /// Whether a group found no room.
+    #[inline(always)]
+    pub unsafe fn is_crowded(this: *const Self) -> bool {
+        // SAFETY: the caller's value.
+        unsafe { (&raw const (*this).crowded).read_volatile() != 0 }
+    }
+
+    /// Asks the table for one name more, which can only have the exec denied.
+    #[inline(never)]
+    pub unsafe fn ask_beside(this: *mut Self, bank: u32, key: *const ProgramKey) {
+        // SAFETY: the key is in a map value of ours; the value is read at once.
+        unsafe {
+            let Some(found) = PROGRAMS.get_value_ptr_mut(bank, &*key) else { return };
+            let found = &*found;
+            let mut own = found.decision;
+            own.kind &= !decision::ALLOW;
+            Self::merge(this, own);
+            Self::place(this, found.group, false);
+        }
+    }
+
+    /// Whether a group can only have the exec denied.
+    #[inline(always)]
+    pub unsafe fn is_mute(this: *const Self, slot: usize) -> bool {
+        // SAFETY: the caller's value.
+        unsafe { (&raw const (*this).mute).read_volatile() >> slot & 1 != 0 }
     }
 
     /// Asks the table for one name, leaving rules on arguments aside: those that stand there are

@@ -111,11 +111,9 @@ pub(super) fn programs(tables: &Tables) -> Vec<Program> {
             compile::ProgramKey::Path(path) => {
                 out.push((key(program_kind::PATH, &leaf_first(path)), value));
                 out.push((key(program_kind::SCRIPT, path), value));
-                // Where nothing resolves how a script was named, its name alone denies it.
-                if value.decision.kind == decision::DENY {
-                    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
-                    out.push((key(program_kind::SCRIPT_NAME, name), value));
-                }
+            }
+            compile::ProgramKey::ScriptName(name) => {
+                out.push((key(program_kind::SCRIPT_NAME, name), value));
             }
         }
     }

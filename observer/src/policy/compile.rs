@@ -163,6 +163,9 @@ pub enum ProgramKey {
     Name(Vec<u8>),
     /// The absolute path of the file.
     Path(Vec<u8>),
+    /// The last part of a script's path that a rule denies, for where nothing resolves how the
+    /// script was named. No rule is written so.
+    ScriptName(Vec<u8>),
     /// The SHA-256 of the file.
     Sha256([u8; 32]),
 }

@@ -119,7 +119,7 @@ fn base(key: &ProgramKey) -> Option<ProgramKey> {
         ProgramKey::Path(path) => {
             path.rsplit(|byte| *byte == b'/').next().map(|name| ProgramKey::Name(name.to_vec()))
         }
-        ProgramKey::Name(_) | ProgramKey::Sha256(_) => None,
+        _ => None,
     }
 }
 

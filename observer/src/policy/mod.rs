@@ -120,7 +120,7 @@ impl Policy {
             };
             let programs = programs.iter().filter_map(|program| match program {
                 compile::ProgramKey::Path(path) => Some(path.as_slice()),
-                compile::ProgramKey::Name(_) | compile::ProgramKey::Sha256(_) => None,
+                _ => None,
             });
             let sockets = sockets.iter().filter_map(|key| match key {
                 UnixKey::Path(path) | UnixKey::Below(path) => Some(path.as_slice()),

@@ -130,6 +130,7 @@ impl ExecScope {
             ProgramKey::Sha256(wanted) => hashes.contains(wanted),
             ProgramKey::Path(wanted) => paths.contains(&wanted.as_slice()),
             ProgramKey::Name(wanted) => names.contains(&wanted.as_slice()),
+            ProgramKey::ScriptName(_) => false,
         });
         let rest = argv.get(1..).unwrap_or_default();
         named && self.args.iter().all(|arg| rest.contains(&arg.as_slice()))

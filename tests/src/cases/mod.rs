@@ -23,6 +23,7 @@ mod names;
 mod net;
 mod refused;
 mod reload;
+mod script_args;
 mod signals;
 mod suggest;
 mod tail;
@@ -59,6 +60,9 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-by-hash-holds-whatever-the-file-is-called",
     "file-that-was-written-to-is-not-allowed-by-its-hash",
     "script-is-denied-by-its-hash",
+    "script-allowed-with-arguments",
+    "script-denied-by-arguments",
+    "interpreter-allowed-with-arguments",
     "deny-holds-and-is-recorded-for-32-bit-calls",
     "deny-unix-by-path",
     "deny-unix-holds-for-datagrams",
@@ -88,6 +92,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         deny_exec::CASES,
         allow_exec::CASES,
         hashes::CASES,
+        script_args::CASES,
         doors::CASES,
         evasions::CASES,
         would::CASES,

@@ -20,11 +20,11 @@ pub(super) struct ExecTables {
 
 /// Compiles the rules about programs.
 pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<ExecTables, Excess> {
-    let mut keys: BTreeMap<&ProgramKey, Vec<usize>> = BTreeMap::new();
+    let mut keys: BTreeMap<ProgramKey, Vec<usize>> = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
         let Scope::Exec(scope) = &rule.scope else { continue };
         for program in &scope.programs {
-            keys.entry(program).or_default().push(index);
+            keys.entry(program.clone()).or_default().push(index);
         }
         if keys.len() > MAX_PROGRAMS {
             let message = format!("the policy names more than {MAX_PROGRAMS} programs");
@@ -32,6 +32,7 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<ExecTables, Ex
             return Err(Excess { rule: index, found: finding(message, help) });
         }
     }
+    keys.extend(script_names(rules));
     let mut tables = ExecTables::default();
     let mut groups: HashMap<Vec<usize>, u32> = HashMap::new();
     for (key, matching) in keys {
@@ -48,7 +49,7 @@ pub(super) fn tables(rules: &[Rule], default: Decision) -> Result<ExecTables, Ex
             id
         };
         let decision = own.unwrap_or(default);
-        tables.programs.push(ProgramEntry { key: key.clone(), decision, group });
+        tables.programs.push(ProgramEntry { key, decision, group });
     }
     Ok(tables)
 }
@@ -65,6 +66,24 @@ pub(super) fn unhashed(rules: &[Rule]) -> Unhashed {
         Class::Allow => Unhashed::Unknown,
     };
     rules.iter().filter(by_hash).map(of).max().unwrap_or_default()
+}
+
+/// The last parts of the paths that rules deny, each with those rules: a script that is called by
+/// another path, or from another directory, is denied by its name where no hook resolves that.
+fn script_names(rules: &[Rule]) -> BTreeMap<ProgramKey, Vec<usize>> {
+    let mut names: BTreeMap<ProgramKey, Vec<usize>> = BTreeMap::new();
+    for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.class() == Class::Deny) {
+        let Scope::Exec(scope) = &rule.scope else { continue };
+        for program in &scope.programs {
+            let ProgramKey::Path(path) = program else { continue };
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+            let matching = names.entry(ProgramKey::ScriptName(name.to_vec())).or_default();
+            if matching.last() != Some(&index) {
+                matching.push(index);
+            }
+        }
+    }
+    names
 }
 
 fn args(rules: &[Rule], index: usize) -> &[Vec<u8>] {
