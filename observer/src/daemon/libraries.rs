@@ -40,7 +40,7 @@ fn of_host(kernel: &Mutex<Kernel>, probes: &mut Probes) -> Vec<(File, Vec<Librar
 /// Watches from now on. Gives where its finds come out, and what it can't hold.
 pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds, Unheld)> {
     let missed = Missed::default();
-    let probes = Arc::new(Mutex::new(Probes::new(missed.clone())));
+    let probes = Arc::new(Mutex::new(Probes::default()));
     let (scanner, reports) =
         Scanner::start(Arc::clone(kernel), Arc::clone(&probes), missed.clone())?;
     let found = Finds { reports, missed };

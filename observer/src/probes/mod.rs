@@ -68,21 +68,23 @@ pub struct Probes {
     probes: usize,
     /// How many there can be.
     most: usize,
-    missed: Missed,
 }
 
-impl Probes {
+impl Default for Probes {
     /// None yet.
-    pub fn new(missed: Missed) -> Self {
+    fn default() -> Self {
         // A probe holds two descriptors. Where they run out, the kernel can't hand over the files
         // that wait for an answer, and refuses their execs.
         let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
-        Self { files: HashMap::new(), probes: 0, most: room.min(PROBES), missed }
+        Self { files: HashMap::new(), probes: 0, most: room.min(PROBES) }
     }
+}
 
+impl Probes {
     /// Looks into a file that was not looked into yet, and puts probes where its TLS library has
-    /// its functions. One report for each library, without the file's hash.
+    /// its functions. One report for each library, without the file's hash, and one for a file that
+    /// can't be looked into.
     pub fn take(
         &mut self,
         kernel: &Mutex<Kernel>,
@@ -110,9 +112,18 @@ impl Probes {
         let looked = match tls::look(&Bounded::new(file)) {
             Ok(looked) => looked,
             Err(FindError::Elf) => return vec![],
-            Err(FindError::Read) => {
-                self.missed.add();
-                return vec![];
+            Err(why @ FindError::Read) => {
+                return vec![LibraryCoverage {
+                    at,
+                    path: path.clone(),
+                    build_id: None,
+                    sha256: None,
+                    library: "unknown",
+                    since,
+                    held: vec![],
+                    probes: 0,
+                    blind: vec![why.to_string()],
+                }];
             }
         };
         let mut reports = vec![];

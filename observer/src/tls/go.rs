@@ -27,10 +27,18 @@ pub(super) fn is(image: &Image<'_>) -> bool {
 pub(super) fn find(image: &Image<'_>) -> Result<Option<Found>, FindError> {
     let symbols = image.symbols(&[WRITE, READ])?;
     let functions = match (symbols.get(WRITE), symbols.get(READ)) {
-        (Some(&write), Some(&read)) => Some((write, read)),
+        (Some(&write), Some(&read)) => Some(Some((write, read))),
         _ => table(image),
     };
-    let Some((write, read)) = functions else { return Ok(None) };
+    let (write, read) = match functions {
+        Some(Some(both)) => both,
+        Some(None) => return Ok(None),
+        None => {
+            let blind = [WRITE, READ].map(|name| (name, Blind::Table)).to_vec();
+            let library = Library::Go;
+            return Ok(Some(Found { library, sites: vec![], held: vec![], blind }));
+        }
+    };
     let mut found = Found { library: Library::Go, sites: vec![], held: vec![], blind: vec![] };
     let mut code = Code64::new(image);
     for (name, symbol, shape) in [(WRITE, write, 0), (READ, read, tls_site::RECEIVES)] {
@@ -65,8 +73,9 @@ fn sites(
     Ok(sites)
 }
 
-/// Looks both functions up in the runtime's table.
-fn table(image: &Image<'_>) -> Option<(Symbol, Symbol)> {
+/// Looks both functions up in the runtime's table. None where it can't be read; Some(None) where
+/// the program lacks one of them.
+fn table(image: &Image<'_>) -> Option<Option<(Symbol, Symbol)>> {
     let section =
         image.section(".gopclntab").or_else(|| image.section(".data.rel.ro.gopclntab"))?;
     let head = image.bytes(section, 0, 72)?;
@@ -89,7 +98,9 @@ fn table(image: &Image<'_>) -> Option<(Symbol, Symbol)> {
         let whole = [&[0], name.as_bytes(), &[0]].concat();
         memchr::memmem::find(&names, &whole).map(|at| at as u64 + 1)
     };
-    let (write_name, read_name) = (wanted(WRITE)?, wanted(READ)?);
+    let (Some(write_name), Some(read_name)) = (wanted(WRITE), wanted(READ)) else {
+        return Some(None);
+    };
     // Pairs: the function's offset in the text, and where its own entry stands.
     let pairs = image.bytes(section, lines_at, usize::try_from(count * 8 + 4).ok()?)?;
     let entries = Entries { image, section, lines_at };
@@ -114,10 +125,10 @@ fn table(image: &Image<'_>) -> Option<(Symbol, Symbol)> {
         };
         *slot = Some(symbol);
         if let (Some(write), Some(read)) = (write, read) {
-            return Some((write, read));
+            return Some(Some((write, read)));
         }
     }
-    None
+    Some(None)
 }
 
 /// The functions' own entries, which stand one behind another.

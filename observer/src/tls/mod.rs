@@ -79,6 +79,9 @@ pub enum Blind {
     /// No instruction of it is its end.
     #[error("no place where it returns")]
     NoReturn,
+    /// A Go program's table of functions is older than Go 1.18, cut, or not where it should be.
+    #[error("the runtime's table of functions can't be read")]
+    Table,
     /// More returns than a function has.
     #[error("more than {} places where it returns", flow::LEAVES)]
     Leaves,

@@ -7,7 +7,7 @@ use std::process::Command;
 use observer_common::tls_site;
 use proptest::prelude::*;
 
-use super::{FindError, Found, Library, Looked, look};
+use super::{Blind, FindError, Found, Library, Looked, look};
 
 /// A file of this machine; none where it has no such file.
 fn of(path: &str) -> Option<Looked> {
@@ -116,6 +116,51 @@ fn go_is_found_by_symbols_and_by_the_runtimes_table() {
         sites.iter().map(|site| (site.cookie, site.leaves)).collect::<Vec<_>>()
     };
     assert_eq!(places(&with_symbols), places(&stripped));
+}
+
+/// A program of nothing but sections with these names, and its section headers.
+fn sections(names: &[&str]) -> Vec<u8> {
+    let mut text = vec![0];
+    let mut headers = vec![[0u8; 64]];
+    for name in names.iter().chain(&[".shstrtab"]) {
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
+        header[4] = if *name == ".symtab" { 2 } else { 1 };
+        headers.push(header);
+        text.extend_from_slice(name.as_bytes());
+        text.push(0);
+    }
+    let last = headers.len() - 1;
+    headers[last][24..32].copy_from_slice(&64u64.to_le_bytes());
+    headers[last][32..40].copy_from_slice(&(text.len() as u64).to_le_bytes());
+    let mut file = vec![0; 64];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (file[16], file[18]) = (2, 62);
+    file[40..48].copy_from_slice(&(64 + text.len() as u64).to_le_bytes());
+    (file[60], file[62]) = (headers.len() as u8, last as u8);
+    [file, text, headers.concat()].concat()
+}
+
+#[test]
+fn a_go_program_whose_table_cant_be_read_is_not_passed_over_in_silence() {
+    for names in [&[".go.buildinfo"][..], &[".go.buildinfo", ".gopclntab"]] {
+        let looked = look(&sections(names)).unwrap();
+        assert!(looked.go);
+        let [found] = &looked.found[..] else { panic!("{looked:?}") };
+        assert!(found.sites.is_empty() && found.held.is_empty());
+        let why: Vec<_> = found.blind.iter().map(|&(_, why)| why).collect();
+        assert_eq!(why, [Blind::Table; 2]);
+    }
+    assert_eq!(look(&sections(&[".text"])).unwrap().found, []);
+}
+
+#[test]
+fn a_program_whose_symbols_cant_be_read_says_so() {
+    let mut file = sections(&[".symtab"]);
+    // The table's own header: its size reaches past the file's end.
+    let at = file.len() - 2 * 64 + 32;
+    file[at..at + 8].copy_from_slice(&(1u64 << 20).to_le_bytes());
+    assert_eq!(look(&file), Err(FindError::Read));
 }
 
 #[test]
