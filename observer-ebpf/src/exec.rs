@@ -483,7 +483,11 @@ pub fn check(bprm: Ptr) -> i32 {
     let _ = PATHS.remove(thread);
     let judged = file.after(before, &config);
     if !judged.ruling.denies() {
-        let _ = JUDGED.insert(thread, judged, 0);
+        // Where what was said of the script is gone, its interpreter's word must not stand for it:
+        // then the whole is judged when it has happened.
+        if first || before.is_some() {
+            let _ = JUDGED.insert(thread, judged, 0);
+        }
         return 0;
     }
     let told = config.flags & config_flag::EXEC_EXIT != 0
