@@ -3,7 +3,7 @@
 use observer_common::{StreamEndEvent, TlsEvent, stream_flag};
 
 use super::http::Way;
-use super::library::Connection;
+use super::library::{Connection, Out, TlsStreams};
 use super::stream::{Chunk, Close, Direction, FlowId, Streams};
 use super::tls::Handshakes;
 use super::web::{About, Carrier, Web};
@@ -19,15 +19,7 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let mut readers = Readers {
-            web: &mut self.web,
-            handshakes: &mut self.handshakes,
-            streams: &self.streams,
-        };
-        self.libraries.event(event, bytes, &mut |connection, way, at, chunk| {
-            readers.take(connection, way, at, chunk);
-        });
-        self.told(names, out);
+        self.give(names, out, |libraries, to| libraries.event(event, bytes, to));
     }
 
     /// A socket is closed, and with it what went through it.
@@ -39,16 +31,8 @@ impl Assembler {
     ) {
         let reset = event.flags & stream_flag::RESET != 0 || event.error != 0;
         let close = if reset { Close::Reset } else { Close::Fin };
-        let mut readers = Readers {
-            web: &mut self.web,
-            handshakes: &mut self.handshakes,
-            streams: &self.streams,
-        };
         let (cookie, time) = (event.cookie, event.header.time);
-        self.libraries.closed(cookie, close, time, &mut |connection, way, at, chunk| {
-            readers.take(connection, way, at, chunk);
-        });
-        self.told(names, out);
+        self.give(names, out, |libraries, to| libraries.closed(cookie, close, time, to));
     }
 
     /// Gives what waited long enough for its socket to be known.
@@ -58,15 +42,7 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let mut readers = Readers {
-            web: &mut self.web,
-            handshakes: &mut self.handshakes,
-            streams: &self.streams,
-        };
-        self.libraries.settle(now, &mut |connection, way, at, chunk| {
-            readers.take(connection, way, at, chunk);
-        });
-        self.told(names, out);
+        self.give(names, out, |libraries, to| libraries.settle(now, to));
     }
 
     /// Gives what is left, and the end of each connection.
@@ -76,12 +52,22 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
+        self.give(names, out, |libraries, to| libraries.finish(now, to));
+    }
+
+    /// Gives what the libraries' connections have by now to whoever reads it.
+    fn give(
+        &mut self,
+        names: &mut dyn Names,
+        out: &mut Vec<Item>,
+        from: impl FnOnce(&mut TlsStreams, Out<'_>),
+    ) {
         let mut readers = Readers {
             web: &mut self.web,
             handshakes: &mut self.handshakes,
             streams: &self.streams,
         };
-        self.libraries.finish(now, &mut |connection, way, at, chunk| {
+        from(&mut self.libraries, &mut |connection, way, at, chunk| {
             readers.take(connection, way, at, chunk);
         });
         self.told(names, out);

@@ -36,9 +36,14 @@ fn allowed(ctx: &Ctx, args: impl FnOnce(&str, &str) -> Vec<String>) -> Result<Re
     Run::new(ctx).policy(&policy).agent(args(&copy, &effect)).go()
 }
 
-/// That one exec was denied by the default, and nothing of it ran.
+/// That one exec was denied by this rule, and nothing of it ran.
 fn denied(ctx: &Ctx, run: &Recorded, rule: &str) -> Result<()> {
     never_ran(&ctx.path("effect")?)?;
+    stopped(run, rule)
+}
+
+/// That one exec was stopped by this rule, whether with EPERM or by a kill.
+pub(super) fn stopped(run: &Recorded, rule: &str) -> Result<()> {
     let killed = Some(128 + libc::SIGKILL);
     ensure!([Some(libc::EPERM), killed].contains(&run.code), "{:?}: {}", run.code, run.stderr);
     let mut calls = run.ledger.calls("exec");

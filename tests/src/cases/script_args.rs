@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::Result;
 
 use super::Case;
-use crate::harness::{Ctx, Recorded, Run, same};
+use super::allow_exec::stopped;
+use crate::harness::{Ctx, Recorded, Run};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("script-allowed-with-arguments-runs-with-them", |ctx| allowed(ctx, "--yes")?.exited(0)),
@@ -23,16 +23,6 @@ fn script(ctx: &Ctx, interpreter: &str) -> Result<(String, String)> {
     std::fs::write(&path, format!("#!{interpreter} touch\n"))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok((ctx.path(".")?, path))
-}
-
-/// That the script was stopped, whether with EPERM or by a kill, and by which rule.
-fn stopped(run: &Recorded, rule: &str) -> Result<()> {
-    let killed = Some(128 + libc::SIGKILL);
-    ensure!([Some(libc::EPERM), killed].contains(&run.code), "{:?}: {}", run.code, run.stderr);
-    let mut calls = run.ledger.calls("exec");
-    calls.retain(|call| call["verdict"] == "denied");
-    ensure!(calls.len() == 1, "wanted one denied exec, saw {calls:?}");
-    same("rule", &calls[0]["rule"], &json!(rule))
 }
 
 /// The sample may run as it likes, the script with one argument alone.
