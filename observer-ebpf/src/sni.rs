@@ -1,8 +1,8 @@
 //! TLS's name (SNI) held against the rules on names, as the ClientHello leaves.
 //!
-//! The bytes that a connection begins with are gathered in its socket's storage, however they are
-//! cut into packets. A server can't act on a hello before its last byte: the packet with that is
-//! let through or dropped, and all that come after a dropped one are.
+//! The message that a connection begins with is gathered in its socket's storage, however it is
+//! cut into packets and records. A server can't act on a hello before its last byte: the packet
+//! with that is let through or dropped, and all that come after a dropped one are.
 
 use core::ffi::c_void;
 
@@ -23,18 +23,19 @@ use crate::segment::{Segment, URG, at_most, load_raw};
 use crate::stream::Stream;
 use crate::verdict::{self as policy, Ruling};
 
-/// The largest hello that is read: a record's fragment (RFC 8446, 5.1).
+/// The largest hello that is read, its records' headers included.
 const WINDOW: usize = 1 << 14;
 /// What of it is taken at once. A socket's storages may together take 20 KiB before 6.8
 /// (net.core.optmem_max), so there is room for one such piece behind the window, not for another
 /// window.
 const PIECE: u32 = 1 << 10;
-/// Pieces of one packet.
-const PIECES: u32 = WINDOW as u32 / PIECE;
 /// Extensions that are looked at. A browser sends some twenty.
 const EXTENSIONS: u32 = 64;
-/// Where the message begins: after the record's header (5.1).
-const MESSAGE: u32 = 5;
+/// A record's header, and the most that follows it (RFC 8446, 5.1).
+const HEADER: u32 = 5;
+const FRAGMENT: u32 = 1 << 14;
+/// A message's header (4): its kind and its length.
+const MESSAGE: u32 = 4;
 const HANDSHAKE: u32 = 22;
 const CLIENT_HELLO: u32 = 1;
 const SERVER_NAME: u32 = 0;
@@ -46,8 +47,19 @@ const CREATE: u64 = 1;
 #[repr(C)]
 pub struct Head {
     name: NameBuf,
-    /// Bytes so far.
+    /// Bytes of the connection so far.
+    raw: u32,
+    /// Bytes of the message so far.
     len: u32,
+    /// What is to come of the record, and its header until that is whole.
+    fragment: u32,
+    header_len: u32,
+    header: [u8; 8],
+    /// Where the packet's next byte stands, and how many it has from there.
+    from: u32,
+    left: u32,
+    /// Whether it is no hello.
+    broken: u32,
     /// Where the name stands.
     at: u32,
     /// How long it is; 0 where there is none.
@@ -56,6 +68,7 @@ pub struct Head {
     next: u32,
     end: u32,
     whole: u32,
+    /// The message.
     bytes: [u8; WINDOW + PIECE as usize],
 }
 
@@ -66,7 +79,7 @@ enum Hello {
     More,
     /// It is whole, with its name in `Head::name`, or without one.
     Whole,
-    /// It can't be read, and so not held: in several records, too large, or malformed.
+    /// It can't be read, and so not held: too large, or malformed.
     Unheld,
 }
 
@@ -122,38 +135,115 @@ pub fn hold(
 /// Takes what a packet adds, and reads the hello once it is whole.
 #[inline(always)]
 unsafe fn gather(head: *mut Head, skb: *mut __sk_buff, segment: &Segment, offset: u64) -> Hello {
-    // SAFETY: inside the storage, by the bounds below.
+    // SAFETY: inside the storage; what the loop is handed outlives it.
     unsafe {
-        let have = (&raw const (*head).len).read_volatile();
+        let have = (&raw const (*head).raw).read_volatile();
         let known = u64::from(have).wrapping_sub(offset);
         if known > u64::from(segment.len) || segment.flags & URG != 0 {
             // A hole before it, or a byte that the far end may leave out.
             return Hello::Unheld;
         }
         let known = known as u32;
-        let mut left = segment.len - known;
-        if left == 0 {
+        if segment.len == known {
             return Hello::More;
         }
-        if have >= WINDOW as u32 {
+        (&raw mut (*head).from).write_volatile(segment.payload + known);
+        (&raw mut (*head).left).write_volatile(segment.len - known);
+        let mut context = Step { head, skb };
+        bpf_loop(WINDOW as u32, step as *mut c_void, (&raw mut context).cast(), 0);
+        if (&raw const (*head).broken).read_volatile() != 0 {
             return Hello::Unheld;
         }
-        let (mut have, mut from) = (have, segment.payload + known);
-        for _ in 0..PIECES {
-            // A hello ends within the window, or it is not read.
-            if left == 0 || have >= WINDOW as u32 {
-                break;
-            }
-            let len = if left < PIECE { left } else { PIECE };
-            let place = (&raw mut (*head).bytes).cast::<u8>();
-            let to = place.add(inside(have));
-            if !load_raw(skb, from, to, at_most::<PIECE>(len)) {
-                return Hello::Unheld;
-            }
-            (have, from, left) = (have + len, from + len, left - len);
+        match end(head) {
+            Some(end) => read(head, end),
+            None if (&raw const (*head).raw).read_volatile() >= WINDOW as u32 => Hello::Unheld,
+            None => Hello::More,
         }
-        (&raw mut (*head).len).write_volatile(have);
-        read(head, have)
+    }
+}
+
+/// What the loop over a packet's bytes works on.
+struct Step {
+    head: *mut Head,
+    skb: *mut __sk_buff,
+}
+
+/// Takes the next byte of a record's header, or the next piece of what is in it. Returns 1 to end
+/// the loop.
+unsafe extern "C" fn step(_index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: what `gather` handed over; inside the storage, by the bounds below.
+    unsafe {
+        let Step { head, skb } = *context.cast::<Step>();
+        let left = (&raw const (*head).left).read_volatile();
+        let raw = (&raw const (*head).raw).read_volatile();
+        if left == 0 || raw >= WINDOW as u32 || end(head).is_some() {
+            return 1;
+        }
+        let from = (&raw const (*head).from).read_volatile();
+        let fragment = (&raw const (*head).fragment).read_volatile();
+        let taken = if fragment == 0 {
+            header(head, skb, from)
+        } else {
+            let len = if left < PIECE { left } else { PIECE };
+            let len = if len < fragment { len } else { fragment };
+            let have = (&raw const (*head).len).read_volatile();
+            let to = (&raw mut (*head).bytes).cast::<u8>().add(inside(have));
+            (&raw mut (*head).len).write_volatile(have + len);
+            (&raw mut (*head).fragment).write_volatile(fragment - len);
+            if load_raw(skb, from, to, at_most::<PIECE>(len)) { len } else { 0 }
+        };
+        (&raw mut (*head).raw).write_volatile(raw + taken);
+        (&raw mut (*head).from).write_volatile(from + taken);
+        (&raw mut (*head).left).write_volatile(left - taken);
+        if taken == 0 {
+            (&raw mut (*head).broken).write_volatile(1);
+            return 1;
+        }
+        0
+    }
+}
+
+/// Takes the next byte of a record's header: 1, or 0 where it is none of a handshake's.
+#[inline(always)]
+unsafe fn header(head: *mut Head, skb: *mut __sk_buff, from: u32) -> u32 {
+    // SAFETY: inside the storage, by the mask.
+    unsafe {
+        let at = (&raw const (*head).header_len).read_volatile() & 7;
+        let bytes = (&raw mut (*head).header).cast::<u8>();
+        if !load_raw(skb, from, bytes.add(at as usize), 1) {
+            return 0;
+        }
+        let next = (at + 1) % HEADER;
+        (&raw mut (*head).header_len).write_volatile(next);
+        if next != 0 {
+            return 1;
+        }
+        let get = |at| u32::from(bytes.add(at).read_volatile());
+        let len = get(3) << 8 | get(4);
+        // One without content is forbidden, and may be what another end of the same line skips.
+        if get(0) != HANDSHAKE || get(1) != 3 || len == 0 || len > FRAGMENT {
+            return 0;
+        }
+        (&raw mut (*head).fragment).write_volatile(len);
+        1
+    }
+}
+
+/// Where the message ends, once all of it is here; or where it is no hello that can be read.
+#[inline(always)]
+unsafe fn end(head: *const Head) -> Option<u32> {
+    // SAFETY: reads inside the storage, by `byte`.
+    unsafe {
+        let have = (&raw const (*head).len).read_volatile();
+        if have < MESSAGE {
+            return None;
+        }
+        let end = MESSAGE + (byte(head, 1) << 16 | short(head, 2));
+        if have >= end || end > WINDOW as u32 || byte(head, 0) != CLIENT_HELLO {
+            Some(end)
+        } else {
+            None
+        }
     }
 }
 
@@ -184,27 +274,16 @@ unsafe fn short(head: *const Head, at: u32) -> u32 {
     unsafe { byte(head, at) << 8 | byte(head, at + 1) }
 }
 
+/// Reads a hello that ends here.
 #[inline(always)]
-unsafe fn read(head: *mut Head, have: u32) -> Hello {
+unsafe fn read(head: *mut Head, end: u32) -> Hello {
     // SAFETY: reads inside the storage, by `byte`.
     unsafe {
-        if have < MESSAGE + 4 {
-            return Hello::More;
-        }
-        if byte(head, 0) != HANDSHAKE || byte(head, MESSAGE) != CLIENT_HELLO {
+        if byte(head, 0) != CLIENT_HELLO || end > WINDOW as u32 {
             return Hello::Unheld;
-        }
-        let len = byte(head, 6) << 16 | short(head, 7);
-        let end = MESSAGE + 4 + len;
-        // One record holds it, as clients write it.
-        if short(head, 3) < len + 4 || end > WINDOW as u32 {
-            return Hello::Unheld;
-        }
-        if have < end {
-            return Hello::More;
         }
         // Version, random, session, cipher suites, compression (4.1.2).
-        let mut at = MESSAGE + 4 + 2 + 32;
+        let mut at = MESSAGE + 2 + 32;
         at += 1 + byte(head, at);
         at += 2 + short(head, at);
         at += 1 + byte(head, at);

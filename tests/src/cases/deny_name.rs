@@ -31,12 +31,22 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-by-sni-holds-where-the-server-speaks-first", |ctx| {
         stopped(ctx, &["evil.example"], 0, 0, &["--greeted"])
     }),
-    ("deny-by-sni-of-a-hello-in-many-records", |ctx| unread(ctx, &["good.example"], 50, &[])),
-    ("deny-by-sni-of-two-names", |ctx| unread(ctx, &["good.example", "evil.example"], 0, &[])),
-    ("deny-by-sni-of-an-urgent-byte", |ctx| {
-        unread(ctx, &["good.example"], 0, &["--pieces", "--urgent"])
+    ("deny-by-sni-holds-over-many-records", |ctx| stopped(ctx, &["evil.example"], 50, 300, &[])),
+    ("deny-by-sni-holds-over-records-of-a-byte", |ctx| {
+        stopped(ctx, &["evil.example"], 1, 300, &[])
     }),
-    ("deny-by-sni-lets-others-through", others),
+    ("deny-by-sni-holds-over-records-in-single-bytes", |ctx| {
+        stopped(ctx, &["evil.example"], 7, 0, &["--bytes"])
+    }),
+    ("deny-by-sni-over-records-of-more-than-16-KiB", |ctx| {
+        unread(ctx, &["good.example"], 1, 3_000, &[])
+    }),
+    ("deny-by-sni-of-two-names", |ctx| unread(ctx, &["good.example", "evil.example"], 0, 300, &[])),
+    ("deny-by-sni-of-an-urgent-byte", |ctx| {
+        unread(ctx, &["good.example"], 0, 300, &["--pieces", "--urgent"])
+    }),
+    ("deny-by-sni-lets-others-through", |ctx| others(ctx, 0)),
+    ("deny-by-sni-lets-others-through-over-many-records", |ctx| others(ctx, 50)),
 ];
 
 const RULE: &str =
@@ -91,17 +101,23 @@ fn stopped(
     same("SNI", at(&call, "/tls/sni"), &json!(names[0]))
 }
 
-fn unread(ctx: &Ctx, names: &[&'static str], record: usize, flags: &[&str]) -> Result<()> {
-    let (heard, whole, call) = say(ctx, names, record, 300, flags, libc::EAGAIN)?;
+fn unread(
+    ctx: &Ctx,
+    names: &[&'static str],
+    record: usize,
+    padding: usize,
+    flags: &[&str],
+) -> Result<()> {
+    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::EAGAIN)?;
     ensure!(heard < whole, "the far end has the whole hello");
     same("verdict", &call["verdict"], &json!("denied"))?;
     same("rule", &call["rule"], &json!("unread-name"))?;
     same("unread", at(&call, "/tls/unread"), &json!(true))
 }
 
-fn others(ctx: &Ctx) -> Result<()> {
+fn others(ctx: &Ctx, record: usize) -> Result<()> {
     for name in ["notevil.example", "evil.example.org", "good.example"] {
-        let (heard, whole, call) = say(ctx, &[name], 0, 0, &[], 0)?;
+        let (heard, whole, call) = say(ctx, &[name], record, 0, &[], 0)?;
         same("heard", &heard, &whole)?;
         same("verdict", &call["verdict"], &json!("allowed"))?;
         same("SNI", at(&call, "/tls/sni"), &json!(name))?;

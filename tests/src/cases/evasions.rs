@@ -124,6 +124,8 @@ pub const EVASIONS: &[Evasion] = &[
         "evasion-flood-hides-no-denial",
         "a flood that fills the ring: the denial is recorded, the loss counted",
     ),
+    same_everywhere("deny-by-sni-holds-in-single-bytes", "a ClientHello in segments of a byte"),
+    same_everywhere("deny-by-sni-holds-over-many-records", "a ClientHello over many TLS records"),
     program("deny-program-by-path-through-symlink", "a symbolic link to the program"),
     program("deny-program-through-relative-path", "a relative path"),
     program("evasion-program-by-proc-self-root", "/proc/self/root before the path"),
