@@ -15,7 +15,8 @@ use observer::ledger::{Entry, HostKey, Writer};
 use observer::mask::{MaskKey, Masker};
 use observer::model::{Raw, RunId};
 use observer_common::{
-    EventKind, ExecEvent, ExitEvent, Header, NetEvent, ResultEvent, net_op, verdict,
+    EventKind, ExecEvent, ExitEvent, Header, NetEvent, ResultEvent, StreamEvent, direction, net_op,
+    stream_flag, verdict,
 };
 
 /// Calls in a round, and rounds.
@@ -25,19 +26,31 @@ const ROUNDS: usize = 9;
 const GROUP: usize = 2_000;
 
 fn main() {
-    println!("stage                exec     connect   (ns for each call and its end, of {CALLS})");
-    let (exec, connect) = (rounds(exec_events), rounds(connect_events));
-    let stages: [(&str, Stage); 3] =
-        [("decode, assemble", |s| s.assemble), ("mask", |s| s.mask), ("ledger", |s| s.ledger)];
+    println!(
+        "{:<18} {:>8} {:>8} {:>8}   (ns for each call and its end, of {CALLS})",
+        "stage", "exec", "connect", "http"
+    );
+    let all = [rounds(exec_events), rounds(connect_events), rounds(http_events)];
+    let stages: [(&str, Stage); 4] = [
+        ("decode, assemble", |s| s.assemble),
+        ("mask", |s| s.mask),
+        ("ledger", |s| s.ledger),
+        ("all", |s| s.assemble + s.mask + s.ledger),
+    ];
     for (name, of) in stages {
-        println!("{name:<18} {:>8} {:>10}", median(&exec, of), median(&connect, of));
+        row(name, all.each_ref().map(|rounds| median(rounds, of)));
     }
-    let all = |s: &Stages| s.assemble + s.mask + s.ledger;
-    let (exec_ns, connect_ns) = (median(&exec, all), median(&connect, all));
-    println!("all                {exec_ns:>8} {connect_ns:>10}");
     // A call and its end are two records.
-    let rate = |ns: u128| 2_000_000_000 / ns.max(1);
-    println!("records a second   {:>8} {:>10}", rate(exec_ns), rate(connect_ns));
+    let whole: Stage = |s| s.assemble + s.mask + s.ledger;
+    row(
+        "records a second",
+        all.each_ref().map(|rounds| 2_000_000_000 / median(rounds, whole).max(1)),
+    );
+}
+
+fn row(name: &str, figures: [u128; 3]) {
+    let [exec, connect, http] = figures;
+    println!("{name:<18} {exec:>8} {connect:>8} {http:>8}");
 }
 
 /// What a round took in each stage.
@@ -175,6 +188,44 @@ fn connect_events() -> Vec<Vec<u8>> {
         let header = header(EventKind::Result, n);
         let event = ResultEvent { header, call, began: header.time, error: 0, abandoned: 0 };
         out.push(bytemuck::bytes_of(&event).to_vec());
+    }
+    out
+}
+
+/// Requests over one connection that stays open: a JSON body of 600 bytes, and a short answer.
+fn http_events() -> Vec<Vec<u8>> {
+    let mut out = vec![];
+    let mut stood = [0; 2];
+    for n in 0..CALLS {
+        let body = format!("{{\"n\":{n:010},\"text\":\"{}\"}}", "all is well. ".repeat(44));
+        let body = &body[..600.min(body.len())];
+        let request = format!(
+            "POST /v1/items/{n} HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: agent/1.0\r\n\
+             Accept: */*\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\
+                      \r\n{\"done\":\"true\"}";
+        for (way, bytes) in [(direction::SENT, request.as_str()), (direction::RECEIVED, answer)] {
+            let (at, other) = (stood[way as usize], stood[1 - way as usize]);
+            let event = StreamEvent {
+                header: header(EventKind::Stream, n),
+                cookie: 7,
+                offset: at,
+                skipped: 0,
+                other,
+                local: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1],
+                peer: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7],
+                local_port: 40_000,
+                peer_port: 80,
+                direction: way,
+                flags: stream_flag::OPENED,
+                seen: bytes.len() as u32,
+                len: bytes.len() as u32,
+            };
+            stood[way as usize] += bytes.len() as u64;
+            out.push([bytemuck::bytes_of(&event), bytes.as_bytes()].concat());
+        }
     }
     out
 }

@@ -31,17 +31,31 @@ pub(super) fn run_message(run: &str, key: &str, idx: u64) -> Vec<u8> {
     [RUN, format!("{run}\n{key}\n{idx}").as_bytes()].concat()
 }
 
+/// What stands before a record in its line.
+const HEAD: &[u8] = b"{\"rec\":";
+
+/// Begins a line at the end of `lines`; where in it the record comes.
+pub(super) fn open(lines: &mut Vec<u8>) -> usize {
+    lines.extend_from_slice(HEAD);
+    lines.len()
+}
+
+/// Ends a line whose record was written, without its newline.
+pub(super) fn close(lines: &mut Vec<u8>, signature: Option<&[u8]>) {
+    if let Some(signature) = signature {
+        lines.extend_from_slice(b",\"sig\":\"");
+        lines.extend_from_slice(BASE64.encode(signature).as_bytes());
+        lines.push(b'"');
+    }
+    lines.push(b'}');
+}
+
 /// A line without its newline.
 pub(super) fn line(record: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
     let mut line = Vec::with_capacity(record.len() + 110);
-    line.extend_from_slice(b"{\"rec\":");
+    open(&mut line);
     line.extend_from_slice(record);
-    if let Some(signature) = signature {
-        line.extend_from_slice(b",\"sig\":\"");
-        line.extend_from_slice(BASE64.encode(signature).as_bytes());
-        line.push(b'"');
-    }
-    line.push(b'}');
+    close(&mut line, signature);
     line
 }
 
@@ -49,7 +63,7 @@ pub(super) fn line(record: &[u8], signature: Option<&[u8]>) -> Vec<u8> {
 /// another shape, down to the byte.
 pub(super) fn parts(line: &[u8]) -> Option<(&[u8], Option<Vec<u8>>)> {
     const TAIL: usize = r#","sig":""}"#.len() + 88;
-    let body = line.strip_prefix(b"{\"rec\":")?.strip_suffix(b"}")?;
+    let body = line.strip_prefix(HEAD)?.strip_suffix(b"}")?;
     let whole = body.len() + 1;
     if let Some(at) = whole.checked_sub(TAIL)
         && let Some(tail) = body.get(at..)

@@ -1,54 +1,52 @@
 //! Doors → the fields of their records: unix sockets, other families, system calls. Pure.
 
-use serde_json::{Map, Value, json};
-
-use super::record::text;
+use super::json::{Fields, text};
 use crate::model::{Door, OtherSocket, System, Unix, UnixAddress, UnixOp};
 
 /// Of a unix socket: its path or its abstract name, and neither where there is none to tell.
-pub(super) fn unix(unix: &Unix) -> Value {
-    let mut out = Map::new();
+pub(super) fn unix(unix: &Unix) -> Fields<'_> {
+    let mut out = Fields::new();
     let op = match unix.op {
         UnixOp::Connect => "connect",
         UnixOp::Send => "send",
         UnixOp::Receive => "receive",
     };
-    out.insert("op".into(), op.into());
-    out.insert("protocol".into(), "unix".into());
+    out.insert("op", op);
+    out.insert("protocol", "unix");
     match &unix.address {
         UnixAddress::Path(path) => {
-            out.insert("path".into(), text(path));
+            out.insert("path", text(path));
         }
         UnixAddress::Abstract(name) => {
-            out.insert("abstract".into(), text(name));
+            out.insert("abstract", text(name));
         }
         UnixAddress::Unnamed => {}
         UnixAddress::Unread => {
-            out.insert("unread".into(), true.into());
+            out.insert("unread", true);
         }
     }
-    out.into()
+    out
 }
 
 /// Of a socket of another family: its word, or the family's number, and the protocol's.
-pub(super) fn socket(socket: OtherSocket) -> Value {
+pub(super) fn socket<'a>(socket: OtherSocket) -> Fields<'a> {
     let family = socket.word().map_or_else(|| format!("family-{}", socket.family), str::to_owned);
-    json!({ "number": socket.protocol, "op": "open", "protocol": family })
+    Fields::new().with("number", socket.protocol).with("op", "open").with("protocol", family)
 }
 
 /// Of a system call: its door, whom it was aimed at, and what the door's number means.
-pub(super) fn system(system: &System) -> Value {
-    let mut out = Map::new();
-    out.insert("op".into(), system.door.word().into());
+pub(super) fn system(system: &System) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("op", system.door.word());
     if let Some((pid, comm)) = &system.target {
-        out.insert("target".into(), json!({ "comm": text(comm), "pid": pid }));
+        out.insert("target", Fields::new().with("comm", text(comm)).with("pid", *pid));
     }
     match system.door {
         Door::Signal => {
-            out.insert("signal".into(), system.value.into());
+            out.insert("signal", system.value);
         }
         Door::Bpf => {
-            out.insert("command".into(), system.value.into());
+            out.insert("command", system.value);
         }
         Door::Mount => {
             let what = match system.value {
@@ -58,13 +56,13 @@ pub(super) fn system(system: &System) -> Value {
                 4 => "pivot_root",
                 _ => "superblock",
             };
-            out.insert("what".into(), what.into());
+            out.insert("what", what);
         }
         Door::Kernel => {
             let what = if system.value == 2 { "module" } else { "kexec" };
-            out.insert("what".into(), what.into());
+            out.insert("what", what);
         }
         Door::Ptrace | Door::Userns | Door::Cgroup | Door::Netlink => {}
     }
-    out.into()
+    out
 }

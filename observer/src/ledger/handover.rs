@@ -18,6 +18,7 @@ use data_encoding::HEXLOWER;
 use super::checkpoints::Checkpoints;
 use super::entry::Entry;
 use super::files::OpenError;
+use super::json::int;
 use super::keys::{HostKey, KeyError, PublicKey};
 use super::note::{Checkpoint, Note};
 use super::resume::{self, Found};
@@ -142,10 +143,12 @@ fn name_next(
         // It was told already, or never was this key's.
         return Ok(None);
     }
-    let mut fields = record::fields(&Entry::Key { at: clock::now(), next });
-    fields.insert("idx".to_owned(), found.tree.size().into());
-    fields.insert("prev".to_owned(), HEXLOWER.encode(&found.prev).into());
-    let record = record::write(&mut fields);
+    let key = Entry::Key { at: clock::now(), next };
+    let mut fields = record::fields(&key);
+    fields.insert("idx", int(found.tree.size()));
+    fields.insert("prev", HEXLOWER.encode(&found.prev));
+    let mut record = vec![];
+    record::write(&mut fields, &mut record);
     let signature = host.sign(&chain::record_message(&record));
     lines.extend(chain::line(&record, Some(&signature)));
     lines.push(b'\n');

@@ -1,111 +1,105 @@
 //! HTTP calls and their answers in records: `http`, and what of them is not whole in `truncated`.
 //! Pure.
 
-use serde_json::{Map, Value, json};
-
-use super::record::{Fields, int, note, text};
+use super::json::{Fields, Value, int, text};
+use super::record::{address, note};
 use crate::model::{
     Grpc, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart, Messages, Raw, WebSocket,
 };
 
 /// A request, for the call's own record.
-pub(super) fn request(http: &Http, put: &mut dyn FnMut(&str, Value)) {
+pub(super) fn request<'a>(http: &'a Http, record: &mut Fields<'a>) {
     let request = &http.request;
-    let mut out = Map::new();
-    let mut truncated = Map::new();
-    out.insert("method".into(), text(&request.method));
-    out.insert("url".into(), text(&request.url));
-    out.insert("version".into(), request.version.word().into());
-    out.insert("transport".into(), http.transport.word().into());
-    out.insert("headers".into(), headers(&request.fields));
+    let mut out = Fields::new();
+    let mut truncated = Fields::new();
+    out.insert("method", text(&request.method));
+    out.insert("url", text(&request.url));
+    out.insert("version", request.version.word());
+    out.insert("transport", http.transport.word());
+    out.insert("headers", headers(&request.fields));
     cut_fields("headers", &request.fields, &mut truncated);
     if let Some(content) = &request.body {
-        out.insert("body".into(), body(content));
+        out.insert("body", body(content));
         cut_body("body", content, &mut truncated);
     }
-    if let Some(stream) = request.stream {
-        out.insert("stream".into(), stream.into());
-    }
-    if let Some(connection) = &http.connection {
-        out.insert("connection".into(), connection.to_string().into());
-    }
-    if let Some(peer) = http.peer {
-        let peer = json!({ "addr": peer.ip().to_string(), "port": peer.port() });
-        out.insert("peer".into(), peer);
-    }
+    out.insert_some("stream", request.stream);
+    out.insert_some("connection", http.connection.map(|it| it.to_string()));
+    out.insert_some("peer", http.peer.map(address));
     words("ambiguous", &request.ambiguous, &mut out);
-    put("http", out.into());
+    record.insert("http", out);
     if !truncated.is_empty() {
-        put("truncated", truncated.into());
+        record.insert("truncated", truncated);
     }
 }
 
 /// What came back, for the result's record.
-pub(super) fn answer(answer: &HttpAnswer, put: &mut dyn FnMut(&str, Value)) {
-    let mut out = Map::new();
-    let mut truncated = Map::new();
+pub(super) fn answer<'a>(answer: &'a HttpAnswer, record: &mut Fields<'a>) {
+    let mut out = Fields::new();
+    let mut truncated = Fields::new();
     if let Some(head) = &answer.head {
-        out.insert("status".into(), head.status.into());
-        out.insert("version".into(), head.version.word().into());
-        out.insert("headers".into(), headers(&head.fields));
+        out.insert("status", head.status);
+        out.insert("version", head.version.word());
+        out.insert("headers", headers(&head.fields));
         cut_fields("headers", &head.fields, &mut truncated);
     }
     if let Some(fields) = &answer.trailers {
-        out.insert("trailers".into(), headers(fields));
+        out.insert("trailers", headers(fields));
         cut_fields("trailers", fields, &mut truncated);
     }
     for (key, content) in [("body", &answer.body), ("request_body", &answer.sent)] {
         if let Some(content) = content {
-            out.insert(key.into(), body(content));
+            out.insert(key, body(content));
             cut_body(key, content, &mut truncated);
         }
     }
     if !answer.interim.is_empty() {
-        out.insert("interim".into(), answer.interim.clone().into());
+        out.insert("interim", answer.interim.iter().copied().collect::<Value<'_>>());
     }
-    let mut times = Map::new();
+    let mut times = Fields::new();
     for (key, ns) in [
         ("first_byte_ns", answer.times.first_byte),
         ("last_byte_ns", answer.times.last_byte),
         ("sent_ns", answer.times.sent),
     ] {
         if let Some(ns) = ns {
-            times.insert(key.into(), int(ns));
+            times.insert(key, int(ns));
         }
     }
     if !times.is_empty() {
-        out.insert("times".into(), times.into());
+        out.insert("times", times);
     }
     if let Some(events) = &answer.events {
-        let events = json!({ "count": int(events.count), "largest": int(events.largest) });
-        out.insert("events".into(), events);
+        let events =
+            Fields::new().with("count", int(events.count)).with("largest", int(events.largest));
+        out.insert("events", events);
     }
     if let Some(socket) = &answer.websocket {
-        out.insert("websocket".into(), websocket(socket));
+        out.insert("websocket", websocket(socket));
     }
     if let Some(said) = &answer.grpc {
-        out.insert("grpc".into(), grpc(said));
+        out.insert("grpc", grpc(said));
         if said.message_kept < said.message_bytes {
-            let cut = json!({ "kept": int(said.message_kept), "seen": int(said.message_bytes) });
+            let cut = Fields::new()
+                .with("kept", int(said.message_kept))
+                .with("seen", int(said.message_bytes));
             truncated.insert("grpc_message".to_owned(), cut);
         }
     }
     if let Some(tunnel) = &answer.tunnel {
-        let tunnel = json!({
-            "inside": tunnel.inside.word(),
-            "received": int(tunnel.received),
-            "sent": int(tunnel.sent),
-        });
-        out.insert("tunnel".into(), tunnel);
+        let tunnel = Fields::new()
+            .with("inside", tunnel.inside.word())
+            .with("received", int(tunnel.received))
+            .with("sent", int(tunnel.sent));
+        out.insert("tunnel", tunnel);
     }
     if let Some(code) = answer.reset {
         let name = RESETS.get(code as usize).copied();
-        out.insert("reset".into(), name.map_or(code.into(), Value::from));
+        out.insert("reset", name.map_or(code.into(), Value::from));
     }
     words("ambiguous", &answer.ambiguous, &mut out);
-    put("http", out.into());
+    record.insert("http", out);
     if !truncated.is_empty() {
-        put("truncated", truncated.into());
+        record.insert("truncated", truncated);
     }
 }
 
@@ -127,158 +121,146 @@ const RESETS: [&str; 14] = [
     "HTTP_1_1_REQUIRED",
 ];
 
-fn pair((name, value): &(Raw, Raw)) -> Value {
-    Value::Array(vec![text(name), text(value)])
+fn pair((name, value): &(Raw, Raw)) -> Value<'_> {
+    Value::List(vec![text(name), text(value)])
 }
 
-fn headers(fields: &HttpFields) -> Value {
+fn headers(fields: &HttpFields) -> Value<'_> {
     fields.lines.iter().map(pair).collect()
 }
 
-fn cut_fields(key: &str, fields: &HttpFields, truncated: &mut Map<String, Value>) {
+fn cut_fields(key: &'static str, fields: &HttpFields, truncated: &mut Fields<'_>) {
     if fields.cut {
-        let cut = json!({ "kept": int(fields.size() as u64), "seen": int(fields.bytes) });
-        truncated.insert(key.to_owned(), cut);
+        let cut =
+            Fields::new().with("kept", int(fields.size() as u64)).with("seen", int(fields.bytes));
+        truncated.insert(key, cut);
     }
 }
 
 /// What was left out on purpose is not cut.
-fn cut_body(key: &str, body: &HttpBody, truncated: &mut Map<String, Value>) {
+fn cut_body(key: &'static str, body: &HttpBody, truncated: &mut Fields<'_>) {
     if !body.whole && !matches!(body.content, HttpContent::Left { .. }) || body.missed > 0 {
-        let mut cut = Map::new();
-        cut.insert("kept".into(), int(body.kept));
-        cut.insert("seen".into(), int(body.bytes - body.missed.min(body.bytes)));
-        truncated.insert(key.to_owned(), cut.into());
+        let mut cut = Fields::new();
+        cut.insert("kept", int(body.kept));
+        cut.insert("seen", int(body.bytes - body.missed.min(body.bytes)));
+        truncated.insert(key, cut);
     }
 }
 
-fn body(body: &HttpBody) -> Value {
+fn body(body: &HttpBody) -> Fields<'_> {
     let mut out = content(&body.content);
-    out.insert("bytes".into(), int(body.bytes));
+    out.insert("bytes", int(body.bytes));
     if !body.media.is_empty() {
-        out.insert("type".into(), text(&body.media));
+        out.insert("type", text(&body.media));
     }
     if !body.coding.is_empty() {
-        out.insert("coding".into(), text(&body.coding));
+        out.insert("coding", text(&body.coding));
     }
     if body.missed > 0 {
-        out.insert("missed".into(), int(body.missed));
+        out.insert("missed", int(body.missed));
     }
-    out.into()
+    out
 }
 
-fn content(content: &HttpContent) -> Map<String, Value> {
-    let mut out = Map::new();
+fn content(content: &HttpContent) -> Fields<'_> {
+    let mut out = Fields::new();
     match content {
         // Masking leaves none; were one here, it would not be shown.
         HttpContent::Bytes(_) => {
-            out.insert("left".into(), "not masked".into());
+            out.insert("left", "not masked");
         }
         HttpContent::Text(raw) => {
-            out.insert("text".into(), text(raw));
+            out.insert("text", text(raw));
         }
         HttpContent::Json(raw) => {
-            out.insert("json".into(), text(raw));
+            out.insert("json", text(raw));
         }
         HttpContent::Form(fields) => {
-            out.insert("form".into(), fields.iter().map(pair).collect());
+            out.insert("form", fields.iter().map(pair).collect::<Value<'_>>());
         }
         HttpContent::Parts(parts) => {
-            out.insert("parts".into(), parts.iter().map(part).collect());
+            out.insert("parts", parts.iter().map(part).collect::<Value<'_>>());
         }
         HttpContent::Left { why, hmac } => {
-            out.insert("left".into(), (*why).into());
+            out.insert("left", *why);
             if let Some(hmac) = hmac {
-                out.insert("hmac".into(), hmac.as_str().into());
+                out.insert("hmac", hmac.as_str());
             }
         }
     }
     out
 }
 
-fn part(part: &HttpPart) -> Value {
+fn part(part: &HttpPart) -> Fields<'_> {
     let mut out = content(&part.content);
-    out.insert("name".into(), text(&part.name));
-    if let Some(filename) = &part.filename {
-        out.insert("filename".into(), text(filename));
-    }
-    if let Some(media) = &part.media {
-        out.insert("type".into(), text(media));
-    }
-    out.into()
+    out.insert("name", text(&part.name));
+    out.insert_some("filename", part.filename.as_ref().map(text));
+    out.insert_some("type", part.media.as_ref().map(text));
+    out
 }
 
-fn messages(messages: &Messages) -> Value {
-    json!({
-        "bytes": int(messages.bytes),
-        "count": int(messages.count),
-        "largest": int(messages.largest),
-    })
+fn messages<'a>(messages: &Messages) -> Fields<'a> {
+    Fields::new()
+        .with("bytes", int(messages.bytes))
+        .with("count", int(messages.count))
+        .with("largest", int(messages.largest))
 }
 
-fn websocket(socket: &WebSocket) -> Value {
-    let mut out = Map::new();
-    out.insert("sent".into(), messages(&socket.sent));
-    out.insert("received".into(), messages(&socket.received));
+fn websocket(socket: &WebSocket) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("sent", messages(&socket.sent));
+    out.insert("received", messages(&socket.received));
     let first = socket.first.iter().map(|message| {
-        let mut out = Map::new();
-        out.insert("bytes".into(), int(message.bytes));
-        out.insert("from".into(), if message.sent { "agent" } else { "server" }.into());
+        let mut out = Fields::new();
+        out.insert("bytes", int(message.bytes));
+        out.insert("from", if message.sent { "agent" } else { "server" });
         if message.text {
-            out.insert("text".into(), text(&message.kept));
-            out.insert("whole".into(), message.whole.into());
+            out.insert("text", text(&message.kept));
+            out.insert("whole", message.whole);
         }
-        Value::Object(out)
+        out
     });
-    out.insert("first".into(), first.collect());
-    if let Some(close) = socket.close {
-        out.insert("close".into(), close.into());
-    }
-    if let Some(why) = socket.unparsed {
-        out.insert("unparsed".into(), why.into());
-    }
-    out.into()
+    out.insert("first", first.collect::<Value<'_>>());
+    out.insert_some("close", socket.close);
+    out.insert_some("unparsed", socket.unparsed);
+    out
 }
 
-fn grpc(grpc: &Grpc) -> Value {
-    let mut out = Map::new();
-    out.insert("sent".into(), messages(&grpc.sent));
-    out.insert("received".into(), messages(&grpc.received));
-    if let Some(status) = grpc.status {
-        out.insert("status".into(), status.into());
-    }
-    if let Some(message) = &grpc.message {
-        out.insert("message".into(), text(message));
-    }
-    out.into()
+fn grpc(grpc: &Grpc) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("sent", messages(&grpc.sent));
+    out.insert("received", messages(&grpc.received));
+    out.insert_some("status", grpc.status);
+    out.insert_some("message", grpc.message.as_ref().map(text));
+    out
 }
 
-fn words(key: &str, words: &[&'static str], out: &mut Map<String, Value>) {
+fn words(key: &'static str, words: &[&'static str], out: &mut Fields<'_>) {
     if !words.is_empty() {
-        out.insert(key.to_owned(), words.iter().copied().collect());
+        out.insert(key, words.iter().copied().collect::<Value<'_>>());
     }
 }
 
 /// Takes something away of a record that is too long, and says so: contents first, then headers,
 /// then the URL. False where nothing is left to take.
-pub(super) fn shorten(record: &mut Fields) -> bool {
-    let Some(http) = record.get_mut("http").and_then(Value::as_object_mut) else { return false };
+pub(super) fn shorten(record: &mut Fields<'_>) -> bool {
+    let Some(http) = record.object_mut("http") else { return false };
     for key in ["body", "request_body"] {
         if let Some(kept) = http.get_mut(key).and_then(shorten_body) {
             return note(record, key, kept);
         }
     }
-    if let Some(socket) = http.get_mut("websocket").and_then(Value::as_object_mut)
+    if let Some(socket) = http.object_mut("websocket")
         && socket.remove("first").is_some()
     {
         return note(record, "websocket", 0);
     }
     for key in ["headers", "trailers"] {
-        let lines = http.get_mut(key).and_then(Value::as_array_mut);
+        let lines = http.get_mut(key).and_then(Value::as_list_mut);
         if let Some(lines) = lines.filter(|lines| lines.len() > 1) {
             lines.truncate(lines.len() / 2);
-            let length = |line: &Value| {
-                let texts = line.as_array().into_iter().flatten();
+            let length = |line: &Value<'_>| {
+                let texts = line.as_list().into_iter().flatten();
                 texts.filter_map(Value::as_str).map(str::len).sum::<usize>()
             };
             let kept = lines.iter().map(length).sum::<usize>();
@@ -300,29 +282,29 @@ pub(super) fn shorten(record: &mut Fields) -> bool {
 }
 
 /// Halves a content's text; whatever else there is of it goes as a whole. How many bytes are left.
-fn shorten_body(body: &mut Value) -> Option<u64> {
+fn shorten_body(body: &mut Value<'_>) -> Option<u64> {
     let body = body.as_object_mut()?;
     if let Some(text) = body.remove("json") {
         // Half of it is no JSON any more.
-        body.insert("text".into(), text);
+        body.insert("text", text);
     }
     if let Some(kept) = body.get_mut("text").and_then(halve) {
         return Some(kept);
     }
     let gone = ["text", "form", "parts"].iter().any(|key| {
-        let long = body.get(*key).is_some_and(|value| !matches!(value, Value::String(_)));
-        long && body.remove(*key).is_some()
+        let long = body.get_mut(key).is_some_and(|value| value.as_str().is_none());
+        long && body.remove(key).is_some()
     });
     if gone {
-        body.insert("left".into(), "the record's bound".into());
+        body.insert("left", "the record's bound");
     }
     gone.then_some(0)
 }
 
 /// Halves a long text, between two characters and never within a token. How many bytes are left.
-fn halve(value: &mut Value) -> Option<u64> {
+fn halve(value: &mut Value<'_>) -> Option<u64> {
     const SHORT: usize = 256;
-    let Value::String(text) = value else { return None };
+    let Value::Text(text) = value else { return None };
     if text.len() <= SHORT {
         return None;
     }
@@ -333,6 +315,6 @@ fn halve(value: &mut Value) -> Option<u64> {
     if let Some(token) = text[..end].rfind("<mask:").filter(|&at| !text[at..end].contains('>')) {
         end = token;
     }
-    text.truncate(end);
+    text.to_mut().truncate(end);
     Some(end as u64)
 }

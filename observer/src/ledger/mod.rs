@@ -12,6 +12,7 @@ mod entry;
 mod files;
 mod handover;
 mod http;
+mod json;
 mod keys;
 mod leaves;
 mod merkle;

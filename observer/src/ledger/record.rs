@@ -1,46 +1,32 @@
 //! Entries → records: RFC 8785 canonical JSON in the profile of docs/LEDGER.md. Pure.
 //!
-//! `serde_json`'s map is sorted, and every key is ASCII, so what it writes is canonical as long as
-//! no float and no integer beyond 2^53 − 1 gets in: [`int`] is the only way in for integers.
+//! What they are made of, `json`, is canonical however it is put together.
 
+mod bound;
+mod outcome;
 mod tls;
 
-use data_encoding::BASE64;
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use time::OffsetDateTime;
 use time::macros::format_description;
+
+pub(super) use bound::{MAX, note, write};
+use outcome::outcome;
 
 use super::doors;
 use super::entry::{Entry, Events, RunStart};
 use super::http;
+use super::json::{Fields, Value, int, text};
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, CallResult, Cut, CutField, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage,
-    Net, NetOp, Outcome, Process, Raw, Reason, Reload, RunId, Since, Stamp, Status, Verdict,
+    Action, Call, CallResult, Cut, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage, Net,
+    NetOp, Process, Raw, Reload, RunId, Since, Stamp, Verdict,
 };
 
 /// The format's version.
 pub(super) const VERSION: u64 = 1;
-/// A record's bound, in bytes.
-pub(super) const MAX: usize = 60 * 1024;
-/// The integers that every JSON reader keeps exactly.
-const EXACT: u64 = (1 << 53) - 1;
-
-/// A record's fields.
-pub(super) type Fields = Map<String, Value>;
-
-/// Text that came from an agent, masked: as it is, or its bytes where it is not UTF-8.
-pub(super) fn text(raw: &Raw) -> Value {
-    match std::str::from_utf8(raw.bytes()) {
-        Ok(text) => Value::from(text),
-        Err(_) => json!({ "b64": BASE64.encode(raw.bytes()) }),
-    }
-}
-
-/// An integer, as a string where it is wider than 2^53 − 1.
-pub(super) fn int(n: u64) -> Value {
-    if n <= EXACT { Value::from(n) } else { Value::from(n.to_string()) }
-}
 
 /// RFC 3339 in UTC with nine digits of a second.
 fn time(stamp: Stamp) -> String {
@@ -52,141 +38,145 @@ fn time(stamp: Stamp) -> String {
 }
 
 /// The fields that an entry has of its own; the writer adds those of its place.
-pub(super) fn fields(entry: &Entry) -> Fields {
-    let mut out = Map::new();
-    let mut put = |key: &str, value: Value| {
-        out.insert(key.to_owned(), value);
-    };
-    put("v", VERSION.into());
-    put("type", entry.word().into());
-    put("time", time(entry.at()).into());
-    put("mono", entry.at().mono_ns.to_string().into());
+pub(super) fn fields(entry: &Entry) -> Fields<'_> {
+    let mut record = Fields::new();
+    record.insert("v", int(VERSION));
+    record.insert("type", entry.word());
+    record.insert("time", time(entry.at()));
+    record.insert("mono", entry.at().mono_ns.to_string());
     if let Some(run) = entry.run() {
-        put("run", run.to_string().into());
+        record.insert("run", run.to_string());
     }
     match entry {
         Entry::ObserverStart { version, kernel, boot_id, .. } => {
-            put("boot_id", boot_id.as_str().into());
-            put("kernel", kernel.as_str().into());
-            put("version", version.as_str().into());
+            record.insert("boot_id", boot_id.as_str());
+            record.insert("kernel", kernel.as_str());
+            record.insert("version", version.as_str());
         }
-        Entry::RunStart(start) => run_start(start, &mut put),
-        Entry::Call(masked) => call(masked, &mut put),
-        Entry::Result(end) => result(end, &mut put),
+        Entry::RunStart(start) => run_start(start, &mut record),
+        Entry::Call(masked) => call(masked, &mut record),
+        Entry::Result(end) => result(end, &mut record),
         Entry::Answer(masked) => {
-            result(&masked.get().result, &mut put);
-            http::answer(&masked.get().http, &mut put);
-            masks(&[masked.marks()], &mut put);
+            result(&masked.get().result, &mut record);
+            http::answer(&masked.get().http, &mut record);
+            masks(&[masked.marks()], &mut record);
         }
         Entry::Resolved(masked) => {
-            result(&masked.get().result, &mut put);
-            put("dns", resolved(masked.get()));
-            masks(&[masked.marks()], &mut put);
+            result(&masked.get().result, &mut record);
+            record.insert("dns", resolved(masked.get()));
+            masks(&[masked.marks()], &mut record);
         }
         Entry::TlsEnd(masked) => {
             let result = &masked.get().result;
-            put("call", result.call.to_string().into());
-            put("kind", result.kind.word().into());
-            put("outcome", outcome(&result.outcome));
-            put("tls", tls::end(masked.get()));
-            masks(&[masked.marks()], &mut put);
+            record.insert("call", result.call.to_string());
+            record.insert("kind", result.kind.word());
+            record.insert("outcome", outcome(&result.outcome));
+            record.insert("tls", tls::end(masked.get()));
+            masks(&[masked.marks()], &mut record);
         }
         Entry::Loss { place, lost, why, .. } => {
-            put("loss", json!({ "count": int(*lost), "place": place, "why": why }));
+            record.insert(
+                "loss",
+                Fields::new()
+                    .with("count", int(*lost))
+                    .with("place", place.as_str())
+                    .with("why", why.as_str()),
+            );
         }
         Entry::Coverage { what, covered, why, .. } => {
-            put("coverage", json!({ "covered": covered, "what": what, "why": why }));
+            record.insert(
+                "coverage",
+                Fields::new()
+                    .with("covered", *covered)
+                    .with("what", what.as_str())
+                    .with("why", why.as_str()),
+            );
         }
         Entry::Library { path, found, .. } => {
-            put("coverage", library(path.get(), found));
-            masks(&[path.marks()], &mut put);
+            record.insert("coverage", library(path.get(), found));
+            masks(&[path.marks()], &mut record);
         }
         Entry::Escape { process: who, to, held, .. } => {
-            put("escape", json!({ "held": held, "to": text(to.get()) }));
-            put("process", process(who.get()));
-            masks(&[who.marks(), to.marks()], &mut put);
+            record.insert("escape", Fields::new().with("held", *held).with("to", text(to.get())));
+            record.insert("process", process(who.get()));
+            masks(&[who.marks(), to.marks()], &mut record);
         }
         Entry::Recover { what, bytes, sha256, lost, .. } => {
-            let mut found = Map::new();
-            found.insert("bytes".into(), int(*bytes));
-            found.insert("what".into(), what.as_str().into());
+            let mut found = Fields::new();
+            found.insert("bytes", int(*bytes));
+            found.insert("what", what.as_str());
             if let Some(sha256) = sha256 {
-                found.insert("sha256".into(), sha256.as_str().into());
+                found.insert("sha256", sha256.as_str());
             }
             if let Some(lost) = lost {
-                found.insert("run".into(), lost.run.as_str().into());
-                found.insert("seq".into(), int(lost.seq));
+                found.insert("run", lost.run.as_str());
+                found.insert("seq", int(lost.seq));
             }
-            put("recover", found.into());
+            record.insert("recover", found);
         }
         Entry::RunEnd { why, exit, events, .. } => {
-            let mut end = Map::new();
+            let mut end = Fields::new();
             let Events { produced, kept, lost } = *events;
             end.insert(
-                "events".into(),
-                json!({ "kept": int(kept), "lost": int(lost), "produced": int(produced) }),
+                "events",
+                Fields::new()
+                    .with("kept", int(kept))
+                    .with("lost", int(lost))
+                    .with("produced", int(produced)),
             );
-            end.insert("why".into(), why.as_str().into());
+            end.insert("why", why.as_str());
             if let Some(exit) = exit {
-                end.insert("exit".into(), (*exit).into());
+                end.insert("exit", *exit);
             }
-            put("end", end.into());
+            record.insert("end", end);
         }
-        Entry::Key { next, .. } => put("key", json!({ "next": next.to_base64() })),
+        Entry::Key { next, .. } => {
+            record.insert("key", Fields::new().with("next", next.to_base64()))
+        }
         Entry::Policy { run, policy, .. } => {
-            put("reload", reload(*run, policy.get()));
-            masks(&[policy.marks()], &mut put);
+            record.insert("reload", reload(*run, policy.get()));
+            masks(&[policy.marks()], &mut record);
         }
         Entry::Witness { kept, .. } => {
-            let mut out = Map::new();
-            out.insert("place".into(), kept.place.as_str().into());
-            out.insert("size".into(), int(kept.size));
-            out.insert("status".into(), kept.status.word().into());
+            let mut out = Fields::new();
+            out.insert("place", kept.place.as_str());
+            out.insert("size", int(kept.size));
+            out.insert("status", kept.status.word());
             if !kept.why.is_empty() {
-                out.insert("why".into(), kept.why.as_str().into());
+                out.insert("why", kept.why.as_str());
             }
-            put("witness", out.into());
+            record.insert("witness", out);
         }
         Entry::ObserverStop { .. } | Entry::Segment { .. } | Entry::Under { .. } => {}
+    }
+    record
+}
+
+/// Of a policy that was read while a run lasts.
+fn reload(run: RunId, policy: &Reload) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("accepted", policy.generation.is_some());
+    out.insert("file", text(&policy.file));
+    out.insert("run", run.to_string());
+    out.insert_some("generation", policy.generation);
+    out.insert_some("sha256", policy.sha256.as_deref());
+    out.insert_some("why", policy.why.as_ref().map(text));
+    if policy.cut {
+        out.insert("cut", true);
     }
     out
 }
 
-/// Of a policy that was read while a run lasts.
-fn reload(run: RunId, policy: &Reload) -> Value {
-    let mut out = Map::new();
-    out.insert("accepted".into(), policy.generation.is_some().into());
-    out.insert("file".into(), text(&policy.file));
-    out.insert("run".into(), run.to_string().into());
-    if let Some(generation) = policy.generation {
-        out.insert("generation".into(), generation.into());
-    }
-    if let Some(sha256) = &policy.sha256 {
-        out.insert("sha256".into(), sha256.as_str().into());
-    }
-    if let Some(why) = &policy.why {
-        out.insert("why".into(), text(why));
-    }
-    if policy.cut {
-        out.insert("cut".into(), true.into());
-    }
-    out.into()
-}
-
 /// What of a file's TLS library is seen.
-fn library(path: &Raw, found: &LibraryCoverage) -> Value {
-    let mut out = Map::new();
-    if let Some(build_id) = &found.build_id {
-        out.insert("build_id".into(), build_id.as_str().into());
-    }
-    out.insert("functions".into(), json!(found.held));
-    out.insert("name".into(), found.library.into());
-    out.insert("path".into(), text(path));
-    out.insert("probes".into(), found.probes.into());
-    if let Some(sha256) = &found.sha256 {
-        out.insert("sha256".into(), sha256.as_str().into());
-    }
-    out.insert("since".into(), found.since.word().into());
+fn library<'a>(path: &'a Raw, found: &'a LibraryCoverage) -> Fields<'a> {
+    let mut out = Fields::new();
+    out.insert_some("build_id", found.build_id.as_deref());
+    out.insert("functions", found.held.iter().copied().collect::<Value<'_>>());
+    out.insert("name", found.library);
+    out.insert("path", text(path));
+    out.insert("probes", found.probes);
+    out.insert_some("sha256", found.sha256.as_deref());
+    out.insert("since", found.since.word());
     let covered = found.probes > 0 && found.blind.is_empty();
     let mut why = match found.since {
         Since::Start => "probes stand in it since before the run began".to_owned(),
@@ -202,108 +192,122 @@ fn library(path: &Raw, found: &LibraryCoverage) -> Value {
     for blind in &found.blind {
         why = format!("{why}; not seen: {blind}");
     }
-    json!({ "covered": covered, "library": out, "what": "tls plaintext", "why": why })
+    Fields::new()
+        .with("covered", covered)
+        .with("library", out)
+        .with("what", "tls plaintext")
+        .with("why", why)
 }
 
-fn run_start(start: &RunStart, put: &mut dyn FnMut(&str, Value)) {
-    let mut out = Map::new();
-    out.insert("attached".into(), start.attached.into());
-    out.insert("cgroup".into(), start.cgroup.as_str().into());
-    out.insert("enforcement".into(), start.enforcement.clone().into());
-    out.insert("started_by".into(), start.started_by.into());
+fn run_start<'a>(start: &'a RunStart, record: &mut Fields<'a>) {
+    let mut out = Fields::new();
+    out.insert("attached", start.attached);
+    out.insert("cgroup", start.cgroup.as_str());
+    out.insert("enforcement", start.enforcement.iter().collect::<Value<'_>>());
+    out.insert("started_by", start.started_by);
     if let Some(command) = &start.command {
-        out.insert("command".into(), command.get().iter().map(text).collect());
-        masks(&[command.marks()], put);
+        out.insert("command", list(command.get()));
+        masks(&[command.marks()], record);
     }
-    if let Some(sha256) = &start.exe_sha256 {
-        out.insert("exe_sha256".into(), sha256.as_str().into());
-    }
-    put("start", out.into());
+    out.insert_some("exe_sha256", start.exe_sha256.as_deref());
+    record.insert("start", out);
 }
 
-fn call(masked: &Masked<Call>, put: &mut dyn FnMut(&str, Value)) {
+fn call<'a>(masked: &'a Masked<Call>, record: &mut Fields<'a>) {
     let call = masked.get();
-    put("call", call.id.to_string().into());
-    put("kind", call.action.kind().word().into());
-    if let Some(parent) = &call.parent {
-        put("parent", parent.to_string().into());
-    }
+    record.insert("call", call.id.to_string());
+    record.insert("kind", call.action.kind().word());
+    record.insert_some("parent", call.parent.map(|it| it.to_string()));
     match &call.verdict {
         Verdict::Allowed { rule } => {
-            put("verdict", "allowed".into());
+            record.insert("verdict", "allowed");
             if let Some(rule) = rule {
-                put("rule", rule.as_str().into());
+                record.insert("rule", rule.as_str());
             }
         }
         Verdict::WouldDeny { rule } => {
-            put("verdict", "would_deny".into());
-            put("rule", rule.as_str().into());
+            record.insert("verdict", "would_deny");
+            record.insert("rule", rule.as_str());
         }
         Verdict::Denied { rule } => {
-            put("verdict", "denied".into());
-            put("rule", rule.as_str().into());
+            record.insert("verdict", "denied");
+            record.insert("rule", rule.as_str());
         }
     }
-    put("process", process(&call.process));
+    record.insert("process", process(&call.process));
     match &call.action {
-        Action::Exec(action) => put("exec", exec(action)),
-        Action::Net(action) => put("net", net(action)),
-        Action::Dns(question) => put("dns", dns(question)),
-        Action::Http(action) => http::request(action, put),
-        Action::Tls(action) => put("tls", tls::tls(action)),
-        Action::Unix(action) => put("net", doors::unix(action)),
-        Action::Socket(action) => put("net", doors::socket(*action)),
-        Action::System(action) => put("system", doors::system(action)),
+        Action::Exec(action) => record.insert("exec", exec(action)),
+        Action::Net(action) => record.insert("net", net(action)),
+        Action::Dns(question) => record.insert("dns", dns(question)),
+        Action::Http(action) => http::request(action, record),
+        Action::Tls(action) => record.insert("tls", tls::tls(action)),
+        Action::Unix(action) => record.insert("net", doors::unix(action)),
+        Action::Socket(action) => record.insert("net", doors::socket(*action)),
+        Action::System(action) => record.insert("system", doors::system(action)),
     }
     if let Some(end) = &call.outcome {
-        put("outcome", outcome(end));
+        record.insert("outcome", outcome(end));
     }
     if !call.cuts.is_empty() {
-        put("truncated", cuts(&call.cuts));
+        record.insert("truncated", cuts(&call.cuts));
     }
-    masks(&[masked.marks()], put);
+    masks(&[masked.marks()], record);
 }
 
 /// What was masked of a record: of each sort how much, in all that was masked for it, and by which
 /// rules. Every record with text of an agent's has it, so that "nothing was masked" is said too.
-fn masks(marks: &[Marks<'_>], put: &mut dyn FnMut(&str, Value)) {
-    let mut counts = Fields::new();
+fn masks<'a>(marks: &[Marks<'a>], record: &mut Fields<'a>) {
+    let mut counts = BTreeMap::new();
     for (sort, n) in marks.iter().flat_map(|marks| marks.counts) {
-        let before = counts.get(*sort).and_then(Value::as_u64).unwrap_or(0);
-        counts.insert((*sort).to_owned(), int(before + u64::from(*n)));
+        *counts.entry(*sort).or_insert(0) += u64::from(*n);
     }
     let Some(last) = marks.last() else { return };
-    put("mask", json!({ "counts": counts, "rules": last.rules }));
+    record.insert(
+        "mask",
+        Fields::new()
+            .with(
+                "counts",
+                counts.into_iter().map(|(sort, n)| (sort, int(n))).collect::<Fields<'_>>(),
+            )
+            .with("rules", last.rules),
+    );
 }
 
-fn result(result: &CallResult, put: &mut dyn FnMut(&str, Value)) {
-    put("call", result.call.to_string().into());
-    put("kind", result.kind.word().into());
-    put("outcome", outcome(&result.outcome));
+fn result<'a>(result: &'a CallResult, record: &mut Fields<'a>) {
+    record.insert("call", result.call.to_string());
+    record.insert("kind", result.kind.word());
+    record.insert("outcome", outcome(&result.outcome));
 }
 
-fn process(process: &Process) -> Value {
-    let mut out = Map::new();
-    out.insert("id".into(), process.id.to_string().into());
-    out.insert("pid".into(), process.pid.into());
-    out.insert("ppid".into(), process.ppid.into());
-    out.insert("uid".into(), process.uid.into());
-    out.insert("comm".into(), text(&process.comm));
-    out.insert("cgroup".into(), text(&process.cgroup));
+fn list(texts: &[Raw]) -> Value<'_> {
+    texts.iter().map(text).collect()
+}
+
+/// Where a socket stands, or goes to.
+pub(super) fn address<'a>(address: SocketAddr) -> Fields<'a> {
+    Fields::new().with("addr", address.ip().to_string()).with("port", address.port())
+}
+
+fn process(process: &Process) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("id", process.id.to_string());
+    out.insert("pid", process.pid);
+    out.insert("ppid", process.ppid);
+    out.insert("uid", process.uid);
+    out.insert("comm", text(&process.comm));
+    out.insert("cgroup", text(&process.cgroup));
     if !process.exe.is_empty() {
-        out.insert("exe".into(), text(&process.exe));
+        out.insert("exe", text(&process.exe));
     }
-    if let Some(container) = &process.container {
-        out.insert("container".into(), container.as_str().into());
-    }
-    out.into()
+    out.insert_some("container", process.container.as_deref());
+    out
 }
 
-fn exec(exec: &Exec) -> Value {
-    let mut out = Map::new();
-    let mut some = |key: &str, raw: &Raw| {
+fn exec<'a>(exec: &'a Exec) -> Fields<'a> {
+    let mut out = Fields::new();
+    let mut some = |key: &'static str, raw: &'a Raw| {
         if !raw.is_empty() {
-            out.insert(key.to_owned(), text(raw));
+            out.insert(key, text(raw));
         }
     };
     some("path", &exec.path);
@@ -312,7 +316,7 @@ fn exec(exec: &Exec) -> Value {
     if let Some(interpreter) = &exec.interpreter {
         some("interpreter", interpreter);
     }
-    out.insert("argv".into(), exec.argv.iter().map(text).collect());
+    out.insert("argv", list(&exec.argv));
     let image = match exec.image {
         Image::File => "file",
         Image::Fd => "fd",
@@ -320,12 +324,12 @@ fn exec(exec: &Exec) -> Value {
         Image::Deleted => "deleted",
         Image::Unknown => "unknown",
     };
-    out.insert("image".into(), image.into());
-    out.into()
+    out.insert("image", image);
+    out
 }
 
-fn net(net: &Net) -> Value {
-    let mut out = Map::new();
+fn net(net: &Net) -> Fields<'_> {
+    let mut out = Fields::new();
     let op = match net.op {
         NetOp::Connect => "connect",
         NetOp::Send => "send",
@@ -334,267 +338,74 @@ fn net(net: &Net) -> Value {
         NetOp::Open => "open",
         NetOp::Receive => "receive",
     };
-    out.insert("op".into(), op.into());
-    out.insert("protocol".into(), net.protocol.to_string().into());
+    out.insert("op", op);
+    out.insert("protocol", net.protocol.to_string());
     for (key, address) in [("peer", net.peer), ("local", net.local)] {
         if let Some(address) = address {
-            let address = json!({ "addr": address.ip().to_string(), "port": address.port() });
-            out.insert(key.into(), address);
+            out.insert(key, self::address(address));
         }
     }
     if let Some(host) = &net.name {
-        out.insert("name".into(), text(&host.name));
-        out.insert("name_from".into(), host.from.word().into());
+        out.insert("name", text(&host.name));
+        out.insert("name_from", host.from.word());
     }
     if net.cookie != 0 {
-        out.insert("cookie".into(), net.cookie.to_string().into());
+        out.insert("cookie", net.cookie.to_string());
     }
-    out.into()
+    out
 }
 
-fn dns(dns: &Dns) -> Value {
-    let mut out = Map::new();
-    let server = json!({ "addr": dns.server.ip().to_string(), "port": dns.server.port() });
-    out.insert("server".into(), server);
-    out.insert("protocol".into(), dns.protocol.to_string().into());
+fn dns(dns: &Dns) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("server", address(dns.server));
+    out.insert("protocol", dns.protocol.to_string());
     match dns.unread {
         Some(bytes) => {
-            out.insert("unread".into(), bytes.into());
+            out.insert("unread", bytes);
         }
         None => {
-            out.insert("name".into(), text(&dns.name));
-            out.insert("type".into(), dns.kind.as_str().into());
+            out.insert("name", text(&dns.name));
+            out.insert("type", dns.kind.as_str());
         }
     }
     if dns.cookie != 0 {
-        out.insert("cookie".into(), dns.cookie.to_string().into());
+        out.insert("cookie", dns.cookie.to_string());
     }
-    out.into()
+    out
 }
 
-fn resolved(answer: &DnsAnswer) -> Value {
+fn resolved(answer: &DnsAnswer) -> Fields<'_> {
     let records = answer.records.iter().map(|record| {
-        let mut out = Map::new();
-        out.insert("type".into(), record.kind.as_str().into());
-        out.insert("ttl".into(), record.ttl.into());
+        let mut out = Fields::new();
+        out.insert("type", record.kind.as_str());
+        out.insert("ttl", record.ttl);
         match &record.data {
-            DnsData::Addr(addr) => out.insert("addr".into(), addr.to_string().into()),
-            DnsData::Name(name) => out.insert("name".into(), text(name)),
-            DnsData::Other(bytes) => out.insert("bytes".into(), (*bytes).into()),
+            DnsData::Addr(addr) => out.insert("addr", addr.to_string()),
+            DnsData::Name(name) => out.insert("name", text(name)),
+            DnsData::Other(bytes) => out.insert("bytes", *bytes),
         };
         Value::from(out)
     });
-    let mut out = Map::new();
-    out.insert("answers".into(), records.collect());
-    out.insert("trusted".into(), answer.trusted.into());
+    let mut out = Fields::new();
+    out.insert("answers", records.collect::<Value<'_>>());
+    out.insert("trusted", answer.trusted);
     if answer.truncated {
-        out.insert("truncated".into(), true.into());
+        out.insert("truncated", true);
     }
     if answer.more > 0 {
-        out.insert("more".into(), answer.more.into());
+        out.insert("more", answer.more);
     }
-    out.into()
+    out
 }
 
-fn outcome(outcome: &Outcome) -> Value {
-    let mut out = Map::new();
-    let status = match outcome.status {
-        Status::Ok => "ok",
-        Status::Failed => "failed",
-        Status::Unknown => "unknown",
-    };
-    out.insert("status".into(), status.into());
-    match outcome.reason {
-        Reason::None => {}
-        Reason::Errno(errno) => {
-            out.insert("errno".into(), errno.into());
-            if let Some(name) = errno_name(errno) {
-                out.insert("error".into(), name.into());
-            }
-        }
-        Reason::Exit(exit) => {
-            out.insert("exit".into(), exit.into());
-        }
-        Reason::Signal(signal) => {
-            out.insert("signal".into(), signal.into());
-        }
-        Reason::Rcode(rcode) => {
-            out.insert("rcode".into(), rcode.into());
-        }
-        Reason::Unseen(why) => {
-            out.insert("reason".into(), why.into());
-        }
-        Reason::Http { status, note } => {
-            out.insert("http_status".into(), status.into());
-            if let Some(note) = note {
-                out.insert("reason".into(), note.into());
-            }
-        }
-    }
-    if let Some(ns) = outcome.duration_ns {
-        out.insert("duration_ns".into(), int(ns));
-    }
-    out.into()
-}
-
-/// The names of the errors that calls end with (errno(3)).
-fn errno_name(errno: i32) -> Option<&'static str> {
-    Some(match errno {
-        libc::EPERM => "EPERM",
-        libc::ENOENT => "ENOENT",
-        libc::EIO => "EIO",
-        libc::E2BIG => "E2BIG",
-        libc::ENOEXEC => "ENOEXEC",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EACCES => "EACCES",
-        libc::EFAULT => "EFAULT",
-        libc::ENOTDIR => "ENOTDIR",
-        libc::EISDIR => "EISDIR",
-        libc::EINVAL => "EINVAL",
-        libc::EMFILE => "EMFILE",
-        libc::ETXTBSY => "ETXTBSY",
-        libc::ELOOP => "ELOOP",
-        libc::ENAMETOOLONG => "ENAMETOOLONG",
-        libc::ELIBBAD => "ELIBBAD",
-        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
-        libc::EADDRINUSE => "EADDRINUSE",
-        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
-        libc::ENETDOWN => "ENETDOWN",
-        libc::ENETUNREACH => "ENETUNREACH",
-        libc::ECONNABORTED => "ECONNABORTED",
-        libc::ECONNRESET => "ECONNRESET",
-        libc::ENOBUFS => "ENOBUFS",
-        libc::ETIMEDOUT => "ETIMEDOUT",
-        libc::ECONNREFUSED => "ECONNREFUSED",
-        libc::EHOSTDOWN => "EHOSTDOWN",
-        libc::EHOSTUNREACH => "EHOSTUNREACH",
-        libc::EPROTOTYPE => "EPROTOTYPE",
-        _ => return None,
-    })
-}
-
-fn cuts(cuts: &[Cut]) -> Value {
-    let mut out = Map::new();
+fn cuts(cuts: &[Cut]) -> Fields<'_> {
+    let mut out = Fields::new();
     for cut in cuts {
-        let mut one = Map::new();
-        one.insert("kept".into(), int(cut.kept));
-        if let Some(seen) = cut.seen {
-            one.insert("seen".into(), int(seen));
-        }
-        if let Some(rest) = &cut.rest {
-            one.insert("hmac".into(), rest.as_str().into());
-        }
-        out.insert(cut.field.word().to_owned(), one.into());
+        let mut one = Fields::new();
+        one.insert("kept", int(cut.kept));
+        one.insert_some("seen", cut.seen.map(int));
+        one.insert_some("hmac", cut.rest.as_deref());
+        out.insert(cut.field.word(), one);
     }
-    out.into()
-}
-
-/// Writes a record; one that is too long loses arguments from the end, or what else is long, and
-/// says so. A longer one would be refused by whoever reads the ledger, and hide what follows it.
-pub(super) fn write(fields: &mut Fields) -> Vec<u8> {
-    loop {
-        let bytes = serde_json::to_vec(fields).unwrap_or_default();
-        let fits = bytes.len() <= MAX;
-        if fits || !(shorten(fields, bytes.len() - MAX) || drop_longest(fields)) {
-            return bytes;
-        }
-    }
-}
-
-/// Takes away the longest part of what a record tells, or the half of it where it is a list. False
-/// where nothing is long: what is left then has bounds of its own.
-fn drop_longest(fields: &mut Fields) -> bool {
-    const LONG: usize = 256;
-    const OURS: [&str; 3] = ["truncated", "mask", "outcome"];
-    let length = |value: &Value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len());
-    let parts = fields.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
-    let members = parts.filter_map(|(name, part)| Some((name, part.as_object()?)));
-    let all = members.flat_map(|(name, part)| part.iter().map(move |(key, it)| (name, key, it)));
-    let longest = all.map(|(name, key, it)| (length(it), name.clone(), key.clone())).max();
-    let Some((_, name, key)) = longest.filter(|(length, ..)| *length > LONG) else { return false };
-    let Some(part) = fields.get_mut(&name).and_then(Value::as_object_mut) else { return false };
-    let kept = match part.get_mut(&key) {
-        Some(Value::Array(list)) if list.len() > 1 => {
-            list.truncate(list.len() / 2);
-            list.iter().map(length).sum()
-        }
-        _ => {
-            part.remove(&key);
-            0
-        }
-    };
-    note(fields, &format!("{name}.{key}"), kept as u64)
-}
-
-/// Takes at least `over` bytes of arguments away, or whatever else is long. False where nothing
-/// is left to take.
-fn shorten(fields: &mut Fields, over: usize) -> bool {
-    if fields.contains_key("http") {
-        return http::shorten(fields);
-    }
-    let length = |value: &Value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len() + 1);
-    let Some(exec) = fields.get_mut("exec").and_then(Value::as_object_mut) else { return false };
-    let Some(argv) = exec.get_mut("argv").and_then(Value::as_array_mut) else { return false };
-    if argv.is_empty() {
-        // Names of 4 KiB, each byte an escape: the file as it was named goes, and is said.
-        let gone = exec.remove("filename").is_some() || exec.remove("cwd").is_some();
-        return gone && note(fields, CutField::Filename.word(), 0);
-    }
-    // Room for the note as well.
-    let mut freed = 0;
-    while freed < over + 128
-        && let Some(last) = argv.pop()
-    {
-        freed += length(&last);
-    }
-    let kept: usize = argv.iter().map(|arg| arg.as_str().map_or(0, |text| text.len() + 1)).sum();
-    note(fields, CutField::Argv.word(), kept as u64)
-}
-
-pub(super) fn note(fields: &mut Fields, field: &str, kept: u64) -> bool {
-    let truncated = fields.entry("truncated").or_insert_with(|| json!({}));
-    let Some(truncated) = truncated.as_object_mut() else { return false };
-    let one = truncated.entry(field).or_insert_with(|| json!({}));
-    let Some(one) = one.as_object_mut() else { return false };
-    one.insert("kept".into(), int(kept));
-    // What was read but does not fit the record is not in the hash: it would claim too much.
-    one.remove("hmac");
-    one.insert("why".into(), "the record's bound".into());
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each of these is an agent's to make.
-    #[test]
-    fn no_record_is_longer_than_the_bound_whatever_is_in_it() {
-        let answers: Vec<Value> = (0..64).map(|_| json!({ "data": "\\001".repeat(320) })).collect();
-        let long = "x".repeat(62 * 1024);
-        for (part, told) in [
-            (json!({ "dns": { "answers": answers, "id": 1 } }), "dns.answers"),
-            (json!({ "http": { "url": { "b64": long } } }), "http.url"),
-            (json!({ "http": { "body": { "bytes": 1, "type": long } } }), "http.body"),
-            (json!({ "unix": { "path": long } }), "unix.path"),
-            (json!({ "process": { "exe": long }, "exec": {} }), "process.exe"),
-        ] {
-            let mut fields = part.as_object().unwrap().clone();
-            let bytes = write(&mut fields);
-            assert!(bytes.len() <= MAX, "{told}: {}", bytes.len());
-            let why = fields["truncated"][told]["why"].as_str();
-            assert_eq!(why, Some("the record's bound"), "{:?}", fields["truncated"]);
-        }
-    }
-
-    #[test]
-    fn a_long_list_keeps_what_fits() {
-        let answers: Vec<Value> =
-            (0..64).map(|n| json!(format!("{n}{}", "x".repeat(1280)))).collect();
-        let part = json!({ "dns": { "answers": answers } });
-        let mut fields = part.as_object().unwrap().clone();
-        assert!(write(&mut fields).len() <= MAX);
-        assert_eq!(fields["dns"]["answers"].as_array().unwrap().len(), 32);
-    }
+    out
 }

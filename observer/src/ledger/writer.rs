@@ -382,8 +382,10 @@ impl Writer {
                 }
                 continue;
             }
-            let record = self.record(entry);
-            let leaf = merkle::leaf(&record);
+            let from = chain::open(&mut out);
+            self.record(entry, &mut out);
+            let record = &out[from..];
+            let leaf = merkle::leaf(record);
             if self.place.tree.size() == 0 {
                 self.place.origin = Some(chain::origin(&leaf));
             }
@@ -391,13 +393,13 @@ impl Writer {
             self.place.prev = leaf;
             let signer = self.signer(entry);
             let signature = (each || last.get(&signer) == Some(&i)).then(|| {
-                let message = chain::record_message(&record);
+                let message = chain::record_message(record);
                 match signer.and_then(|run| self.runs.get(&run)) {
                     Some(run) => run.key.sign(&message),
                     None => self.host.sign(&message),
                 }
             });
-            out.extend(chain::line(&record, signature.as_deref()));
+            chain::close(&mut out, signature.as_deref());
             out.push(b'\n');
         }
         self.queue = queue;

@@ -1,57 +1,48 @@
 //! TLS handshakes, and the ends of connections that they began.
 
-use serde_json::{Map, Value, json};
-
-use super::{int, text};
+use super::super::json::{Fields, int, text};
+use super::{address, list};
 use crate::model::{Tls, TlsEnd};
 
-pub(super) fn tls(tls: &Tls) -> Value {
-    let mut out = Map::new();
+pub(super) fn tls(tls: &Tls) -> Fields<'_> {
+    let mut out = Fields::new();
     match &tls.hello {
         Some(hello) => {
-            if let Some(sni) = &hello.sni {
-                out.insert("sni".into(), text(sni));
-            }
+            out.insert_some("sni", hello.sni.as_ref().map(text));
             // Of one that was stopped, the name alone is known.
             if hello.bytes > 0 {
-                out.insert("alpn".into(), hello.alpn.iter().map(text).collect());
-                out.insert("version".into(), hello.version.as_str().into());
-                out.insert("bytes".into(), int(hello.bytes));
+                out.insert("alpn", list(&hello.alpn));
+                out.insert("version", hello.version.as_str());
+                out.insert("bytes", int(hello.bytes));
             }
             for (key, is) in
                 [("ech", hello.ech), ("resumes", hello.resumes), ("early_data", hello.early_data)]
             {
                 if is {
-                    out.insert(key.into(), true.into());
+                    out.insert(key, true);
                 }
             }
         }
         None => {
-            out.insert("unread".into(), true.into());
+            out.insert("unread", true);
         }
     }
-    for (key, address) in [("peer", tls.peer), ("local", tls.local)] {
-        let address = json!({ "addr": address.ip().to_string(), "port": address.port() });
-        out.insert(key.into(), address);
-    }
+    out.insert("peer", address(tls.peer));
+    out.insert("local", address(tls.local));
     if tls.cookie != 0 {
-        out.insert("cookie".into(), tls.cookie.to_string().into());
+        out.insert("cookie", tls.cookie.to_string());
     }
-    out.into()
+    out
 }
 
-pub(super) fn end(end: &TlsEnd) -> Value {
-    let mut out = Map::new();
-    out.insert("opaque".into(), end.opaque.into());
-    if let Some(version) = &end.version {
-        out.insert("version".into(), version.as_str().into());
-    }
-    if let Some(alpn) = &end.alpn {
-        out.insert("alpn".into(), text(alpn));
-    }
+pub(super) fn end(end: &TlsEnd) -> Fields<'_> {
+    let mut out = Fields::new();
+    out.insert("opaque", end.opaque);
+    out.insert_some("version", end.version.as_deref());
+    out.insert_some("alpn", end.alpn.as_ref().map(text));
     if let Some((sent, received)) = end.bytes {
-        out.insert("sent".into(), int(sent));
-        out.insert("received".into(), int(received));
+        out.insert("sent", int(sent));
+        out.insert("received", int(received));
     }
-    out.into()
+    out
 }

@@ -43,7 +43,8 @@ fn answer(http: HttpAnswer) -> Entry {
 }
 
 fn written(entry: &Entry) -> serde_json::Value {
-    let bytes = write(&mut fields(entry));
+    let mut bytes = vec![];
+    write(&mut fields(entry), &mut bytes);
     assert!(bytes.len() <= MAX, "{}", bytes.len());
     let value = serde_json::from_slice(&bytes).unwrap();
     assert!(is_canonical(&value, &bytes));

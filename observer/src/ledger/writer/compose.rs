@@ -1,9 +1,9 @@
 //! A record, made of an entry and of its place in the ledger and its run.
 
 use data_encoding::{BASE64, HEXLOWER};
-use serde_json::{Value, json};
 
 use super::super::entry::Entry;
+use super::super::json::{Fields, Value, int};
 use super::super::{chain, record};
 use super::Writer;
 use crate::model::{CallResult, Status, Verdict};
@@ -17,68 +17,62 @@ pub(super) struct Counts {
 }
 
 impl Writer {
-    pub(super) fn record(&mut self, entry: &Entry) -> Vec<u8> {
+    /// Writes the record to the end of `out`.
+    pub(super) fn record(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         let mut fields = record::fields(entry);
         let idx = self.place.tree.size();
-        let mut put = |key: &str, value: Value| {
-            fields.insert(key.to_owned(), value);
-        };
-        put("idx", idx.into());
-        put("prev", HEXLOWER.encode(&self.place.prev).into());
+        fields.insert("idx", int(idx));
+        fields.insert("prev", HEXLOWER.encode(&self.place.prev));
         if idx == 0 || matches!(entry, Entry::ObserverStart { .. } | Entry::Segment { .. }) {
-            put("host_key", self.host.public().to_base64().into());
-            put("log_key", self.host.log_public().to_base64().into());
+            fields.insert("host_key", self.host.public().to_base64());
+            fields.insert("log_key", self.host.log_public().to_base64());
         }
         if let Entry::Segment { .. } = entry {
-            put("segment", self.segment());
+            fields.insert("segment", self.segment());
         }
         let run = entry.run().and_then(|run| self.runs.get_mut(&run).map(|state| (run, state)));
         if let Some((id, run)) = run {
-            put("seq", run.seq.into());
-            put("agent", run.agent.as_str().into());
-            if let Some(policy) = &run.policy {
-                put("policy", policy.as_str().into());
-            }
+            fields.insert("seq", int(run.seq));
+            fields.insert("agent", run.agent.clone());
+            fields.insert_some("policy", run.policy.clone());
             run.seq += 1;
             run.counts.add(entry);
             if let Entry::RunStart(_) = entry {
                 let key = run.key.public().to_base64();
                 let message = chain::run_message(&id.to_string(), &key, idx);
                 run.began = idx;
-                put("cert", BASE64.encode(&self.host.sign(&message)).into());
-                put("run_key", key.into());
+                fields.insert("cert", BASE64.encode(&self.host.sign(&message)));
+                fields.insert("run_key", key);
             }
             if let Entry::RunEnd { .. } = entry {
-                put("counts", run.counts.json());
+                fields.insert("counts", run.counts.json());
             }
         }
-        record::write(&mut fields)
+        record::write(&mut fields, out);
     }
 
     /// What a file that begins here must say of all before it.
-    fn segment(&self) -> Value {
-        let peaks: Vec<String> =
-            self.place.tree.peaks().iter().map(|peak| HEXLOWER.encode(peak)).collect();
+    fn segment<'a>(&self) -> Fields<'a> {
+        let peaks = self.place.tree.peaks();
+        let peaks = peaks.iter().map(|peak| HEXLOWER.encode(peak));
         let mut runs: Vec<_> = self.runs.iter().filter(|(_, run)| run.seq > 0).collect();
         runs.sort_by_key(|(_, run)| run.began);
         let runs = runs.into_iter().map(|(id, run)| {
             let key = run.key.public().to_base64();
             // By the key that signs this record: the run's own may be wiped by now.
             let cert = self.host.sign(&chain::run_message(&id.to_string(), &key, run.began));
-            json!({
-                "agent": run.agent,
-                "cert": BASE64.encode(&cert),
-                "idx": run.began,
-                "run": id.to_string(),
-                "run_key": key,
-                "seq": run.seq,
-            })
+            Fields::new()
+                .with("agent", run.agent.clone())
+                .with("cert", BASE64.encode(&cert))
+                .with("idx", int(run.began))
+                .with("run", id.to_string())
+                .with("run_key", key)
+                .with("seq", int(run.seq))
         });
-        json!({
-            "origin": self.place.origin.clone().unwrap_or_default(),
-            "peaks": peaks,
-            "runs": runs.collect::<Vec<_>>(),
-        })
+        Fields::new()
+            .with("origin", self.place.origin.clone().unwrap_or_default())
+            .with("peaks", peaks.collect::<Value<'_>>())
+            .with("runs", runs.collect::<Value<'_>>())
     }
 }
 
@@ -106,12 +100,11 @@ impl Counts {
         self.failed += u64::from(result.outcome.status == Status::Failed);
     }
 
-    fn json(self) -> Value {
-        serde_json::json!({
-            "calls": self.calls,
-            "denied": self.denied,
-            "failed": self.failed,
-            "lost": self.lost,
-        })
+    fn json<'a>(self) -> Fields<'a> {
+        Fields::new()
+            .with("calls", int(self.calls))
+            .with("denied", int(self.denied))
+            .with("failed", int(self.failed))
+            .with("lost", int(self.lost))
     }
 }
