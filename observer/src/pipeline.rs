@@ -9,6 +9,8 @@ mod policies;
 mod read;
 mod world;
 
+use std::collections::HashMap;
+use std::collections::hash_map;
 use std::io;
 use std::mem::{self, Discriminant};
 use std::os::fd::OwnedFd;
@@ -36,9 +38,10 @@ use world::World;
 
 /// Batches on their way; each is bounded by the ring's `drain`.
 const CHANNEL: usize = 8;
-/// A commit group is written when it is this old, or this large.
+/// A commit group is written when it is this old, or this large: a sync costs what dozens of
+/// records do.
 const GROUP_AGE: Duration = Duration::from_millis(50);
-const GROUP_SIZE: usize = 64;
+const GROUP_SIZE: usize = 512;
 /// What is looked after now and then is looked after this often.
 const TICK: Duration = Duration::from_secs(1);
 /// A ledger that can't be written is tried again after this long.
@@ -153,6 +156,7 @@ impl Pipeline {
             meters: setup.meters,
             hooks: setup.hooks,
             libraries: setup.libraries,
+            connected: HashMap::new(),
             told: Counters::default(),
             told_missed: 0,
             told_evicted: 0,
@@ -202,6 +206,8 @@ struct Worker {
     meters: Meters,
     hooks: Box<dyn Hooks>,
     libraries: Finds,
+    /// Who connected in this batch, and whether again.
+    connected: HashMap<u32, bool>,
     told: Counters,
     told_missed: u64,
     told_evicted: u64,
@@ -265,6 +271,9 @@ impl Worker {
                 self.item(item);
             }
         }
+        for (pid, _) in self.connected.drain().filter(|&(_, again)| again) {
+            self.hooks.connected(pid);
+        }
         self.settle();
         self.count();
     }
@@ -296,12 +305,23 @@ impl Worker {
         }
     }
 
+    /// Says that a process connects: at once, and once more at the batch's end where it did so again.
+    fn connected(&mut self, pid: u32) {
+        match self.connected.entry(pid) {
+            hash_map::Entry::Occupied(mut again) => *again.get_mut() = true,
+            hash_map::Entry::Vacant(first) => {
+                first.insert(false);
+                self.hooks.connected(pid);
+            }
+        }
+    }
+
     fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
         if let Event::Net(net) = event
             && matches!(net.op, net_op::CONNECT | net_op::CONNECT_UNHOOKED)
             && net.protocol == u32::from(Protocol::TCP.0)
         {
-            self.hooks.connected(net.header.pid);
+            self.connected(net.header.pid);
         }
         if let Event::Fail { event: fail, filename, argv } = event
             && fail.flags & exec_flag::ARGV_UNREAD != 0

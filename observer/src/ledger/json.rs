@@ -47,7 +47,7 @@ pub(super) fn int<'a>(n: u64) -> Value<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new() -> Self {
-        Self(Vec::with_capacity(4))
+        Self(Vec::with_capacity(8))
     }
 
     /// The same with one more member.
@@ -64,6 +64,9 @@ impl<'a> Fields<'a> {
     pub(super) fn insert(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Value<'a>>) {
         let (key, value) = (key.into(), value.into());
         debug_assert!(key.is_ascii(), "{key:?}");
+        if self.0.last().is_none_or(|(last, _)| **last < *key) {
+            return self.0.push((key, value));
+        }
         match self.find(&key) {
             Ok(at) => self.0[at].1 = value,
             Err(at) => self.0.insert(at, (key, value)),

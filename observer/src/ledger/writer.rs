@@ -37,6 +37,9 @@ const WAITING: usize = 65_536;
 /// In a group up to this, every line is signed; in a larger one the last of each signer.
 const EACH_SIGNED: usize = 64;
 
+/// Bytes that a line has for the most part, to make room for.
+const LINE: usize = 1024;
+
 /// Records after which a checkpoint is due, and the time after which it is.
 const CHECKPOINT_RECORDS: u64 = 1000;
 const CHECKPOINT_AGE: Duration = Duration::from_secs(60);
@@ -374,7 +377,7 @@ impl Writer {
             }
         }
         let queue = std::mem::take(&mut self.queue);
-        let mut out = vec![];
+        let mut out = Vec::with_capacity(queue.len() * LINE);
         for (i, entry) in queue.iter().enumerate() {
             if let Entry::Under { run, policy } = entry {
                 if let Some(run) = self.runs.get_mut(run) {
