@@ -5,6 +5,7 @@
 
 mod benign;
 mod corpus;
+mod records;
 
 use std::time::Instant;
 
@@ -61,6 +62,9 @@ fn main() {
     if std::env::var_os("ONLY_COST").is_some() {
         return cost();
     }
+    if std::env::var_os("ONLY_RECORDS").is_some() {
+        return records::report(experienced);
+    }
     structured();
     known();
     unseen();
@@ -69,6 +73,8 @@ fn main() {
     benign::report(&dirs);
     println!();
     cost();
+    println!();
+    records::report(experienced);
 }
 
 fn structured() {
@@ -163,6 +169,15 @@ fn cuts() {
     silent.row("known kinds, cut anywhere, in silence", "");
 }
 
+/// Of a run that has shown some secrets already.
+fn experienced() -> Masker {
+    let (mut masker, mut random) = (masker(), Random::new(15));
+    for _ in 0..20 {
+        masker.text(Raw::from(format!("password={}", draw("{A24}", &mut random)).as_str()));
+    }
+    masker
+}
+
 fn cost() {
     println!("{:<44} {:>12} {:>12}", "cost", "ns / 256 B", "MB/s");
     let only = std::env::var("ONLY_COST").unwrap_or_default();
@@ -170,12 +185,7 @@ fn cost() {
         if !name.contains(&only) {
             continue;
         }
-        let mut masker = masker();
-        // A run that has shown some secrets already.
-        let mut random = Random::new(15);
-        for _ in 0..20 {
-            masker.text(Raw::from(format!("password={}", draw("{A24}", &mut random)).as_str()));
-        }
+        let mut masker = experienced();
         let pieces: Vec<Raw> = match name {
             "ordinary text in pieces of 256 B" => text.chunks(256).map(Raw::from).collect(),
             _ => vec![Raw::new(text)],

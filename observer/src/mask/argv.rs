@@ -5,7 +5,7 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub(super) use joined::Joined;
@@ -60,14 +60,24 @@ pub(super) fn plan_within(argv: &[Raw], depth: u32) -> Vec<Vec<Span>> {
 
 /// Whether a program is known for taking secrets.
 pub(super) fn is_known(program: &[u8]) -> bool {
-    let name = program.rsplit(|&b| b == b'/').next().unwrap_or(program);
-    let name = name.strip_suffix(b".exe").unwrap_or(name);
-    KNOWN.contains(name)
+    KNOWN.contains_key(name(program))
 }
 
-static KNOWN: LazyLock<HashSet<&[u8]>> = LazyLock::new(|| {
-    let named = WAYS.iter().flat_map(|way| way.programs).map(|name| name.as_bytes());
-    named.chain(NAMED.iter().map(|name| name.as_bytes())).collect()
+/// A program's name without the directory that it stands in.
+fn name(program: &[u8]) -> &[u8] {
+    let name = program.rsplit(|&b| b == b'/').next().unwrap_or(program);
+    name.strip_suffix(b".exe").unwrap_or(name)
+}
+
+/// The programs that are known, each with its ways.
+static KNOWN: LazyLock<HashMap<&[u8], Vec<&'static Way>>> = LazyLock::new(|| {
+    let mut out: HashMap<_, Vec<_>> = NAMED.iter().map(|name| (name.as_bytes(), vec![])).collect();
+    for way in WAYS {
+        for name in way.programs {
+            out.entry(name.as_bytes()).or_default().push(way);
+        }
+    }
+    out
 });
 
 /// A way of the program's, and how far it has come.
@@ -87,11 +97,9 @@ struct Plan<'a> {
 impl Plan<'_> {
     /// `sudo -u x curl …`, `env A=b curl …`: the last program named counts.
     fn name(&mut self, i: usize, arg: &[u8]) {
-        let name = arg.rsplit(|&b| b == b'/').next().unwrap_or(arg);
-        let name = name.strip_suffix(b".exe").unwrap_or(name);
-        let known = |way: &&Way| way.programs.iter().any(|program| program.as_bytes() == name);
-        let mut ways = WAYS.iter().filter(known).peekable();
-        if ways.peek().is_none() && i > 0 {
+        let name = name(arg);
+        let ways = KNOWN.get(name).map_or(&[][..], Vec::as_slice);
+        if ways.is_empty() && i > 0 {
             return;
         }
         // A word that is a program's name too does not end what has begun: `vault login …`.
@@ -100,7 +108,7 @@ impl Plan<'_> {
         }
         self.program = name.to_vec();
         let going = |way: &'static Way| Going { way, met: way.once.is_empty().then_some(0) };
-        self.ways = ways.map(going).collect();
+        self.ways = ways.iter().copied().map(going).collect();
     }
 
     /// What the program takes here.

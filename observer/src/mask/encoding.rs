@@ -54,8 +54,11 @@ fn tail(text: &[u8], at: usize, out: &mut Vec<Word>) {
             out.push(Word { start: at, end: text.len(), text: decoded[..plain].to_vec() });
         }
     };
-    for phase in 0..4 {
-        add(base64(&word[phase..]));
+    for digits in (0..4).filter_map(|phase| word.get(phase..)) {
+        let (first, _) = four(digits);
+        if first.iter().all(|b| (b' '..=b'~').contains(b)) {
+            add(base64(digits));
+        }
     }
     if word.iter().all(u8::is_ascii_hexdigit) {
         let whole = &word[..word.len() & !1];
@@ -195,16 +198,21 @@ fn joined(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
 
 fn base64(digits: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 3);
-    for four in digits.chunks(4) {
-        let mut bits = 0u32;
-        for i in 0..4 {
-            bits = bits << 6 | u32::from(four.get(i).map_or(0, |&b| digit(b) & 63));
-        }
-        let bytes = bits.to_be_bytes();
-        let len = four.len().saturating_sub(1);
-        out.extend_from_slice(&bytes[1..=len]);
+    for digits in digits.chunks(4) {
+        let (bytes, len) = four(digits);
+        out.extend_from_slice(&bytes[..len]);
     }
     out
+}
+
+/// What the first four digits stand for, and how many bytes that are.
+fn four(digits: &[u8]) -> ([u8; 3], usize) {
+    let mut bits = 0u32;
+    for i in 0..4 {
+        bits = bits << 6 | u32::from(digits.get(i).map_or(0, |&b| digit(b) & 63));
+    }
+    let [_, first, second, third] = bits.to_be_bytes();
+    ([first, second, third], digits.len().min(4).saturating_sub(1))
 }
 
 /// What a word may be.

@@ -28,18 +28,26 @@ impl View {
         (at + moved.map_or(0, |&(_, by)| by as usize)).min(self.source)
     }
 
-    /// Adds what an escape at `place` of the source stands for, and what follows it from `after` on.
-    fn put(&mut self, written: &[u8], place: usize, after: usize) {
-        for (n, &b) in written.iter().enumerate() {
-            // Each byte of a character stands where its escape begins.
-            let at = self.text.len();
-            if n > 0 {
-                self.places.push((at as u32, place.saturating_sub(at) as u32));
+    /// Adds what an escape at `place` of the source stands for.
+    fn put(&mut self, unit: Unit, place: usize) {
+        match unit {
+            Unit::Byte(b) => self.text.push(b),
+            Unit::Char(c) => {
+                for (n, &b) in c.encode_utf8(&mut [0; 4]).as_bytes().iter().enumerate() {
+                    // Each byte of a character stands where its escape begins.
+                    if n > 0 {
+                        self.goes_on(place);
+                    }
+                    self.text.push(b);
+                }
             }
-            self.text.push(b);
         }
+    }
+
+    /// What is added next stands at `place` of the source.
+    fn goes_on(&mut self, place: usize) {
         let at = self.text.len();
-        self.places.push((at as u32, after.saturating_sub(at) as u32));
+        self.places.push((at as u32, place.saturating_sub(at) as u32));
     }
 }
 
@@ -56,35 +64,37 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
     }
     let mut view =
         View { text: Vec::with_capacity(text.len()), places: vec![], source: text.len() };
-    // What bears no sign of an escape is copied in one piece.
+    // What bears no sign of an escape is copied in one piece. Where there are some signs, there are
+    // many: a search that jumps from one to the next costs more than a look at each byte.
     let mut copied = 0;
-    let mut take = |at: usize| {
-        if at < copied {
-            return; // within an escape
-        }
-        let mut bytes = [0; 4];
-        let (written, len): (&[u8], usize) = match one(text, at) {
-            _ if text.get(at) == Some(&0) => (&[], 1),
-            Some((Unit::Byte(byte), len)) => {
-                bytes[0] = byte;
-                (&bytes[..1], len)
+    let mut at = 0;
+    while let Some(next) = text[at..].iter().position(|&b| SIGNS[usize::from(b)]) {
+        at += next;
+        let (unit, len) = match one(text, at) {
+            Some((unit, len)) => (Some(unit), len),
+            None if text[at] == 0 => (None, 1),
+            None => {
+                at += 1;
+                continue;
             }
-            Some((Unit::Char(c), len)) => (c.encode_utf8(&mut bytes).as_bytes(), len),
-            None => return,
         };
-        view.text.extend_from_slice(text.get(copied..at).unwrap_or_default());
-        view.put(written, at, at + len);
-        copied = at + len;
-    };
-    if memchr(0, text).is_some() {
-        let signs = text.iter().enumerate().filter(|(_, b)| matches!(b, 0 | b'%' | b'\\' | b'&'));
-        signs.for_each(|(at, _)| take(at));
-    } else {
-        memchr3_iter(b'%', b'\\', b'&', text).for_each(take);
+        view.text.extend_from_slice(&text[copied..at]);
+        unit.into_iter().for_each(|unit| view.put(unit, at));
+        at += len;
+        copied = at;
+        view.goes_on(at);
     }
-    view.text.extend_from_slice(text.get(copied..).unwrap_or_default());
+    view.text.extend_from_slice(&text[copied..]);
     Some(view)
 }
+
+/// What an escape begins with, and what falls out.
+const SIGNS: [bool; 256] = {
+    let mut out = [false; 256];
+    (out[0], out[b'%' as usize]) = (true, true);
+    (out[b'\\' as usize], out[b'&' as usize]) = (true, true);
+    out
+};
 
 enum Unit {
     Byte(u8),

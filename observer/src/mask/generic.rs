@@ -130,7 +130,7 @@ fn push(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
 fn is_token(part: &[u8]) -> bool {
     let digits = part.iter().filter(|b| b.is_ascii_digit()).count();
     let letters = part.iter().filter(|b| b.is_ascii_alphabetic()).count();
-    if digits == 0 || letters < 4 || is_hex(part) || starts_with_any(part, IDS) {
+    if digits == 0 || letters < 4 || is_hex(part) || is_id(part) {
         return false;
     }
     // Its longest piece between separators is what is random: `my-service-9f8JqWz1xKpL0vRt5YbN`.
@@ -179,12 +179,37 @@ fn is_wrapped(text: &[u8], start: usize, end: usize) -> bool {
 fn is_explained(text: &[u8], start: usize) -> bool {
     let before = &text[start.saturating_sub(16)..start];
     let rest = &text[start..];
-    BEFORE.iter().any(|known| before.ends_with(known) || rest.starts_with(known))
-        || starts_with_any(rest, IDS)
+    matches!(before.last(), Some(b'-' | b':' | b',' | b'=' | b'/'))
+        && BEFORE.iter().any(|known| before.ends_with(known))
+        || may_begin(rest) && BEFORE.iter().chain(IDS).any(|known| rest.starts_with(known))
 }
 
-fn starts_with_any(word: &[u8], list: &[&[u8]]) -> bool {
-    list.iter().any(|known| word.starts_with(known))
+fn is_id(word: &[u8]) -> bool {
+    may_begin(word) && IDS.iter().any(|known| word.starts_with(known))
+}
+
+/// Whether a word begins as one of the lists: most words begin as none.
+fn may_begin(word: &[u8]) -> bool {
+    word.first_chunk().is_some_and(|&two| BEGINNINGS[slot(two)])
+}
+
+const BEGINNINGS: [bool; 1024] = {
+    let mut out = [false; 1024];
+    let lists = [BEFORE, IDS];
+    let (mut list, mut at) = (0, 0);
+    while list < lists.len() {
+        if at == lists[list].len() {
+            (list, at) = (list + 1, 0);
+            continue;
+        }
+        out[slot([lists[list][at][0], lists[list][at][1]])] = true;
+        at += 1;
+    }
+    out
+};
+
+const fn slot([first, second]: [u8; 2]) -> usize {
+    (first as usize * 31 + second as usize) % 1024
 }
 
 /// Digests, UUIDs, trace ids.
@@ -215,6 +240,14 @@ mod tests {
             word(text.as_bytes(), start, start + part.len(), &mut spans);
         }
         spans.iter().map(|s| String::from_utf8_lossy(s.of(text.as_bytes())).into_owned()).collect()
+    }
+
+    #[test]
+    fn what_stands_before_a_public_value_ends_with_a_sign_that_is_looked_for() {
+        for known in BEFORE {
+            let text = [*known, b"k3J9xQ0fTz8LmW2aVb7YpRs4"].concat();
+            assert!(is_explained(&text, known.len()) && is_explained(&text, 0), "{known:?}");
+        }
     }
 
     #[test]

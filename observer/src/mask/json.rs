@@ -273,7 +273,9 @@ fn widened(text: &[u8], literal: &Literal, start: usize, end: usize) -> (usize, 
 
 /// The literals of a text that is JSON, in order.
 fn literals(text: &[u8]) -> Vec<Literal> {
-    let mut out = vec![];
+    /// So many bytes a literal takes with what stands around it, more or less.
+    const USUAL: usize = 16;
+    let mut out = Vec::with_capacity(text.len() / USUAL);
     // For each object or list that is open: whether it is an object, whether it is secret, and a
     // list's number.
     let mut open: Vec<(bool, bool, usize)> = vec![];
@@ -342,13 +344,13 @@ fn names_secrets(key: &[u8]) -> bool {
         b"token",
         b"apikey",
     ];
+    if !keys::is_secret(key) {
+        return false;
+    }
     let lower: Vec<u8> =
         key.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
-    keys::is_secret(key)
-        && GROUPS.iter().any(|group| {
-            let lower = lower.strip_suffix(b"s").unwrap_or(&lower);
-            lower.ends_with(group.strip_suffix(b"s").unwrap_or(group))
-        })
+    let lower = lower.strip_suffix(b"s").unwrap_or(&lower);
+    GROUPS.iter().any(|group| lower.ends_with(group.strip_suffix(b"s").unwrap_or(group)))
 }
 
 /// Whether the key that was met last says that its value is about a secret: its type, its name.

@@ -24,6 +24,42 @@ pub(super) const LONGEST: usize = 96;
 /// More words than this no key has.
 const WORDS: usize = 12;
 
+/// What was said of short keys: the same few come again and again.
+#[derive(Default)]
+pub(super) struct Known(Vec<Option<(u128, Kind)>>);
+
+impl Known {
+    /// So many are remembered.
+    const PLACES: usize = 512;
+
+    /// How surely the key's value is a secret.
+    pub(super) fn kind(&mut self, key: &[u8]) -> Kind {
+        let mut bytes = [0; 16];
+        let Some(place) = bytes.get_mut(..key.len()).filter(|_| key.len() < 16) else {
+            return kind(key);
+        };
+        place.copy_from_slice(key);
+        bytes[15] = key.len() as u8;
+        let name = u128::from_le_bytes(bytes);
+        let folded = (name as u64) ^ (name >> 64) as u64;
+        let mixed = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let slot = (mixed as usize % Self::PLACES) & !1;
+        if self.0.is_empty() {
+            self.0.resize(Self::PLACES, None);
+        }
+        // Two for each place, so that two keys that come by turns don't drive each other out.
+        let Some([first, second]) = self.0.get_mut(slot..slot + 2) else { return kind(key) };
+        match (*first, *second) {
+            (Some((known, kind)), _) | (_, Some((known, kind))) if known == name => kind,
+            _ => {
+                let kind = kind(key);
+                (*second, *first) = (*first, Some((name, kind)));
+                kind
+            }
+        }
+    }
+}
+
 /// How surely the key's value is a secret.
 pub(super) fn kind(key: &[u8]) -> Kind {
     let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or(key);

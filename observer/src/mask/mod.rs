@@ -8,6 +8,7 @@
 
 mod argv;
 mod body;
+mod clean;
 mod coding;
 mod encoding;
 mod escape;
@@ -46,6 +47,7 @@ pub use stream::Stream;
 use crate::model::{
     Action, Call, CutField, DnsAnswer, DnsData, Process, Raw, Reload, TlsEnd, UnixAddress,
 };
+use clean::Clean;
 use fields::Fields;
 use key::Tokens;
 use scan::Scanner;
@@ -95,6 +97,8 @@ impl<T> Masked<T> {
 pub struct Masker {
     tokens: Tokens,
     taint: Taint,
+    clean: Clean,
+    keys: keys::Known,
     rules: Rules,
     followed: Option<SharedRules>,
 }
@@ -107,7 +111,14 @@ impl Masker {
 
     /// For one run.
     pub fn with_rules(key: MaskKey, rules: Rules) -> Self {
-        Self { tokens: Tokens::new(&key), taint: Taint::default(), rules, followed: None }
+        Self {
+            tokens: Tokens::new(&key),
+            taint: Taint::default(),
+            clean: Clean::default(),
+            keys: keys::Known::default(),
+            rules,
+            followed: None,
+        }
     }
 
     /// The key's name in its tokens.
@@ -260,7 +271,11 @@ impl Masker {
     /// for that record.
     fn fields(&mut self) -> Fields<'_> {
         if let Some(followed) = &self.followed {
-            self.rules = followed.get();
+            let rules = followed.get();
+            if !rules.is_same(&self.rules) {
+                self.rules = rules;
+                self.clean.clear();
+            }
         }
         Fields::new(self)
     }
@@ -273,7 +288,8 @@ impl Masker {
     /// What must go of a text. Should judging it fail, all of it goes: a record keeps its structure
     /// and loses the value.
     fn spans(&mut self, text: &[u8], known: Vec<Span>) -> Vec<Span> {
-        let mut scanner = Scanner { rules: &self.rules, taint: &mut self.taint };
+        let Self { rules, taint, clean, keys, .. } = self;
+        let mut scanner = Scanner { rules, taint, clean, keys };
         // The dictionary may have learnt half of a text then, which harms nothing.
         let judged = catch_unwind(AssertUnwindSafe(|| scanner.spans(text, known)));
         let mut spans = judged.unwrap_or_else(|_| vec![Span::new(0, text.len(), "unmaskable")]);

@@ -20,6 +20,10 @@ use needles::{Needle, Needles};
 /// Looks for all of them; the stretches that are public though they look random.
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     let needles = Needles::find(text);
+    if needles.is_empty() {
+        commands::find(text, spans);
+        return vec![];
+    }
     bearer(text, &needles, spans);
     basic(text, &needles, spans);
     told(text, &needles, spans);

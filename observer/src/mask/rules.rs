@@ -142,6 +142,11 @@ impl Rules {
         Self(Arc::new(inner))
     }
 
+    /// Whether these are the very same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn shared_version(&self) -> Arc<str> {
         Arc::clone(&self.0.version)
     }

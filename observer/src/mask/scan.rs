@@ -4,8 +4,10 @@
 //! One pass finds words and separators. What costs more is asked only of words that are long
 //! enough to hide something. The work is bounded by the text's length, whatever the text.
 
+use super::clean::Clean;
 use super::encoding::{self, Word};
 use super::escape::{self, View};
+use super::keys::Known;
 use super::rules::Rules;
 use super::span::Span;
 use super::structure::Structure;
@@ -43,17 +45,28 @@ enum Place {
 pub(super) struct Scanner<'a> {
     pub(super) rules: &'a Rules,
     pub(super) taint: &'a mut Taint,
+    pub(super) clean: &'a mut Clean,
+    pub(super) keys: &'a mut Known,
 }
 
 impl Scanner<'_> {
     /// Every span of the text that must go, unsorted. `known` are those that its place tells.
     pub(super) fn spans(&mut self, text: &[u8], known: Vec<Span>) -> Vec<Span> {
+        if known.is_empty() && self.clean.has(text, self.taint) {
+            return known;
+        }
         let mut spans = known;
         let layers = self.dig(text, &mut spans);
         spans.retain(|span| !self.rules.allows(span.value(text)));
         // What is known already first: a value around a known one is not learnt beside it.
         let known = spans.len();
         self.recall(text, &layers, &mut spans);
+        if spans.is_empty() {
+            if layers.is_empty() {
+                self.clean.keep(text, self.taint);
+            }
+            return spans;
+        }
         let (new, old) = spans.split_at(known);
         let mut hits: Vec<_> =
             old.iter().filter(|hit| !hit.piece).map(|h| (h.start, h.end)).collect();
@@ -86,12 +99,12 @@ impl Scanner<'_> {
     }
 
     /// Judges the text and what it encodes; the decoded layers, for another look.
-    fn dig(&self, text: &[u8], spans: &mut Vec<Span>) -> Vec<Layer> {
+    fn dig(&mut self, text: &[u8], spans: &mut Vec<Span>) -> Vec<Layer> {
         let mut layers: Vec<Layer> = vec![];
         let mut room = text.len().saturating_mul(GROWTH).saturating_add(GROWTH_FLOOR);
         let mut words = vec![];
         let view = escape::undo(text);
-        plain(self.rules, text, view.is_some(), spans, &mut words);
+        self.plain(text, view.is_some(), spans, &mut words);
         branch(view, None, 0, &mut words, &mut layers, &mut room, spans);
         let mut next = 0;
         let mut found = vec![];
@@ -99,7 +112,7 @@ impl Scanner<'_> {
             let Some(layer) = layers.get_mut(next) else { break };
             let (inner, depth) = (std::mem::take(&mut layer.text), layer.depth);
             let view = if depth < DEPTH { escape::undo(&inner) } else { None };
-            plain(self.rules, &inner, view.is_some(), &mut found, &mut words);
+            self.plain(&inner, view.is_some(), &mut found, &mut words);
             for mut span in found.drain(..) {
                 span.decoded.get_or_insert_with(|| {
                     inner.get(span.start..span.end).unwrap_or_default().to_vec()
@@ -117,6 +130,40 @@ impl Scanner<'_> {
             next += 1;
         }
         layers
+    }
+
+    /// Judges a text as it stands, and collects its words that decode to text. Where it is looked
+    /// at through its escapes as well (`viewed`), its words are left to that: there they stand whole.
+    fn plain(&mut self, text: &[u8], viewed: bool, spans: &mut Vec<Span>, words: &mut Vec<Word>) {
+        let rules = self.rules;
+        let public = phrases::find(text, spans);
+        rules.custom(text, spans);
+        let mut judge = Judge { rules, text, viewed, public, decoded_to: 0, spans, words };
+        let mut structure = Structure::new(self.keys);
+        let (mut start, mut at, mut seen) = (0, 0, 0u8);
+        while let Some(rest) = text.get(at..) {
+            let sign = rest.iter().position(|&b| {
+                let class = CLASSES[usize::from(b)];
+                seen |= class;
+                class & (SPACE | SEPARATOR) != 0
+            });
+            let Some(sign) = sign else { break };
+            let b = rest[sign];
+            at += sign;
+            let class = CLASSES[usize::from(b)];
+            if class & SEPARATOR != 0 {
+                structure.at(text, at, judge.spans);
+                if b == b'@' && rules.email() {
+                    pii::email(text, at, judge.spans);
+                }
+            }
+            if class & SPACE != 0 {
+                judge.word(start, at, seen & WORD_BYTES);
+                (start, seen) = (at + 1, 0);
+            }
+            at += 1;
+        }
+        judge.word(start, text.len(), seen & WORD_BYTES);
     }
 }
 
@@ -176,7 +223,9 @@ const DIGIT: u8 = 4;
 const DASH: u8 = 8;
 const OTHER: u8 = 16;
 const SEPARATOR: u8 = 32;
+const PERCENT: u8 = 64;
 const SPACE: u8 = 128;
+const WORD_BYTES: u8 = !(SEPARATOR | SPACE);
 
 /// What each byte is: of a word, a separator of keys and values within one, or between words.
 const CLASSES: [u8; 256] = classes();
@@ -190,7 +239,8 @@ const fn classes() -> [u8; 256] {
             b'A'..=b'Z' => UPPER,
             b'0'..=b'9' => DIGIT,
             b'-' | b'_' => DASH,
-            b'+' | b'/' | b'.' | b'~' | b'$' | b'%' | b'!' => OTHER,
+            b'+' | b'/' | b'.' | b'~' | b'$' | b'!' => OTHER,
+            b'%' => PERCENT,
             b'=' | b':' | b'@' => SEPARATOR,
             b'>' | b',' => SEPARATOR | SPACE,
             _ => SPACE,
@@ -198,35 +248,6 @@ const fn classes() -> [u8; 256] {
         b += 1;
     }
     out
-}
-
-/// Judges a text as it stands, and collects its words that decode to text. Where it is looked at
-/// through its escapes as well (`viewed`), its words are left to that: there they stand whole.
-fn plain(rules: &Rules, text: &[u8], viewed: bool, spans: &mut Vec<Span>, words: &mut Vec<Word>) {
-    let public = phrases::find(text, spans);
-    rules.custom(text, spans);
-    let mut judge = Judge { rules, text, viewed, public, decoded_to: 0, spans, words };
-    let mut structure = Structure::default();
-    let (mut start, mut seen) = (0, 0u8);
-    for (at, &b) in text.iter().enumerate() {
-        let class = CLASSES[usize::from(b)];
-        if class & (SPACE | SEPARATOR) == 0 {
-            seen |= class;
-            continue;
-        }
-        if class & SEPARATOR != 0 {
-            structure.at(text, at, judge.spans);
-            if b == b'@' && rules.email() {
-                pii::email(text, at, judge.spans);
-            }
-        }
-        if class & SPACE != 0 {
-            judge.word(start, at, seen);
-            start = at + 1;
-            seen = 0;
-        }
-    }
-    judge.word(start, text.len(), seen);
 }
 
 struct Judge<'a> {
@@ -245,7 +266,7 @@ impl Judge<'_> {
     fn word(&mut self, start: usize, end: usize, seen: u8) {
         let len = end - start;
         // A percent sign may be a token's own.
-        if self.viewed && memchr::memchr(b'%', &self.text[start..end]).is_none() {
+        if self.viewed && seen & PERCENT == 0 {
             return;
         }
         if len >= WORD || len >= REST && end == self.text.len() {

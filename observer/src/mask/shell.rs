@@ -139,6 +139,12 @@ impl Command {
 
 impl Word {
     fn push(&mut self, byte: u8, at: usize) {
+        /// Most words are no longer.
+        const USUAL: usize = 24;
+        if self.text.capacity() == 0 {
+            self.text.reserve(USUAL);
+            self.at.reserve(USUAL);
+        }
         self.text.push(byte);
         self.at.push(at);
     }

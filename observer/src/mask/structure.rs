@@ -9,7 +9,7 @@ mod value;
 
 pub(super) use value::{is_a_value, value};
 
-use super::keys::{self, Kind};
+use super::keys::{self, Kind, Known};
 use super::phrases;
 use super::span::Span;
 use value::{Form, is_worth};
@@ -20,15 +20,17 @@ const HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "se
 const INNER: u32 = 16;
 
 /// The state of one pass over a text.
-#[derive(Default)]
-pub(super) struct Structure {
+pub(super) struct Structure<'a> {
     covered: usize,
     inner: u32,
-    /// What was said of short keys: the same few come again and again.
-    known: [Option<(u128, Kind)>; 32],
+    known: &'a mut Known,
 }
 
-impl Structure {
+impl<'a> Structure<'a> {
+    pub(super) fn new(known: &'a mut Known) -> Self {
+        Self { covered: 0, inner: 0, known }
+    }
+
     /// Looks at the separator (`=`, `:`, `@`, `>`, or a comma after a quote) that stands at `at`.
     pub(super) fn at(&mut self, text: &[u8], at: usize, out: &mut Vec<Span>) {
         if at < self.covered {
@@ -41,7 +43,7 @@ impl Structure {
         match text.get(at) {
             Some(b'@') => place::userinfo(text, at, out),
             Some(b'>') => place::element(text, at, out),
-            Some(b',') => phrases::listed(text, at, out),
+            Some(b',') => phrases::listed(text, at, self.known, out),
             Some(_) => self.assignment(text, at, out),
             None => {}
         }
@@ -79,7 +81,7 @@ impl Structure {
         if key.is_empty() || sign == b':' && next == b':' {
             return;
         }
-        let kind = self.kind(key);
+        let kind = self.known.kind(key);
         if kind == Kind::Plain || key.len() <= 6 && key.eq_ignore_ascii_case(b"value") {
             if place::is_value_key(key) {
                 let (start, end) = value(text, after);
@@ -113,31 +115,6 @@ impl Structure {
             span.learn = form.is_learnt(&text[start..end]);
             out.push(span);
             doubtful(text, start, end, out);
-        }
-    }
-
-    /// What `keys` says of a key, asked once for each short one.
-    fn kind(&mut self, key: &[u8]) -> Kind {
-        let mut bytes = [0; 16];
-        let Some(place) = bytes.get_mut(..key.len()).filter(|_| key.len() < 16) else {
-            return keys::kind(key);
-        };
-        place.copy_from_slice(key);
-        bytes[15] = key.len() as u8;
-        let name = u128::from_le_bytes(bytes);
-        let folded = (name as u64) ^ (name >> 64) as u64;
-        let slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as usize & !1;
-        // Two for each place, so that two keys that come by turns don't drive each other out.
-        let Some([first, second]) = self.known.get_mut(slot..slot + 2) else {
-            return keys::kind(key);
-        };
-        match (*first, *second) {
-            (Some((known, kind)), _) | (_, Some((known, kind))) if known == name => kind,
-            _ => {
-                let kind = keys::kind(key);
-                (*second, *first) = (*first, Some((name, kind)));
-                kind
-            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! There is no automaton to build: the text is probed with a window of six bytes, so learning a
 //! value costs what the value is long, and looking costs the same however many values are known.
+//! Of three neighbouring windows one probe of four bytes tells whether any may be known.
 
 use std::collections::HashMap;
 
@@ -34,6 +35,8 @@ pub(super) struct Taint {
     /// Windows within values that look like no word: the value that they come from.
     pieces: HashMap<u64, u32>,
     filter: Filter,
+    /// Each four bytes within a window that is known.
+    scouts: Filter,
     /// Values that found no room.
     left_out: u64,
 }
@@ -58,7 +61,7 @@ impl Taint {
         self.values.push((value.to_vec(), sort));
         for form in forms(value) {
             let Some(window) = window(&form, 0) else { continue };
-            self.filter.add(window);
+            self.watch(window);
             let alike = self.heads.entry(window).or_default();
             if alike.len() < ALIKE {
                 let at = alike.partition_point(|(other, _)| other.len() >= form.len());
@@ -70,12 +73,25 @@ impl Taint {
             if is_telling(piece, around)
                 && let Some(window) = window(value, at)
             {
-                self.filter.add(window);
+                self.watch(window);
                 self.pieces.entry(window).or_insert(index);
             }
         }
-        self.filter.grow(self.heads.keys().chain(self.pieces.keys()));
+        let windows = || self.heads.keys().chain(self.pieces.keys()).copied();
+        self.filter.grow(windows);
+        self.scouts.grow(|| windows().flat_map(scouts));
         true
+    }
+
+    /// From here on the window is looked for.
+    fn watch(&mut self, window: u64) {
+        self.filter.add(window);
+        scouts(window).into_iter().for_each(|four| self.scouts.add(four));
+    }
+
+    /// How many values are known.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
     }
 
     /// Adds what the text shows of known values. Linear in the text: each place is probed once,
@@ -85,11 +101,8 @@ impl Taint {
             return;
         }
         let (mut at, mut piece) = (0, None::<(usize, usize, u32)>);
-        while let Some(window) = window(text, at) {
-            if !self.filter.may_have(window) {
-                at += 1;
-                continue;
-            }
+        while let Some((found, window)) = self.next(text, at) {
+            at = found;
             if let Some((len, index)) = self.whole(text, at, window) {
                 self.push(at, at + len, index, true, spans);
                 at += len;
@@ -107,6 +120,24 @@ impl Taint {
             at += 1;
         }
         self.settle(piece, spans);
+    }
+
+    /// The next window from a place on that may be known, and where it stands.
+    fn next(&self, text: &[u8], from: usize) -> Option<(usize, u64)> {
+        let known = |at| Some((at, window(text, at).filter(|&w| self.filter.may_have(w))?));
+        let mut at = from;
+        // Two probes in what eight bytes have, while there are as many.
+        while let Some(eight) = text.get(at + SCOUTS - 1..).and_then(|rest| rest.first_chunk()) {
+            let eight = u64::from_le_bytes(*eight);
+            if self.scouts.may_have(eight & FOUR) || self.scouts.may_have(eight >> 24 & FOUR) {
+                let found = (at..at + 2 * SCOUTS).find_map(known);
+                if found.is_some() {
+                    return found;
+                }
+            }
+            at += 2 * SCOUTS;
+        }
+        (at..text.len()).find_map(known)
     }
 
     /// The longest form that stands here, or of which the text's end leaves enough.
@@ -137,6 +168,17 @@ impl Taint {
         span.piece = !whole;
         spans.push(span);
     }
+}
+
+/// How many places of four bytes a window has.
+const SCOUTS: usize = WINDOW - 4 + 1;
+
+/// The first four bytes of a word.
+const FOUR: u64 = 0xffff_ffff;
+
+/// Each four bytes of a window.
+fn scouts(window: u64) -> [u64; SCOUTS] {
+    [0, 1, 2].map(|at| window >> (8 * at) & FOUR)
 }
 
 fn window(text: &[u8], at: usize) -> Option<u64> {
@@ -182,14 +224,12 @@ impl Filter {
     }
 
     /// Makes room when a thirtieth of it is full: amortised, as a vector does it.
-    fn grow<'a>(&mut self, all: impl Iterator<Item = &'a u64>) {
+    fn grow<I: Iterator<Item = u64>>(&mut self, all: impl Fn() -> I) {
         if self.members * 32 <= self.bits.len() * 64 || self.shift <= 64 - 24 {
             return;
         }
         *self = Self { bits: vec![0; self.bits.len() * 4], shift: self.shift - 2, members: 0 };
-        for window in all {
-            self.add(*window);
-        }
+        all().for_each(|window| self.add(window));
     }
 }
 

@@ -38,9 +38,7 @@ fn leaves(args: &[&str]) {
 
 fn found(text: &str) -> Vec<&'static str> {
     let mut spans = vec![];
-    let mut taint = Taint::default();
-    let rules = Rules::default();
-    spans.extend(Scanner { rules: &rules, taint: &mut taint }.spans(text.as_bytes(), vec![]));
+    spans.extend(masker().spans(text.as_bytes(), vec![]));
     spans.iter().map(|span| span.sort).collect()
 }
 
@@ -370,4 +368,23 @@ fn an_error_in_a_policy_shows_no_secret_of_its_line() {
         assert!(shown.starts_with(&why[..20]) && !masked.counts().is_empty(), "{shown}");
         assert_eq!(masked.get().file, Raw::from("/etc/observer/policy.toml"));
     }
+}
+
+#[test]
+fn a_text_that_was_clean_is_not_under_other_rules_or_once_its_secret_is_known() {
+    let rules = SharedRules::new(Rules::default());
+    let mut masker = masker();
+    masker.follow(rules.clone());
+    let mut say = |text: &str| {
+        let out = masker.text(Raw::from(text));
+        String::from_utf8_lossy(out.get().bytes()).into_owned()
+    };
+    for text in ["see acme12:qwertz", "say dragonfly-2024"] {
+        assert_eq!([say(text), say(text)], [text; 2]);
+    }
+    let ours = "[[rules]]\nid = \"acme-key\"\nregex = 'acme[0-9]{2}:[a-z]+'\nkeywords = [\"acme\"]";
+    rules.set(Rules::parse(ours).unwrap());
+    assert!(say("see acme12:qwertz").contains("<mask:acme-key:"));
+    say("password=dragonfly-2024");
+    assert!(say("say dragonfly-2024").contains("<mask:"));
 }

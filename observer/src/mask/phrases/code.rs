@@ -2,6 +2,7 @@
 
 use super::needles::{Needle, Needles};
 use super::{after_word, is_mixed, quoted};
+use crate::mask::keys::{Kind, Known};
 use crate::mask::span::Span;
 use crate::mask::{keys, random, structure};
 
@@ -112,10 +113,16 @@ fn second(text: &[u8], at: usize, spans: &mut Vec<Span>) {
 }
 
 /// `("password", "X")`, `set('X-Api-Key', 'X')`, `{password, "X"}`: the comma stands at `at`.
-pub(in crate::mask) fn listed(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+pub(in crate::mask) fn listed(text: &[u8], at: usize, known: &mut Known, spans: &mut Vec<Span>) {
     let rest = text.get(at + 1..).unwrap_or_default();
     let gap = rest.iter().take(8).take_while(|b| matches!(b, b' ' | b'\n')).count();
     let Some(&quote @ (b'"' | b'\'')) = rest.get(gap) else { return };
+    // What a sign follows is the next key of an object.
+    let inside = rest.get(gap + 1..).unwrap_or_default();
+    let end = inside.iter().take(32).position(|&b| b == quote);
+    if end.is_some_and(|end| inside.get(end + 1) == Some(&b':')) {
+        return;
+    }
     let before = &text[at.saturating_sub(keys::LONGEST)..at];
     let is_key = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let (key, opens) = match before.split_last() {
@@ -129,7 +136,7 @@ pub(in crate::mask) fn listed(text: &[u8], at: usize, spans: &mut Vec<Span>) {
             (&before[before.len() - len..], head == Some(&b'{'))
         }
     };
-    if !opens || !keys::is_secret(key) {
+    if !opens || known.kind(key) != Kind::Strong {
         return;
     }
     // Lists of words that name secrets are many: a value is none of them.

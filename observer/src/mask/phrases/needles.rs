@@ -76,37 +76,74 @@ needles! {
 const COUNT: usize = WORDS.len();
 
 /// Where each of them stands in a text, in order.
-pub(super) struct Needles([Vec<usize>; COUNT]);
+pub(super) struct Needles {
+    /// Those of the first, then those of the second, and so on.
+    places: Vec<usize>,
+    /// Where in `places` those of each end.
+    ends: [usize; COUNT],
+}
 
 impl Needles {
     /// Looks for all of them.
     pub(super) fn find(text: &[u8]) -> Self {
-        let mut out = Self([const { vec![] }; COUNT]);
-        let Some(searcher) = SEARCHER.as_ref() else {
-            for (word, places) in WORDS.iter().zip(&mut out.0) {
-                let finder = memmem::Finder::new(word);
-                let mut at = 0;
-                while let Some(found) = text.get(at..).and_then(|rest| finder.find(rest)) {
-                    places.push(at + found);
-                    at += found + 1;
-                }
-            }
-            return out;
+        let found = match SEARCHER.as_ref() {
+            Some(searcher) => Self::search(searcher, text),
+            None => Self::search_each(text),
         };
-        let mut at = 0;
-        while let Some(found) = searcher.find_in(text, (at..text.len()).into()) {
-            if let Some(places) = out.0.get_mut(found.pattern().as_usize()) {
-                places.push(found.start());
+        let mut ends = [0usize; COUNT];
+        for &(needle, _) in &found {
+            ends.get_mut(needle).into_iter().for_each(|count| *count += 1);
+        }
+        // First where each begins; it ends where its last place was put.
+        let mut begin = 0;
+        for end in &mut ends {
+            (begin, *end) = (begin + *end, begin);
+        }
+        let mut places = vec![0; found.len()];
+        for (needle, at) in found {
+            if let Some(end) = ends.get_mut(needle) {
+                places.get_mut(*end).into_iter().for_each(|place| *place = at);
+                *end += 1;
             }
+        }
+        Self { places, ends }
+    }
+
+    /// Which of them stand where, in order.
+    fn search(searcher: &Searcher, text: &[u8]) -> Vec<(usize, usize)> {
+        let (mut out, mut at) = (vec![], 0);
+        while let Some(found) = searcher.find_in(text, (at..text.len()).into()) {
+            out.push((found.pattern().as_usize(), found.start()));
             // The end of one may be the beginning of another: `token is`.
             at = found.start() + 1;
         }
         out
     }
 
+    /// The same, without a searcher for all of them at once.
+    fn search_each(text: &[u8]) -> Vec<(usize, usize)> {
+        let each = WORDS.iter().enumerate().flat_map(|(needle, word)| {
+            let finder = memmem::Finder::new(word);
+            let mut at = 0;
+            std::iter::from_fn(move || {
+                let found = at + finder.find(text.get(at..)?)?;
+                at = found + 1;
+                Some((needle, found))
+            })
+        });
+        each.collect()
+    }
+
+    /// Whether none stands there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// Where one stands.
     pub(super) fn of(&self, needle: Needle) -> &[usize] {
-        self.0.get(needle as usize).map_or(&[], Vec::as_slice)
+        let end = |needle: usize| self.ends.get(needle).copied().unwrap_or(0);
+        let begin = (needle as usize).checked_sub(1).map_or(0, end);
+        self.places.get(begin..end(needle as usize)).unwrap_or_default()
     }
 
     /// Where one stands from `at` on.

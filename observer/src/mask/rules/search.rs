@@ -25,7 +25,7 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     let automaton = &compiled.keywords;
     // The automaton's own table, asked without the bookkeeping of the common interface.
     let mut state = compiled.start;
-    for (at, &b) in text.iter().enumerate().take(end).skip(start) {
+    for (n, &b) in text[start..end].iter().enumerate() {
         state = automaton.next_state(Anchored::No, state, b);
         if !automaton.is_special(state) || !automaton.is_match(state) {
             continue;
@@ -33,7 +33,8 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
         for index in 0..automaton.match_len(state) {
             let pattern = automaton.match_pattern(state, index).as_usize();
             if let Some(&(rule, len)) = compiled.owner.get(pattern) {
-                search.hit(usize::from(rule), at + 1 - usize::from(len), usize::from(len), spans);
+                let (after, len) = (start + n + 1, usize::from(len));
+                search.hit(usize::from(rule), after - len, len, spans);
             }
         }
     }

@@ -12,17 +12,31 @@ const ELEMENT: usize = 8192;
 
 /// The key that ends before `end`, and where it begins.
 pub(super) fn key_before(text: &[u8], end: usize) -> (usize, &[u8]) {
-    let mut at = end;
-    while at > 0
-        && end - at < 8
-        && matches!(text[at - 1], b'"' | b'\'' | b' ' | b'\\' | b']' | b'\t' | b'*' | b'`')
-    {
-        at -= 1;
-    }
-    let is_key = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[');
-    let len = text[..at].iter().rev().take(keys::LONGEST).take_while(|b| is_key(b)).count();
+    let before = &text[end.saturating_sub(8)..end];
+    let gap = before.iter().rev().take_while(|&&b| AROUND_KEY[usize::from(b)] == GAP).count();
+    let at = end - gap;
+    let before = &text[at.saturating_sub(keys::LONGEST)..at];
+    let len = before.iter().rev().take_while(|&&b| AROUND_KEY[usize::from(b)] == KEY).count();
     (at - len, &text[at - len..at])
 }
+
+const KEY: u8 = 1;
+const GAP: u8 = 2;
+
+/// What a key is made of, and what may stand between it and its sign.
+const AROUND_KEY: [u8; 256] = {
+    let mut out = [0; 256];
+    let mut b = 0usize;
+    while b < 256 {
+        out[b] = match b as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'[' => KEY,
+            b'"' | b'\'' | b' ' | b'\\' | b']' | b'\t' | b'*' | b'`' => GAP,
+            _ => 0,
+        };
+        b += 1;
+    }
+    out
+};
 
 /// Whether a key says that its value belongs to a name beside it.
 pub(super) fn is_value_key(key: &[u8]) -> bool {
