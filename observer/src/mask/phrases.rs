@@ -21,17 +21,18 @@ use needles::{Needle, Needles};
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     let needles = Needles::find(text);
     if needles.is_empty() {
-        commands::find(text, spans);
+        commands::find(text, &needles, spans);
         return vec![];
     }
     bearer(text, &needles, spans);
     basic(text, &needles, spans);
+    digest(text, &needles, spans);
     told(text, &needles, spans);
     sql::find(text, &needles, spans);
     code::find(text, &needles, spans);
     files::find(text, &needles, spans);
     hooks::find(text, &needles, spans);
-    commands::find(text, spans);
+    commands::find(text, &needles, spans);
     putty(text, &needles, spans);
     pem(text, &needles, spans)
 }
@@ -114,6 +115,23 @@ fn basic(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
             let mut span = Span::new(start, end, "basic");
             span.decoded = Some(plain[colon + 1..].to_vec());
             spans.push(span);
+        }
+    }
+}
+
+/// `response="X"` of a digest sign-in (RFC 7616), however often its quotes are escaped.
+fn digest(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    for &found in needles.of(Needle::Digest) {
+        let before = &text[found.saturating_sub(512)..found];
+        if !before.windows(7).any(|w| w.eq_ignore_ascii_case(b"digest ")) {
+            continue;
+        }
+        let rest = &text[found + 8..];
+        let quote = rest.iter().take(8).take_while(|b| matches!(b, b'\\' | b'"')).count();
+        let len = rest[quote..].iter().take(128).take_while(|b| b.is_ascii_hexdigit()).count();
+        if len >= 32 {
+            spans
+                .push(Span::new(found + 8 + quote, found + 8 + quote + len, "secret").by("phrase"));
         }
     }
 }

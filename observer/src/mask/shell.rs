@@ -42,6 +42,10 @@ const READS: &[&[&str]] = &[
     &["-pass", "stdin"],
     &["gpg", "--passphrase-fd"],
     &["kinit"],
+    &["realm", "join"],
+    &["vncpasswd"],
+    &["createuser"],
+    &["--data-file=-"],
 ];
 
 /// A word without its quotes.

@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "the first corpus is the other test's")]
 mod corpus;
 mod files;
+mod held;
 mod tools;
 mod web;
 
@@ -111,7 +112,8 @@ fn secrets_of_other_places_hold() {
     let only = std::env::var("ONLY").unwrap_or_default();
     let mut total = [Tally::default(); 4];
     println!("{:<26} {:>14} {:>14} {:>14} {:>14}", "leaked", "text", "json", "encoded", "argv");
-    for (at, group) in files::GROUPS.iter().chain(&web::GROUPS).chain(&tools::GROUPS).enumerate() {
+    let groups = files::GROUPS.iter().chain(&web::GROUPS).chain(&tools::GROUPS);
+    for (at, group) in groups.chain(&held::GROUPS).enumerate() {
         if !group.0.contains(&only) {
             continue;
         }
@@ -124,7 +126,7 @@ fn secrets_of_other_places_hold() {
     }
     println!("{:<26} {}", "all", total.map(|t| format!("{:>5} of {:>5}", t.1, t.0)).join("  "));
     // What is left is named in docs/MASKING.md.
-    for (sum, least) in total.into_iter().zip([96.0, 95.5, 97.5, 98.0]) {
+    for (sum, least) in total.into_iter().zip([98.5, 98.4, 99.0, 99.0]) {
         let held = 100.0 * (1.0 - f64::from(sum.1) / f64::from(sum.0.max(1)));
         assert!(!only.is_empty() || held >= least, "{held:.2} % of {} held", sum.0);
     }

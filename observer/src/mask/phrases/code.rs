@@ -80,8 +80,8 @@ fn pairs(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
             second(text, found + len, spans);
         }
     }
-    // `new PDO(dsn, "user", "X")`
-    for &found in needles.of(Needle::Pdo) {
+    // `new PDO(dsn, "user", "X")`, `FTP("host", "user", "X")`
+    for &found in needles.of(Needle::Pdo).iter().chain(needles.of(Needle::Ftp)) {
         let rest = text.get(found + 4..).unwrap_or_default();
         let Some(&quote @ (b'\'' | b'"')) = rest.first() else { continue };
         let Some(end) = rest.iter().skip(1).take(160).position(|&b| b == quote) else { continue };

@@ -5,38 +5,63 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::mask::argv;
-use crate::mask::shell;
+use super::needles::{Needle, Needles};
 use crate::mask::span::Span;
+use crate::mask::{argv, random, shell};
 
 /// So far before its first flag a command's program stands.
 const BACK: usize = 256;
 /// Longer ones are read to here.
 const LONGEST: usize = 4096;
 
+/// What begins a command that hands something to another.
+const HANDED: &[&str] = &["echo ", "printf ", " <<< "];
+
 static FLAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" -"));
 
 /// Looks for all of them.
-pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) {
-    // A command that takes a secret has a flag nearly always, and a text without commands few.
+pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+    // A command that takes a secret has a flag nearly always, and a text without commands few; the
+    // others begin with words of their own, or are handed something.
+    let letter =
+        |&at: &usize| text.get(at + 2).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-');
+    let mut flags = FLAG.find_iter(text).filter(letter).peekable();
+    let mut words = needles.of(Needle::Command).iter().copied().peekable();
+    let next = std::iter::from_fn(|| match (flags.peek(), words.peek()) {
+        (Some(&flag), word) if word.is_none_or(|&word| flag < word) => {
+            flags.next().map(|flag| (flag, true))
+        }
+        _ => words.next().map(|word| (word, false)),
+    });
     let mut read = 0;
-    for flag in FLAG.find_iter(text) {
-        let letter = text.get(flag + 2).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-');
-        if flag < read || !letter {
+    for (sign, flag) in next {
+        if sign < read {
             continue;
         }
-        let from = flag.saturating_sub(BACK).max(read);
-        let from = text[from..flag].iter().rposition(|&b| b == b'\n').map_or(from, |at| from + at);
-        read = flag;
-        let Some(begin) = program(text, from, flag) else { continue };
-        let end = end(text, begin, flag);
+        let from = sign.saturating_sub(BACK).max(read);
+        let from = text[from..sign].iter().rposition(|&b| b == b'\n').map_or(from, |at| from + at);
+        let to = sign + text[sign..].iter().take_while(|b| !ends_word(**b)).count();
+        read = sign;
+        let Some(begin) = program(text, from, to) else { continue };
+        let end = end(text, begin, sign);
+        let handed = HANDED.iter().any(|word| text[sign..].starts_with(word.as_bytes()));
         for mut span in shell::spans(&text[begin..end], 1) {
             span.start += begin;
             span.end += begin;
-            spans.push(span);
+            // What is said of commands has their form.
+            if flag || handed || !is_said(span.of(text)) {
+                spans.push(span);
+            }
         }
         read = end;
     }
+}
+
+/// Whether it may be a word of a sentence.
+fn is_said(value: &[u8]) -> bool {
+    let letters = value.strip_suffix(b".").unwrap_or(value);
+    letters.iter().skip(1).all(|b| b.is_ascii_lowercase() || *b == b'-')
+        && !random::is_random(value)
 }
 
 /// Where a program that is known stands as a command's first word, before the flag at `to`.
@@ -98,7 +123,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<&str> {
         let mut spans = vec![];
-        find(text.as_bytes(), &mut spans);
+        find(text.as_bytes(), &Needles::find(text.as_bytes()), &mut spans);
         spans.iter().map(|span| &text[span.start..span.end]).collect()
     }
 
@@ -111,6 +136,11 @@ mod tests {
             "a -x | curl -s -u me:hunter2 https://h/",
             "RUN curl -sS \\\n  -u me:hunter2 https://h/",
             "{\"content\":\"curl -u me:hunter2 h\"}",
+            "$ echo root:hunter2 | chpasswd\n",
+            "printf '%s' hunter2 | podman secret create db -",
+            "then: kinit me <<< hunter2",
+            "xfreerdp /u:me /p:hunter2 /v:h",
+            "net use X: \\\\h\\s hunter2 /user:me",
         ] {
             assert_eq!(found(text), ["hunter2"], "{text}");
         }
@@ -124,6 +154,8 @@ mod tests {
             "a - b -c d:e",
             "curl -s https://h/a:b",
             "docker run -p 8080:80 nginx",
+            "net use of energy rises\nnet user growth slows.",
+            "echo the password again",
         ] {
             assert!(found(text).is_empty(), "{text}: {:?}", found(text));
         }
@@ -132,9 +164,12 @@ mod tests {
     #[test]
     fn many_flags_take_time_by_the_length_of_the_text() {
         let begun = std::time::Instant::now();
-        for text in [" -a", "curl -a", "\ncurl -u a:b", "x\" -a", "a:b -c|"] {
+        for text in
+            [" -a", "echo a <<< ", "net use", "curl -a", "\ncurl -u a:b", "x\" -a", "a:b -c|"]
+        {
             let mut spans = vec![];
-            find(text.repeat((1 << 20) / text.len()).as_bytes(), &mut spans);
+            let text = text.repeat((1 << 20) / text.len());
+            find(text.as_bytes(), &Needles::find(text.as_bytes()), &mut spans);
         }
         assert!(begun.elapsed() < std::time::Duration::from_secs(120), "{:?}", begun.elapsed());
     }

@@ -6,15 +6,18 @@ use aho_corasick::packed::{Config, MatchKind, Searcher};
 use memchr::memmem;
 
 macro_rules! needles {
-    ($($name:ident $needle:literal)*) => {
-        /// A word that begins a phrase.
+    ($($name:ident $($word:literal)+)*) => {
+        /// Words that begin a phrase.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Needle { $($name),* }
 
-        const WORDS: &[&str] = &[$($needle),*];
-
-        #[cfg(test)]
-        const ALL: &[Needle] = &[$(Needle::$name),*];
+        const WORDS: &[&str] = &[$($($word),+),*];
+        /// What each word is one of.
+        const OWNERS: &[Needle] = &[$($({
+            let _: &str = $word;
+            Needle::$name
+        }),+),*];
+        const COUNT: usize = [$(Needle::$name),*].len();
     };
 }
 
@@ -71,9 +74,13 @@ needles! {
     Chpasswd "chpasswd:"
     Phrase "phrase"
     Mnemonic "nemonic"
+    Ftp "FTP("
+    Digest "esponse="
+    Command
+        "echo " "printf '%s" "printf \"%s" "printf %s" " <<< " " alias set " "sqlplus " "sqlldr " "expdp " "impdp "
+        "wandb login " "rabbitmqctl " "wpa_passphrase " "bw unlock " "bw login " "net use" "schtasks " "signtool "
+        "xfreerdp " "wfreerdp " "unseal " "db2 connect " "set-initial-password " "iwconfig "
 }
-
-const COUNT: usize = WORDS.len();
 
 /// Where each of them stands in a text, in order.
 pub(super) struct Needles {
@@ -92,7 +99,7 @@ impl Needles {
         };
         let mut ends = [0usize; COUNT];
         for &(needle, _) in &found {
-            ends.get_mut(needle).into_iter().for_each(|count| *count += 1);
+            ends.get_mut(needle as usize).into_iter().for_each(|count| *count += 1);
         }
         // First where each begins; it ends where its last place was put.
         let mut begin = 0;
@@ -101,7 +108,7 @@ impl Needles {
         }
         let mut places = vec![0; found.len()];
         for (needle, at) in found {
-            if let Some(end) = ends.get_mut(needle) {
+            if let Some(end) = ends.get_mut(needle as usize) {
                 places.get_mut(*end).into_iter().for_each(|place| *place = at);
                 *end += 1;
             }
@@ -110,10 +117,10 @@ impl Needles {
     }
 
     /// Which of them stand where, in order.
-    fn search(searcher: &Searcher, text: &[u8]) -> Vec<(usize, usize)> {
+    fn search(searcher: &Searcher, text: &[u8]) -> Vec<(Needle, usize)> {
         let (mut out, mut at) = (vec![], 0);
         while let Some(found) = searcher.find_in(text, (at..text.len()).into()) {
-            out.push((found.pattern().as_usize(), found.start()));
+            out.extend(OWNERS.get(found.pattern().as_usize()).map(|&owner| (owner, found.start())));
             // The end of one may be the beginning of another: `token is`.
             at = found.start() + 1;
         }
@@ -121,17 +128,19 @@ impl Needles {
     }
 
     /// The same, without a searcher for all of them at once.
-    fn search_each(text: &[u8]) -> Vec<(usize, usize)> {
-        let each = WORDS.iter().enumerate().flat_map(|(needle, word)| {
+    fn search_each(text: &[u8]) -> Vec<(Needle, usize)> {
+        let each = WORDS.iter().zip(OWNERS).flat_map(|(word, &owner)| {
             let finder = memmem::Finder::new(word);
             let mut at = 0;
             std::iter::from_fn(move || {
                 let found = at + finder.find(text.get(at..)?)?;
                 at = found + 1;
-                Some((needle, found))
+                Some((owner, found))
             })
         });
-        each.collect()
+        let mut out: Vec<_> = each.collect();
+        out.sort_unstable_by_key(|&(_, at)| at);
+        out
     }
 
     /// Whether none stands there.
@@ -190,12 +199,11 @@ mod tests {
             for pad in [0, 1, 7, 40] {
                 let text = [" ".repeat(pad), text.clone(), ".".repeat(pad)].concat();
                 let found = Needles::find(text.as_bytes());
-                for needle in ALL {
-                    let word = WORDS[*needle as usize];
-                    let windows = text.as_bytes().windows(word.len()).enumerate();
-                    let each: Vec<usize> =
-                        windows.filter(|(_, w)| *w == word.as_bytes()).map(|(at, _)| at).collect();
-                    assert_eq!(found.of(*needle), each, "{word:?} in {text:?}");
+                let each = Needles::search_each(text.as_bytes());
+                for &needle in OWNERS {
+                    let here = each.iter().filter(|&&(owner, _)| owner == needle);
+                    let here: Vec<usize> = here.map(|&(_, at)| at).collect();
+                    assert_eq!(found.of(needle), here, "{needle:?} in {text:?}");
                 }
             }
         }
