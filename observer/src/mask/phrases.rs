@@ -3,7 +3,7 @@
 //! finds where any of them begins.
 
 mod code;
-mod commands;
+pub(super) mod commands;
 mod files;
 mod hooks;
 mod needles;
@@ -21,7 +21,6 @@ use needles::{Needle, Needles};
 pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     let needles = Needles::find(text);
     if needles.is_empty() {
-        commands::find(text, &needles, spans);
         return vec![];
     }
     bearer(text, &needles, spans);
@@ -32,7 +31,6 @@ pub(super) fn find(text: &[u8], spans: &mut Vec<Span>) -> Vec<(usize, usize)> {
     code::find(text, &needles, spans);
     files::find(text, &needles, spans);
     hooks::find(text, &needles, spans);
-    commands::find(text, &needles, spans);
     putty(text, &needles, spans);
     pem(text, &needles, spans)
 }

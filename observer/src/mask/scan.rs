@@ -141,6 +141,7 @@ impl Scanner<'_> {
         let mut judge = Judge { rules, text, viewed, public, decoded_to: 0, spans, words };
         let mut structure = Structure::new(self.keys);
         let (mut start, mut at, mut seen) = (0, 0, 0u8);
+        let mut commands = vec![];
         while let Some(rest) = text.get(at..) {
             let sign = rest.iter().position(|&b| {
                 let class = CLASSES[usize::from(b)];
@@ -158,12 +159,16 @@ impl Scanner<'_> {
                 }
             }
             if class & SPACE != 0 {
+                if b == b' ' && phrases::commands::names_one(&text[..at]) {
+                    commands.push(at);
+                }
                 judge.word(start, at, seen & WORD_BYTES);
                 (start, seen) = (at + 1, 0);
             }
             at += 1;
         }
         judge.word(start, text.len(), seen & WORD_BYTES);
+        phrases::commands::find(text, &commands, spans);
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::needles::{Needle, Needles};
 use crate::mask::span::Span;
 use crate::mask::{argv, random, shell};
 
@@ -14,19 +13,68 @@ const BACK: usize = 256;
 /// Longer ones are read to here.
 const LONGEST: usize = 4096;
 
-/// What begins a command that hands something to another.
-const HANDED: &[&str] = &["echo ", "printf ", " <<< "];
+/// What hands something to a command.
+const HANDED: &[&[u8]] = &[b"echo", b"printf", b"<<<"];
+/// Words of commands that take a secret without a flag, or are handed one.
+const WORDS: &[&[u8]] = &[
+    b"echo",
+    b"printf",
+    b"<<<",
+    b"alias",
+    b"sqlplus",
+    b"sqlldr",
+    b"expdp",
+    b"impdp",
+    b"wandb",
+    b"rabbitmqctl",
+    b"wpa_passphrase",
+    b"unlock",
+    b"net",
+    b"schtasks",
+    b"signtool",
+    b"xfreerdp",
+    b"wfreerdp",
+    b"unseal",
+    b"db2",
+    b"set-initial-password",
+    b"iwconfig",
+];
+
+/// What the last three bytes of them may be: most words of a text end otherwise.
+const ENDINGS: [bool; 4096] = {
+    let mut out = [false; 4096];
+    let mut at = 0;
+    while at < WORDS.len() {
+        if let Some(&three) = WORDS[at].last_chunk() {
+            out[slot(three)] = true;
+        }
+        at += 1;
+    }
+    out
+};
+
+const fn slot([first, second, third]: [u8; 3]) -> usize {
+    (first as usize * 7 + second as usize * 61 + third as usize * 509) % 4096
+}
+
+/// Whether a text ends with a word of a command that has no flag.
+pub(in crate::mask) fn names_one(text: &[u8]) -> bool {
+    let is = |word: &&[u8]| {
+        text.strip_suffix(*word).is_some_and(|rest| rest.last().is_none_or(|&b| ends_word(b)))
+    };
+    text.last_chunk().is_some_and(|&three| ENDINGS[slot(three)]) && WORDS.iter().any(is)
+}
 
 static FLAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" -"));
 
-/// Looks for all of them.
-pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
+/// Looks for all of them; `words` are the places where a word ends that `names_one`.
+pub(in crate::mask) fn find(text: &[u8], words: &[usize], spans: &mut Vec<Span>) {
     // A command that takes a secret has a flag nearly always, and a text without commands few; the
-    // others begin with words of their own, or are handed something.
+    // others have words of their own, or are handed something.
     let letter =
         |&at: &usize| text.get(at + 2).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'-');
     let mut flags = FLAG.find_iter(text).filter(letter).peekable();
-    let mut words = needles.of(Needle::Command).iter().copied().peekable();
+    let mut words = words.iter().copied().peekable();
     let next = std::iter::from_fn(|| match (flags.peek(), words.peek()) {
         (Some(&flag), word) if word.is_none_or(|&word| flag < word) => {
             flags.next().map(|flag| (flag, true))
@@ -40,11 +88,10 @@ pub(super) fn find(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
         }
         let from = sign.saturating_sub(BACK).max(read);
         let from = text[from..sign].iter().rposition(|&b| b == b'\n').map_or(from, |at| from + at);
-        let to = sign + text[sign..].iter().take_while(|b| !ends_word(**b)).count();
         read = sign;
-        let Some(begin) = program(text, from, to) else { continue };
+        let Some(begin) = program(text, from, sign) else { continue };
         let end = end(text, begin, sign);
-        let handed = HANDED.iter().any(|word| text[sign..].starts_with(word.as_bytes()));
+        let handed = HANDED.iter().any(|word| text[..sign].ends_with(word));
         for mut span in shell::spans(&text[begin..end], 1) {
             span.start += begin;
             span.end += begin;
@@ -121,9 +168,14 @@ fn end(text: &[u8], begin: usize, flag: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn words(text: &str) -> Vec<usize> {
+        let ends = text.match_indices(' ').map(|(at, _)| at);
+        ends.filter(|&at| names_one(&text.as_bytes()[..at])).collect()
+    }
+
     fn found(text: &str) -> Vec<&str> {
         let mut spans = vec![];
-        find(text.as_bytes(), &Needles::find(text.as_bytes()), &mut spans);
+        find(text.as_bytes(), &words(text), &mut spans);
         spans.iter().map(|span| &text[span.start..span.end]).collect()
     }
 
@@ -169,7 +221,7 @@ mod tests {
         {
             let mut spans = vec![];
             let text = text.repeat((1 << 20) / text.len());
-            find(text.as_bytes(), &Needles::find(text.as_bytes()), &mut spans);
+            find(text.as_bytes(), &words(&text), &mut spans);
         }
         assert!(begun.elapsed() < std::time::Duration::from_secs(120), "{:?}", begun.elapsed());
     }

@@ -76,10 +76,6 @@ needles! {
     Mnemonic "nemonic"
     Ftp "FTP("
     Digest "esponse="
-    Command
-        "echo " "printf '%s" "printf \"%s" "printf %s" " <<< " " alias set " "sqlplus " "sqlldr " "expdp " "impdp "
-        "wandb login " "rabbitmqctl " "wpa_passphrase " "bw unlock " "bw login " "net use" "schtasks " "signtool "
-        "xfreerdp " "wfreerdp " "unseal " "db2 connect " "set-initial-password " "iwconfig "
 }
 
 /// Where each of them stands in a text, in order.
