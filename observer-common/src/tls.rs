@@ -24,7 +24,8 @@ pub struct TlsEvent {
     pub len: u32,
     /// A [`tls_op`].
     pub op: u32,
-    /// The library: what its probes were told ([`tls_site::LIBRARY`]).
+    /// The library, and the file's number above it: what its probes were told
+    /// ([`tls_site::LIBRARY`], [`tls_site::FILE`]).
     pub library: u32,
 }
 
@@ -56,6 +57,9 @@ pub mod tls_site {
     pub const FREES: u64 = 1 << 4;
     /// Where the library stands, eight bits.
     pub const LIBRARY: u32 = 16;
+    /// Where the number of the file stands, eight bits: 0 where its functions have names, and one
+    /// of its own where they were told by what their code does.
+    pub const FILE: u32 = 24;
     /// How far below its caller's the stack stands, 16 bits.
     pub const DEPTH: u32 = 32;
 }

@@ -338,7 +338,7 @@ fn plaintext(thread: *mut Thread, frame: &Frame, site: u64, moved: u64) {
         left: moved,
         event: [id, cookie, offset],
         op: if received { tls_op::RECEIVED } else { tls_op::SENT },
-        library: (site >> tls_site::LIBRARY & 0xff) as u32,
+        library: (site >> tls_site::LIBRARY & 0xffff) as u32,
     };
     // SAFETY: the callback has the helper's signature, and the context outlives the call.
     unsafe { bpf_loop(TLS_PIECES as u32, piece as *mut c_void, (&raw mut rest).cast(), 0) };
@@ -439,7 +439,7 @@ fn fill<const N: usize>(rest: &Rest, len: u64) {
 fn tell(exec: u64, stream: &Session, site: u64, op: u32) {
     let mut header = kernel::identify_current(exec);
     let (stream, cookie, offset) = (stream.id, stream.cookie, stream.moved[0]);
-    let library = (site >> tls_site::LIBRARY & 0xff) as u32;
+    let library = (site >> tls_site::LIBRARY & 0xffff) as u32;
     emit::send(&mut header, Ring::Events, EventKind::Tls, false, |header| TlsEvent {
         header: *header,
         stream,

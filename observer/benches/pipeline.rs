@@ -100,7 +100,7 @@ fn round(events: &[Vec<u8>]) -> Stages {
             Item::Result(result) => Entry::Result(result),
             Item::Resolved(answer) => Entry::Resolved(Box::new(masker.resolved(*answer))),
             Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
-            Item::TlsEnd(_) => panic!("nobody talks TLS here"),
+            Item::TlsEnd(_) | Item::Confirmed { .. } => panic!("nobody talks TLS here"),
             Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
         })
         .collect();

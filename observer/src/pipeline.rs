@@ -5,6 +5,7 @@
 //! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
 //! each count becomes a `loss` record.
 
+mod confirm;
 mod policies;
 mod read;
 mod world;
@@ -157,6 +158,7 @@ impl Pipeline {
             hooks: setup.hooks,
             libraries: setup.libraries,
             connected: HashMap::new(),
+            confirmations: confirm::Confirmations::default(),
             told: Counters::default(),
             told_missed: 0,
             told_evicted: 0,
@@ -208,6 +210,7 @@ struct Worker {
     libraries: Finds,
     /// Who connected in this batch, and whether again.
     connected: HashMap<u32, bool>,
+    confirmations: confirm::Confirmations,
     told: Counters,
     told_missed: u64,
     told_evicted: u64,
@@ -344,6 +347,12 @@ impl Worker {
             Item::Coverage { at, what, why } => {
                 Entry::Coverage { run: self.run, at, what, covered: false, why }
             }
+            Item::Confirmed { at, file } => {
+                if let Some(found) = self.confirmations.confirmed(file, at) {
+                    self.library(found);
+                }
+                return;
+            }
             Item::TlsEnd(end) => Entry::TlsEnd(Box::new(self.masker.tls_end(*end))),
             Item::Escape { at, process, to, to_id } => Entry::Escape {
                 run: self.run,
@@ -435,8 +444,11 @@ impl Worker {
     /// Tells of TLS libraries that were found meanwhile.
     fn count_libraries(&mut self) {
         while let Ok(found) = self.libraries.reports.try_recv() {
-            let path = self.masker.text(found.path.clone());
-            self.append(Entry::Library { run: self.run, path, found: Box::new(found) });
+            let confirmed = self.confirmations.found(&found);
+            self.library(found);
+            if let Some(found) = confirmed {
+                self.library(found);
+            }
         }
         let missed = self.libraries.missed.take();
         if missed > 0 {
@@ -446,6 +458,11 @@ impl Worker {
                 "a TLS library may not have been looked for, or told of",
             );
         }
+    }
+
+    fn library(&mut self, found: LibraryCoverage) {
+        let path = self.masker.text(found.path.clone());
+        self.append(Entry::Library { run: self.run, path, found: Box::new(found) });
     }
 
     fn lose(&mut self, place: &str, lost: u64, why: &str) {

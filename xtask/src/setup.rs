@@ -2,6 +2,7 @@
 //! and why before it does it, and a second run finds nothing to do.
 
 mod apt;
+pub(crate) mod bun;
 pub(crate) mod kernels;
 
 use std::fmt;
@@ -120,6 +121,12 @@ pub(crate) fn ensure(groups: &[Group]) -> Result<()> {
     let mut done = packages(groups)?;
     if groups.contains(&Build) {
         done |= linker()?;
+    }
+    if groups.contains(&Test)
+        && let Err(error) = bun::ensure()
+    {
+        // Its tests say that they were skipped.
+        println!("setup: {error:#}");
     }
     if groups.contains(&Kernels) {
         for series in kernels::SERIES {

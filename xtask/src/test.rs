@@ -188,6 +188,10 @@ fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
     let mut command = Command::new(&binaries.e2e);
     command.arg("--observer").arg(&binaries.observer).arg("--agent").arg(&binaries.agent);
     command.args(filter).current_dir(place::workspace());
+    // What was set up for the tests alone is not in it.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain([setup::bun::directory()]);
+    command.env("PATH", std::env::join_paths(dirs)?);
     let mut closing = None;
     let status: ExitStatus = stream(&mut command, LIMIT, &mut |line| {
         println!("{line}");

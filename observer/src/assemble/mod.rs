@@ -8,6 +8,7 @@ mod flows;
 pub mod http;
 pub mod library;
 mod net;
+mod patterns;
 mod plaintext;
 pub mod stream;
 mod tls;
@@ -69,6 +70,13 @@ pub enum Item {
         /// Why.
         why: String,
     },
+    /// Plaintext was read through functions that were told by what their code does.
+    Confirmed {
+        /// When.
+        at: Stamp,
+        /// Their file's number.
+        file: u8,
+    },
     /// The end of a connection that is encrypted.
     TlsEnd(Box<TlsEnd>),
     /// A process left its run's cgroup.
@@ -116,6 +124,7 @@ pub struct Assembler {
     web: web::Web,
     handshakes: tls::Handshakes,
     libraries: library::TlsStreams,
+    patterns: patterns::Patterns,
 }
 
 impl Assembler {
@@ -135,6 +144,7 @@ impl Assembler {
             web: web::Web::default(),
             handshakes: tls::Handshakes::default(),
             libraries: library::TlsStreams::default(),
+            patterns: patterns::Patterns::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use observer_common::{StreamEndEvent, TlsEvent, stream_flag};
 
 use super::http::Way;
 use super::library::{Connection, Out, TlsStreams};
+use super::patterns::Patterns;
 use super::stream::{Chunk, Close, Direction, FlowId, Streams};
 use super::tls::Handshakes;
 use super::web::{About, Carrier, Web};
@@ -66,10 +67,14 @@ impl Assembler {
             web: &mut self.web,
             handshakes: &mut self.handshakes,
             streams: &self.streams,
+            patterns: &mut self.patterns,
         };
         from(&mut self.libraries, &mut |connection, way, at, chunk| {
             readers.take(connection, way, at, chunk);
         });
+        for (time, file) in self.patterns.take() {
+            out.push(Item::Confirmed { at: self.stamp(time), file });
+        }
         self.told(names, out);
     }
 }
@@ -79,6 +84,7 @@ struct Readers<'a> {
     web: &'a mut Web,
     handshakes: &'a mut Handshakes,
     streams: &'a Streams,
+    patterns: &'a mut Patterns,
 }
 
 impl Readers<'_> {
@@ -86,8 +92,11 @@ impl Readers<'_> {
     /// the one who speaks first asks.
     fn take(&mut self, connection: &Connection, way: Direction, at: u64, chunk: Chunk<'_>) {
         let cookie = connection.cookie.unwrap_or(0);
-        if matches!(chunk, Chunk::Bytes(_)) {
-            self.handshakes.was_read(FlowId(cookie));
+        if let Chunk::Bytes(bytes) = chunk {
+            let encrypted = self.handshakes.has(FlowId(cookie));
+            if self.patterns.is_plaintext(connection.library, encrypted, at, bytes) {
+                self.handshakes.was_read(FlowId(cookie));
+            }
         }
         let flow = self.streams.flow(FlowId(cookie));
         let carrier = Carrier::Tls(connection.id);

@@ -22,7 +22,7 @@ use super::json::{Fields, Value, int, text};
 use crate::mask::{Marks, Masked};
 use crate::model::{
     Action, Call, CallResult, Cut, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage, Net,
-    NetOp, Process, Raw, Reload, RunId, Since, Stamp, Verdict,
+    NetOp, Process, Raw, Reload, RunId, Since, Stamp, Told, Verdict,
 };
 
 /// The format's version.
@@ -171,13 +171,19 @@ fn reload(run: RunId, policy: &Reload) -> Fields<'_> {
 fn library<'a>(path: &'a Raw, found: &'a LibraryCoverage) -> Fields<'a> {
     let mut out = Fields::new();
     out.insert_some("build_id", found.build_id.as_deref());
+    let confirmed = match found.told {
+        Told::Name => None,
+        Told::Pattern { confirmed, .. } => Some(confirmed),
+    };
+    out.insert_some("confirmed", confirmed);
     out.insert("functions", found.held.iter().copied().collect::<Value<'_>>());
     out.insert("name", found.library);
     out.insert("path", text(path));
     out.insert("probes", found.probes);
     out.insert_some("sha256", found.sha256.as_deref());
     out.insert("since", found.since.word());
-    let covered = found.probes > 0 && found.blind.is_empty();
+    out.insert_some("told", confirmed.map(|_| "pattern"));
+    let covered = found.probes > 0 && found.blind.is_empty() && confirmed != Some(false);
     let mut why = match found.since {
         Since::Start => "probes stand in it since before the run began".to_owned(),
         Since::Open => "probes stand in it since before it was loaded".to_owned(),
@@ -188,6 +194,17 @@ fn library<'a>(path: &'a Raw, found: &'a LibraryCoverage) -> Fields<'a> {
     };
     if found.probes == 0 {
         why = "no probe stands in it".to_owned();
+    }
+    if let Some(confirmed) = confirmed
+        && found.probes > 0
+    {
+        why += match confirmed {
+            true => "; plaintext was read through its functions, which were told by what they do",
+            false => {
+                "; its functions were told by what they do, and no plaintext was read through them \
+                 yet"
+            }
+        };
     }
     for blind in &found.blind {
         why = format!("{why}; not seen: {blind}");

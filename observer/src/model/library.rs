@@ -21,8 +21,24 @@ pub struct LibraryCoverage {
     pub held: Vec<&'static str>,
     /// How many probes stand in it.
     pub probes: u32,
+    /// How its functions were told.
+    pub told: Told,
     /// What is not seen of it, and why; empty where all is.
     pub blind: Vec<String>,
+}
+
+/// How a library's functions were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By their names.
+    Name,
+    /// By what their code does. Until plaintext was read through them, that is a guess.
+    Pattern {
+        /// The file's number among such files of the run; 0 where there is no probe.
+        file: u8,
+        /// Plaintext was read through them.
+        confirmed: bool,
+    },
 }
 
 /// From when on a file's library is seen.

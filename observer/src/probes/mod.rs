@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use data_encoding::HEXLOWER;
+use observer_common::tls_site;
 use ring::digest;
 use rustix::process::{Resource, getrlimit};
 
 use crate::kernel::{Kernel, chain};
-use crate::model::{LibraryCoverage, Raw, Since, Stamp};
-use crate::tls::{self, FindError, Source};
+use crate::model::{LibraryCoverage, Raw, Since, Stamp, Told};
+use crate::tls::{self, FindError, Library, Site, Source};
 
 pub use host::{filesystems, libraries};
 pub use scan::{Asker, Scanner};
@@ -66,6 +67,8 @@ pub struct Probes {
     /// Each with whether probes stand in it: a second look would double those.
     files: HashMap<FileId, bool>,
     probes: usize,
+    /// Files whose functions were told by what their code does.
+    patterns: u8,
     /// How many there can be.
     most: usize,
 }
@@ -77,7 +80,7 @@ impl Default for Probes {
         // that wait for an answer, and refuses their execs.
         let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
-        Self { files: HashMap::new(), probes: 0, most: room.min(PROBES) }
+        Self { files: HashMap::new(), probes: 0, patterns: 0, most: room.min(PROBES) }
     }
 }
 
@@ -122,12 +125,14 @@ impl Probes {
                     since,
                     held: vec![],
                     probes: 0,
+                    told: Told::Name,
                     blind: vec![why.to_string()],
                 }];
             }
         };
         let mut reports = vec![];
         for found in looked.found {
+            let told = self.told(&found);
             let mut report = LibraryCoverage {
                 at,
                 path: path.clone(),
@@ -137,9 +142,21 @@ impl Probes {
                 since,
                 held: found.held,
                 probes: 0,
+                told,
                 blind: found.blind.iter().map(|(name, why)| format!("{name}: {why}")).collect(),
             };
-            for site in &found.sites {
+            for &site in &found.sites {
+                let site = match told {
+                    Told::Name => site,
+                    Told::Pattern { file: 0, .. } => {
+                        report.blind.push(format!("a run has at most {} such files", u8::MAX));
+                        break;
+                    }
+                    Told::Pattern { file, .. } => {
+                        let cookie = site.cookie | u64::from(file) << tls_site::FILE;
+                        Site { cookie, ..site }
+                    }
+                };
                 if self.probes >= self.most {
                     report.blind.push(format!("a run has at most {} probes", self.most));
                     break;
@@ -148,7 +165,7 @@ impl Probes {
                     report.blind.push("the recorder is broken".to_owned());
                     break;
                 };
-                match kernel.attach_site(file, site) {
+                match kernel.attach_site(file, &site) {
                     Ok(()) => {
                         self.probes += 1;
                         report.probes += 1;
@@ -165,6 +182,19 @@ impl Probes {
             self.files.insert(id, true);
         }
         reports
+    }
+
+    fn told(&mut self, found: &tls::Found) -> Told {
+        if found.library != Library::BoringSsl {
+            return Told::Name;
+        }
+        let mut file = 0;
+        if !found.sites.is_empty()
+            && let Some(next) = self.patterns.checked_add(1)
+        {
+            (self.patterns, file) = (next, next);
+        }
+        Told::Pattern { file, confirmed: false }
     }
 }
 

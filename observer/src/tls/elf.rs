@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use object::elf::{
-    EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE,
+    EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, NT_GNU_BUILD_ID, PF_W, PF_X, PT_LOAD, PT_NOTE,
     ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, SectionHeader64, Sym64,
 };
 use object::{LittleEndian as LE, pod};
@@ -17,6 +17,8 @@ const TABLE: usize = 64 << 20;
 const HEADERS: usize = 4096;
 /// Bytes of notes that are looked through.
 const NOTES: usize = 64 << 10;
+/// What is read at once of what is looked through from end to end.
+const PIECE: u64 = 1 << 20;
 
 /// Where a file's bytes come from.
 pub trait Source {
@@ -47,6 +49,7 @@ pub(super) struct Image<'a> {
 struct Segment {
     kind: u32,
     executable: bool,
+    writable: bool,
     address: u64,
     offset: u64,
     size: u64,
@@ -94,6 +97,7 @@ impl<'a> Image<'a> {
             .map(|header| Segment {
                 kind: header.p_type.get(LE),
                 executable: header.p_flags.get(LE) & PF_X != 0,
+                writable: header.p_flags.get(LE) & PF_W != 0,
                 address: header.p_vaddr.get(LE),
                 offset: header.p_offset.get(LE),
                 size: header.p_filesz.get(LE),
@@ -164,6 +168,35 @@ impl<'a> Image<'a> {
         let inside = address - segment.address;
         let left = usize::try_from(segment.size - inside).ok()?;
         self.source.read(segment.offset + inside, left.min(limit))
+    }
+
+    /// Shows all code, or all that is neither code nor may be written to, with the address that it
+    /// is loaded to: piece by piece, each with the last `overlap` bytes of the one before. Where the
+    /// linker did not part the two, constants stand among the code.
+    pub(super) fn look_through(
+        &self,
+        code: bool,
+        overlap: u64,
+        see: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), FindError> {
+        let of_kind = |code: bool| {
+            self.segments.iter().filter(move |segment| {
+                segment.kind == PT_LOAD && !segment.writable && segment.executable == code
+            })
+        };
+        let parted = of_kind(false).next().is_some();
+        for segment in of_kind(code || !parted) {
+            let mut from = 0;
+            while from < segment.size {
+                let len = (segment.size - from).min(PIECE + overlap);
+                let at = segment.offset.checked_add(from).ok_or(FindError::Read)?;
+                let len = usize::try_from(len).map_err(|_| FindError::Read)?;
+                let bytes = self.source.read(at, len).ok_or(FindError::Read)?;
+                see(segment.address.checked_add(from).ok_or(FindError::Read)?, &bytes);
+                from += PIECE;
+            }
+        }
+        Ok(())
     }
 
     /// The functions of these names, wherever a symbol table has them.

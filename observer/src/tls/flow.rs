@@ -56,7 +56,7 @@ impl<'a> Code64<'a> {
     }
 
     /// The instruction at an address; none where there is none.
-    fn at(&mut self, address: u64) -> Option<Instruction> {
+    pub(super) fn at(&mut self, address: u64) -> Option<Instruction> {
         const LONGEST: u64 = 15;
         let known = self.pieces.range(..=address).next_back().filter(|(from, piece)| {
             let end = *from + piece.len() as u64;

@@ -12,13 +12,13 @@ const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
 /// The fourth.
 const OUT: Register = Register::RCX;
 
-struct Function {
-    name: &'static str,
-    library: Library,
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    pub(super) library: Library,
     /// [`tls_site`] bits.
-    shape: u64,
+    pub(super) shape: u64,
     /// It may be a wrapper of a function that takes a pointer for the length.
-    wraps: bool,
+    pub(super) wraps: bool,
 }
 
 const fn openssl(name: &'static str, shape: u64, wraps: bool) -> Function {
@@ -84,7 +84,8 @@ pub(super) fn find(image: &Image<'_>) -> Result<Vec<Found>, FindError> {
     Ok(all)
 }
 
-fn sites(
+/// Where a function's probes go.
+pub(super) fn sites(
     image: &Image<'_>,
     code: &mut Code64<'_>,
     function: &Function,

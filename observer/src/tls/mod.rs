@@ -7,10 +7,12 @@
 //! the arguments still stand in their registers, and a return is an instruction of the function,
 //! never a return probe: those replace the return address, which Go does not survive.
 
+mod boring;
 mod elf;
 mod flow;
 mod go;
 mod library;
+mod refs;
 
 use std::fmt;
 
@@ -27,6 +29,8 @@ pub enum Library {
     GnuTls,
     /// Go's crypto/tls.
     Go,
+    /// BoringSSL, found by what its code does.
+    BoringSsl,
 }
 
 impl Library {
@@ -36,6 +40,7 @@ impl Library {
             Self::OpenSsl => "openssl",
             Self::GnuTls => "gnutls",
             Self::Go => "go",
+            Self::BoringSsl => "boringssl",
         }
     }
 }
@@ -82,6 +87,15 @@ pub enum Blind {
     /// A Go program's table of functions is older than Go 1.18, cut, or not where it should be.
     #[error("the runtime's table of functions can't be read")]
     Table,
+    /// Nothing in a program without symbols does what the function does.
+    #[error("no function in the file is like it")]
+    Unlike,
+    /// More than one does.
+    #[error("more than one function in the file is like it")]
+    Alike,
+    /// What it belongs together with was not found.
+    #[error("the other one can't be told")]
+    Other,
     /// More returns than a function has.
     #[error("more than {} places where it returns", flow::LEAVES)]
     Leaves,
@@ -119,6 +133,8 @@ pub fn look(source: &dyn Source) -> Result<Looked, FindError> {
     let go = go::is(&image);
     if go {
         found.extend(go::find(&image)?);
+    } else if found.iter().all(|found| found.library != Library::OpenSsl) {
+        found.extend(boring::find(&image)?);
     }
     Ok(Looked { build_id: image.build_id(), found, go })
 }

@@ -26,7 +26,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
 const SECRET: &str = "sk-live-4bXk29QmZr7TqLw1";
 
 /// The coverage records about TLS libraries.
-fn found(run: &Recorded) -> Vec<&Value> {
+pub(super) fn found(run: &Recorded) -> Vec<&Value> {
     let mut records = run.ledger.of_type("coverage");
     records.retain(|r| r.pointer("/coverage/library").is_some());
     records
@@ -85,7 +85,12 @@ fn elsewhere(ctx: &Ctx) -> Result<()> {
 }
 
 /// Runs a client of the server; its requests must be these, answered with 200.
-fn asks(ctx: &Ctx, server: &Https, argv: &[&str], requests: &[(&str, &str)]) -> Result<Recorded> {
+pub(super) fn asks(
+    ctx: &Ctx,
+    server: &Https,
+    argv: &[&str],
+    requests: &[(&str, &str)],
+) -> Result<Recorded> {
     let run = Run::new(ctx).agent([&["exec"], argv].concat()).go()?;
     let calls = run.ledger.calls("http");
     let told: Vec<_> = calls

@@ -16,6 +16,7 @@ mod hashes;
 mod http;
 mod http2;
 mod https;
+mod https_bun;
 mod ledger;
 mod ledger_trouble;
 mod lifecycle;
@@ -111,6 +112,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         http::CASES,
         http2::CASES,
         https::CASES,
+        https_bun::CASES,
         refused::CASES,
         environment::CASES,
         burst::CASES,

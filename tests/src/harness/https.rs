@@ -111,3 +111,17 @@ pub fn tool(path: &'static str) -> Result<&'static str> {
     }
     skip(&format!("{path} is not here"))
 }
+
+/// A program in PATH; skips the case where it has none.
+///
+/// # Errors
+/// When it is not there.
+pub fn in_path(name: &str) -> Result<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    match found {
+        // As the kernel names it, links followed.
+        Some(file) => Ok(file.canonicalize()?.display().to_string()),
+        None => skip(&format!("{name} is not in PATH")),
+    }
+}

@@ -57,6 +57,11 @@ impl Handshakes {
         *kept = Vec::new();
     }
 
+    /// Whether a connection began with a handshake.
+    pub(super) fn has(&self, id: FlowId) -> bool {
+        self.talks.get(&id).is_some_and(|talk| talk.told.is_some())
+    }
+
     /// Plaintext of a connection was read.
     pub(super) fn was_read(&mut self, id: FlowId) {
         if let Some(talk) = self.talks.get_mut(&id) {

@@ -1,5 +1,7 @@
 //! Files of this machine, and files that mean harm.
 
+mod boring;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

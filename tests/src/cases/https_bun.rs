@@ -1,0 +1,63 @@
+//! Bun: its BoringSSL has no names, and what it says over TLS is seen all the same.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::Case;
+use super::https::{asks, found};
+use crate::harness::{Ctx, Https, Recorded, at, in_path, same};
+
+pub(super) const CASES: &[(&str, Case)] =
+    &[("https-of-bun-is-read", bun), ("https-of-a-program-that-bun-made-is-read", compiled)];
+
+/// A program that asks twice, and the two requests.
+fn script(ctx: &Ctx, server: &Https) -> Result<String> {
+    let path = ctx.path("agent.mjs")?;
+    let text = format!(
+        "const ca = await Bun.file({:?}).text();\n\
+         for (const method of ['GET', 'POST']) {{\n\
+         const body = method == 'POST' ? 'a=b' : undefined;\n\
+         await (await fetch({:?} + method, {{ method, body, tls: {{ ca }} }})).text(); }}\n",
+        server.certificate,
+        server.url("/bun-")
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+const REQUESTS: [(&str, &str); 2] = [("GET", "/bun-GET"), ("POST", "/bun-POST")];
+
+fn bun(ctx: &Ctx) -> Result<()> {
+    let (server, bun) = (Https::new(ctx)?, in_path("bun")?);
+    let run = asks(ctx, &server, &[&bun, "run", &script(ctx, &server)?], &REQUESTS)?;
+    run.exited(0)?;
+    told_twice(&run, &bun)
+}
+
+fn compiled(ctx: &Ctx) -> Result<()> {
+    let (server, bun) = (Https::new(ctx)?, in_path("bun")?);
+    let (script, program) = (script(ctx, &server)?, ctx.path("agent")?);
+    let args = ["build", "--compile", &script, "--outfile", &program];
+    let built = Command::new(bun).args(args).current_dir(&ctx.dir).output()?;
+    ensure!(built.status.success(), "bun build: {built:?}");
+    let run = asks(ctx, &server, &[&program], &REQUESTS)?;
+    run.exited(0)?;
+    told_twice(&run, &program)
+}
+
+/// The file is told of as it is found, and once more when plaintext was read through it.
+fn told_twice(run: &Recorded, path: &str) -> Result<()> {
+    let mut own = found(run);
+    own.retain(|r| r.pointer("/coverage/library/path") == Some(&json!(path)));
+    let covered: Vec<&Value> = own.iter().map(|r| at(r, "/coverage/covered")).collect();
+    same("covered", covered, vec![&json!(false), &json!(true)])?;
+    for (record, confirmed) in own.iter().zip([false, true]) {
+        same("library", at(record, "/coverage/library/name"), &json!("boringssl"))?;
+        same("since", at(record, "/coverage/library/since"), &json!("exec"))?;
+        same("told", at(record, "/coverage/library/told"), &json!("pattern"))?;
+        same("confirmed", at(record, "/coverage/library/confirmed"), &json!(confirmed))?;
+    }
+    Ok(())
+}
