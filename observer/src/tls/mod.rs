@@ -134,7 +134,12 @@ pub fn look(source: &dyn Source) -> Result<Looked, FindError> {
     if go {
         found.extend(go::find(&image)?);
     } else if found.iter().all(|found| found.library != Library::OpenSsl) {
-        found.extend(boring::find(&image)?);
+        match boring::find(&image) {
+            Ok(boring) => found.extend(boring),
+            // What was found by its names is told all the same.
+            Err(_) if !found.is_empty() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(Looked { build_id: image.build_id(), found, go })
 }
