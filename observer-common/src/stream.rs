@@ -69,8 +69,8 @@ pub struct StreamEndEvent {
     pub error: u32,
 }
 
-/// A connection was stopped as it began, for the name that it asked for: what brought the name, and
-/// all that follows, is dropped.
+/// A connection was stopped for the name that it asked for: what brought the name, and all that
+/// follows, is dropped.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -105,6 +105,10 @@ pub mod denied_why {
     pub const SNI: u32 = 1;
     /// Its beginning can't be read, so that no name can be held against the rules.
     pub const UNREAD: u32 = 2;
+    /// The name in a request's Host or target, or that there is none.
+    pub const HOST: u32 = 3;
+    /// A request can't be read, so that no name can be held against the rules.
+    pub const HOST_UNREAD: u32 = 4;
 }
 
 /// Directions, as the run's end of a connection sees them.

@@ -6,26 +6,32 @@
 #![feature(core_intrinsics)]
 
 mod args;
+mod authority;
 mod bind;
 mod dns;
 mod doors;
 mod emit;
 mod exec;
 mod fail;
+mod fields;
 mod hash;
+mod host;
 mod kernel;
 mod lineage;
 mod loader;
 mod lsm;
 mod maps;
+mod named;
 mod names;
 mod packet;
 mod path;
+mod request;
 mod segment;
 mod sni;
 mod socket;
 mod stream;
 mod tls;
+mod token;
 mod unix;
 mod unix_judge;
 mod verdict;

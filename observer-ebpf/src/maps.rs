@@ -12,6 +12,7 @@ use observer_common::{
 use crate::dns;
 use crate::exec::Scratch;
 use crate::path::PathScratch;
+use crate::request::Request;
 use crate::socket::Flow;
 use crate::sni::Head;
 use crate::stream::Stream;
@@ -188,6 +189,11 @@ pub static STREAMS: ClonedStorage<Stream> = ClonedStorage::new();
 /// long as the socket. No memory: the connection is denied.
 #[btf_map]
 pub static HEADS: SkStorage<Head> = SkStorage::new();
+
+/// What is read of a connection's requests, to hold them against the rules on names. Lives as long
+/// as the socket, or until it is no HTTP. No memory: the connection is denied.
+#[btf_map]
+pub static REQUESTS: SkStorage<Request> = SkStorage::new();
 
 /// Storage of a socket that is cloned with it. aya's own has no such flag: BPF_F_NO_PREALLOC and
 /// BPF_F_CLONE (include/uapi/linux/bpf.h).

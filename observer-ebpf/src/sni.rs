@@ -7,17 +7,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use aya_ebpf::helpers::generated::{
-    bpf_loop, bpf_probe_read_kernel, bpf_sk_storage_delete, bpf_sk_storage_get,
-};
-use aya_ebpf::maps::lpm_trie::Key;
-use observer_common::{
-    Config, Decision, EventKind, HOST_LEN, StreamDeniedEvent, config_flag, decision,
-    denied_why, verdict,
-};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_sk_storage_delete, bpf_sk_storage_get};
+use observer_common::{HOST_LEN, config_flag, denied_why};
 
-use crate::emit::{self, Ring};
-use crate::maps::{CONTROL, HEADS, PREFIXES};
+use crate::maps::HEADS;
+use crate::named::{self, Held};
 use crate::names::NameBuf;
 use crate::segment::{Segment, URG, at_most, load_raw};
 use crate::stream::Stream;
@@ -39,7 +33,6 @@ const MESSAGE: u32 = 4;
 const HANDSHAKE: u32 = 22;
 const CLIENT_HELLO: u32 = 1;
 const SERVER_NAME: u32 = 0;
-const IPPROTO_TCP: u32 = 6;
 /// BPF_SK_STORAGE_GET_F_CREATE.
 const CREATE: u64 = 1;
 
@@ -47,6 +40,7 @@ const CREATE: u64 = 1;
 #[repr(C)]
 pub struct Head {
     name: NameBuf,
+    ruling: Ruling,
     /// Bytes of the connection so far.
     raw: u32,
     /// Bytes of the message so far.
@@ -83,20 +77,9 @@ enum Hello {
     Unheld,
 }
 
-/// What became of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// It goes on; there is more to look at.
-    More,
-    /// It goes on, and so does all that follows.
-    Allowed,
-    /// It is dropped, and so is all that follows.
-    Denied,
-}
-
 /// Holds a packet of a TLS connection's beginning against the rules. `offset` is where its payload
 /// stands in what was sent.
-#[inline(always)]
+#[inline(never)]
 pub fn hold(
     skb: *mut __sk_buff,
     sk: *mut bpf_sock,
@@ -122,14 +105,33 @@ pub fn hold(
         if hello == Hello::More {
             return Held::More;
         }
-        let ruling = rule(head, hello, &config, ends);
+        let readable = hello == Hello::Whole && !head.is_null();
+        let len = if readable { (&raw const (*head).name_len).read_volatile() } else { 0 };
+        let ruling = if readable {
+            let out = &raw mut (*head).ruling;
+            named::address(out, &config, ends);
+            named::rule(out, &raw mut (*head).name, len != 0, &config, ends);
+            named::read(out)
+        } else {
+            named::unread(&config)
+        };
         let denied = ruling.denies();
         if denied || ruling.would() {
-            tell(head, hello, ruling, ends);
+            let at = if len != 0 { inside((&raw const (*head).at).read_volatile()) } else { 0 };
+            let from = (&raw const (*head).bytes).cast::<u8>().add(at);
+            let why = if readable { denied_why::SNI } else { denied_why::UNREAD };
+            named::tell(&ruling, why, from, len, ends);
         }
         bpf_sk_storage_delete(map, sk.cast());
         if denied { Held::Denied } else { Held::Allowed }
     }
+}
+
+/// Another connection begins on the socket.
+#[inline(always)]
+pub fn forget(sk: *mut bpf_sock) {
+    // SAFETY: the context's socket.
+    unsafe { bpf_sk_storage_delete((&raw const HEADS).cast_mut().cast(), sk.cast()) };
 }
 
 /// Takes what a packet adds, and reads the hello once it is whole.
@@ -139,14 +141,14 @@ unsafe fn gather(head: *mut Head, skb: *mut __sk_buff, segment: &Segment, offset
     unsafe {
         let have = (&raw const (*head).raw).read_volatile();
         let known = u64::from(have).wrapping_sub(offset);
-        if known > u64::from(segment.len) || segment.flags & URG != 0 {
+        if (known as i64) < 0 || segment.flags & URG != 0 {
             // A hole before it, or a byte that the far end may leave out.
             return Hello::Unheld;
         }
-        let known = known as u32;
-        if segment.len == known {
+        if known >= u64::from(segment.len) {
             return Hello::More;
         }
+        let known = known as u32;
         (&raw mut (*head).from).write_volatile(segment.payload + known);
         (&raw mut (*head).left).write_volatile(segment.len - known);
         let mut context = Step { head, skb };
@@ -346,7 +348,6 @@ unsafe fn name(head: *mut Head) -> Hello {
     // SAFETY: inside the storage.
     unsafe {
         let len = (&raw const (*head).name_len).read_volatile();
-        let at = (&raw const (*head).at).read_volatile();
         let name = &raw mut (*head).name;
         NameBuf::clear(name);
         if len == 0 {
@@ -379,85 +380,4 @@ unsafe extern "C" fn letter(index: u64, context: *mut c_void) -> i64 {
         NameBuf::push(&raw mut (*head).name, byte);
         0
     }
-}
-
-/// What the rules say.
-#[inline(always)]
-unsafe fn rule(head: *mut Head, hello: Hello, config: &Config, ends: &Stream) -> Ruling {
-    let address = by_address(config, &ends.peer, ends.peer_port);
-    let mut named = Decision::default();
-    if hello == Hello::Whole && !head.is_null() {
-        // SAFETY: the storage is this socket's own.
-        unsafe {
-            if (&raw const (*head).name_len).read_volatile() != 0 {
-                let set = NameBuf::ask(&raw mut (*head).name, config).set;
-                if set != 0 {
-                    named = policy::of_set(config, set, ends.peer_port, IPPROTO_TCP);
-                }
-            }
-        }
-    }
-    let ruling = if hello == Hello::Unheld {
-        Ruling { verdict: verdict::DENY_UNREAD, rule: 0 }
-    } else {
-        // What the address allows by itself needs no name; a name that is denied is so anywhere.
-        let allowed = Ruling::from(address, config.flags & config_flag::NET_DENY != 0);
-        let by_name = Ruling::from(named, allowed.denies());
-        if allowed.denies() || by_name.denies() || by_name.would() { by_name } else { allowed }
-    };
-    ruling.under(config)
-}
-
-/// What the rules on addresses say, without those on names.
-#[inline(always)]
-fn by_address(config: &Config, peer: &[u32; 4], port: u32) -> Decision {
-    // SAFETY: sixteen bytes, whatever they are.
-    let addr = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(*peer) };
-    let key = Key::new(128, addr);
-    let Some(set) = PREFIXES.get_value_ptr_mut(config.bank(), &key) else {
-        return Decision { kind: decision::DEFAULT, rule: 0 };
-    };
-    // SAFETY: read at once; a bank in use is not written.
-    let set = unsafe { set.read_volatile() };
-    policy::of_set(config, set, port, IPPROTO_TCP)
-}
-
-/// Tells a denial, with the name.
-#[inline(always)]
-unsafe fn tell(head: *mut Head, hello: Hello, ruling: Ruling, ends: &Stream) {
-    let mut header = ends.who;
-    emit::number(&mut header, Ring::Control, EventKind::StreamDenied);
-    let Some(mut entry) = CONTROL.reserve::<StreamDeniedEvent>(0) else {
-        return emit::lost(Ring::Control);
-    };
-    let event = entry.as_mut_ptr();
-    // SAFETY: the reservation is ours until it is submitted, and is written whole; the name is
-    // bounded by its room, and read from the socket's own storage.
-    unsafe {
-        event.write(StreamDeniedEvent {
-            header,
-            cookie: ends.cookie,
-            local: core::mem::transmute::<[u32; 4], [u8; 16]>(ends.local),
-            peer: core::mem::transmute::<[u32; 4], [u8; 16]>(ends.peer),
-            local_port: ends.local_port,
-            peer_port: ends.peer_port,
-            verdict: ruling.verdict,
-            rule: ruling.rule,
-            why: if hello == Hello::Unheld { denied_why::UNREAD } else { denied_why::SNI },
-            name_len: 0,
-            name: [0; HOST_LEN],
-        });
-        if !head.is_null() && hello == Hello::Whole {
-            let len = (&raw const (*head).name_len).read_volatile();
-            if len != 0 {
-                let at = (&raw const (*head).at).read_volatile() as usize & (WINDOW - 1);
-                let from = (&raw const (*head).bytes).cast::<u8>().add(at).cast::<c_void>();
-                let to = (&raw mut (*event).name).cast::<c_void>();
-                if bpf_probe_read_kernel(to, at_most::<{ HOST_LEN as u32 }>(len), from) == 0 {
-                    (&raw mut (*event).name_len).write_volatile(len);
-                }
-            }
-        }
-    }
-    entry.submit(emit::wake(Ring::Control, true));
 }

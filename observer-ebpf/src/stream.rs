@@ -20,11 +20,13 @@ use observer_common::{
 };
 
 use crate::emit::{self, Ring};
+use crate::host;
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::{PAYLOAD, STREAMS};
+use crate::named::Held;
 use crate::segment::{FIN, RST, SYN, Segment, URG, at_most, load_raw};
-use crate::sni::{self, Held};
+use crate::sni;
 
 /// BPF_SK_STORAGE_GET_F_CREATE.
 const CREATE: u64 = 1;
@@ -89,7 +91,7 @@ pub struct Stream {
     told: u32,
     /// The direction that had the last turn, plus one; 0 for none.
     last: u32,
-    /// What the rules on names said of its beginning.
+    /// What the rules on names said of it so far.
     held: u32,
 }
 
@@ -147,6 +149,11 @@ pub fn packet<const WAY: usize>(ctx: &SkBuffContext) -> i32 {
     if segment.flags & SYN != 0 {
         // What a SYN carries (RFC 7413) begins after it.
         stream.ways[WAY] = Way::at(segment.seq.wrapping_add(1), 0);
+        if opens {
+            // What another connection on the socket said is not this one's.
+            sni::forget(sk);
+            host::forget(sk);
+        }
     }
     if segment.len > 0 {
         if stream.held == HELD_DENIED {
@@ -156,40 +163,38 @@ pub fn packet<const WAY: usize>(ctx: &SkBuffContext) -> i32 {
             decide::<WAY>(skb, stream, &segment);
         }
     }
-    let mut verdict = PASS;
     if WAY == SENT
         && segment.len > 0
         && stream.held == HELD_MORE
-        && stream.kind == stream_kind::TLS
+        && stream.kind != stream_kind::UNKNOWN
         && stream.flags & (stream_flag::OPENED | stream_flag::HALF_WAY) == stream_flag::OPENED
     {
-        verdict = held(skb, sk, stream, &segment);
+        held(skb, sk, stream, &segment);
     }
     told::<WAY>(skb, sk, stream, &segment);
-    verdict
+    if WAY == SENT && segment.len > 0 && stream.held == HELD_DENIED { DROP } else { PASS }
 }
 
-/// Holds a handshake's packet against the rules on names.
-#[inline(always)]
-fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &Segment) -> i32 {
+/// Holds a packet against the rules on names, which a handshake and requests bring. A frame of its
+/// own, as others that a packet goes through: the stack that one takes is free again for the next.
+#[inline(never)]
+fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &Segment) {
     let seq = segment.seq.wrapping_add(u32::from(segment.flags & SYN != 0));
     let offset = stream_offset(stream.ways[SENT].seq, stream.ways[SENT].high, seq);
-    let held = sni::hold(skb, sk, segment, offset, stream);
-    match held {
-        Held::More => PASS,
-        Held::Allowed => {
-            stream.held = HELD_ALLOWED;
-            PASS
-        }
-        Held::Denied => {
-            stream.held = HELD_DENIED;
-            DROP
-        }
-    }
+    let held = if stream.kind == stream_kind::TLS {
+        sni::hold(skb, sk, segment, offset, stream)
+    } else {
+        host::hold(skb, sk, segment, offset, stream)
+    };
+    stream.held = match held {
+        Held::More => HELD_MORE,
+        Held::Allowed => HELD_ALLOWED,
+        Held::Denied => HELD_DENIED,
+    };
 }
 
 /// The socket's connection; a new one is made where it is the run's.
-#[inline(always)]
+#[inline(never)]
 fn find<'a, const WAY: usize>(
     skb: *mut __sk_buff,
     sk: *mut bpf_sock,
@@ -291,7 +296,7 @@ fn addresses(stream: &mut Stream, sk: *mut bpf_sock) {
 }
 
 /// Looks at a packet's payload, and tells what is asked for.
-#[inline(always)]
+#[inline(never)]
 fn told<const WAY: usize>(
     skb: *mut __sk_buff,
     sk: *mut bpf_sock,

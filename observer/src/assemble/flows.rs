@@ -36,6 +36,7 @@ impl Assembler {
         });
         let bytes = Some((event.sent, event.received));
         self.handshake_over(FlowId(event.cookie), at, bytes, out);
+        self.stopped_over(event.cookie, names, out);
     }
 
     /// Gives what waited long enough.

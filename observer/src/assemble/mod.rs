@@ -10,6 +10,7 @@ pub mod library;
 mod net;
 mod patterns;
 mod plaintext;
+mod stopped;
 pub mod stream;
 mod tls;
 mod wait;
@@ -17,7 +18,7 @@ mod web;
 
 use std::collections::{HashMap, VecDeque};
 
-use observer_common::{Header, UNHASHED, verdict};
+use observer_common::{Header, UNHASHED, denied_why, verdict};
 use ring::digest;
 
 use crate::decode::Event;
@@ -123,6 +124,7 @@ pub struct Assembler {
     streams: stream::Streams,
     web: web::Web,
     handshakes: tls::Handshakes,
+    stopped: stopped::Stopped,
     libraries: library::TlsStreams,
     patterns: patterns::Patterns,
 }
@@ -143,6 +145,7 @@ impl Assembler {
             streams: stream::Streams::default(),
             web: web::Web::default(),
             handshakes: tls::Handshakes::default(),
+            stopped: stopped::Stopped::default(),
             libraries: library::TlsStreams::default(),
             patterns: patterns::Patterns::default(),
         }
@@ -169,7 +172,12 @@ impl Assembler {
             }
             Event::Dns { event, message } => self.dns(event, message, names, out),
             Event::Stream { event, bytes } => self.stream(event, bytes, names, out),
-            Event::StreamDenied { event, name } => self.stream_denied(event, name, names, out),
+            Event::StreamDenied { event, name } => match event.why {
+                denied_why::HOST | denied_why::HOST_UNREAD => {
+                    self.request_denied(event, name, names, out);
+                }
+                _ => self.stream_denied(event, name, names, out),
+            },
             Event::StreamEnd(event) => {
                 self.stream_end(event, names, out);
                 self.plaintext_end(event, names, out);
@@ -195,6 +203,7 @@ impl Assembler {
         self.settle_streams(now, names, out);
         self.settle_plaintext(now, names, out);
         self.settle_web(out);
+        self.settle_stopped(now, names, out);
     }
 
     /// Gives all that waits for more: what comes now is of another policy.
@@ -207,6 +216,7 @@ impl Assembler {
         self.settle_waiting(true, out);
         self.finish_plaintext(now, names, out);
         self.finish_streams(now, names, out);
+        self.finish_stopped(names, out);
         let at = self.stamp(now);
         let mut left: Vec<(Kind, CallId)> =
             self.open.drain().map(|(_, open)| (open.kind, open.call)).collect();

@@ -11,7 +11,7 @@ use super::stream::{Chunk, Close};
 use super::{Assembler, Item, Names};
 use crate::model::{
     Action, Answer, Call, CallId, CallResult, Http, HttpAnswer, HttpBody, HttpRequest, Kind,
-    Outcome, Raw, Reason, Status, Transport, Verdict,
+    Outcome, Raw, Reason, Status, Transport,
 };
 
 /// Conversations that are followed at once.
@@ -112,6 +112,11 @@ impl Web {
         self.connects.get(&cookie).map(|&(_, peer)| peer)
     }
 
+    /// Which call connected a socket.
+    pub(super) fn connection(&self, cookie: u64) -> Option<CallId> {
+        self.connects.get(&cookie).map(|&(call, _)| call)
+    }
+
     /// Whether a conversation is followed.
     pub(super) fn knows(&self, carrier: Carrier) -> bool {
         self.conversations.contains_key(&carrier)
@@ -155,7 +160,7 @@ impl Web {
             };
             let talk = Talk {
                 conversation: Conversation::new(flow),
-                connection: self.connects.get(&about.cookie).map(|&(call, _)| call),
+                connection: self.connection(about.cookie),
                 about,
                 asked: HashMap::new(),
                 spoken: false,
@@ -293,13 +298,13 @@ impl Assembler {
     ) {
         let call_id = self.call_id();
         let stamp = self.stamp(at);
+        let (verdict, outcome) = self.word_of(carrier, names);
         let Some(talk) = self.web.conversations.get(&carrier) else { return };
         let call = Call {
             id: call_id,
             at: stamp,
             parent: self.parent(talk.about.who.exec),
-            // What the kernel decided is the connect's: no rule holds requests.
-            verdict: Verdict::Allowed { rule: None },
+            verdict,
             process: self.process(&talk.about.who, names),
             action: Action::Http(Box::new(Http {
                 request: *request,
@@ -307,9 +312,14 @@ impl Assembler {
                 peer: talk.about.peer,
                 transport: talk.about.transport,
             })),
-            outcome: None,
+            outcome,
             cuts: vec![],
         };
+        if call.outcome.is_some() {
+            // It was stopped: nothing answers it.
+            self.settle_web(out);
+            return out.push(Item::Call(Box::new(call)));
+        }
         let asked = Asked { call: call_id, at, held: Some(Box::new(call)), sent: None };
         if let Some(talk) = self.web.conversations.get_mut(&carrier) {
             talk.asked.insert(id, asked);

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use anyhow::{Context as _, Result, bail};
@@ -127,7 +127,7 @@ fn udp_elsewhere(to: SocketAddr) -> Result<u8> {
     Ok(0)
 }
 
-fn disconnect(fd: &OwnedFd) -> Result<()> {
+pub(super) fn disconnect(fd: &impl AsRawFd) -> Result<()> {
     // SAFETY: all zeros is a name of AF_UNSPEC.
     let none: libc::sockaddr = unsafe { mem::zeroed() };
     let len = mem::size_of_val(&none) as libc::socklen_t;

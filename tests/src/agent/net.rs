@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -71,7 +71,7 @@ pub(super) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
     fd.context("socket")
 }
 
-pub(super) fn join(fd: &OwnedFd, name: &Name) -> Result<()> {
+pub(super) fn join(fd: &impl AsRawFd, name: &Name) -> Result<()> {
     let (at, len) = name.parts();
     // SAFETY: `at` and `len` describe an address that outlives the call.
     sys::check(unsafe { libc::connect(fd.as_raw_fd(), at, len) }).context("connect")?;

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{net, sys};
+use super::{dodge, net, sys};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Connects and says each file (commas between them) once the one before was answered: `--bytes`
 /// one at a time, `--pieces` of a hundred, `--sendfile`, `--splice`, `--fastopen`; `--urgent` with
-/// a byte between that is urgent; `--greeted` once the far end has said something. Fails with EAGAIN where no answer comes.
+/// a byte between that is urgent; `--greeted` once the far end has said something; `--again` each on a
+/// connection of its own, all by one socket. Fails with EAGAIN where no answer comes.
 pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
     let has = |flag: &str| flags.iter().any(|f| f == flag);
     let mut files = files.split(',');
@@ -36,7 +37,11 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
     if has("--greeted") {
         answered(&mut stream)?;
     }
-    for file in files {
+    for (n, file) in files.enumerate() {
+        if n > 0 && has("--again") {
+            dodge::disconnect(&stream)?;
+            net::join(&stream, &net::Name::new(net::address(to)?))?;
+        }
         if has("--sendfile") {
             sendfile(&stream, file)?;
         } else if has("--splice") {
@@ -62,10 +67,26 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
 
 fn answered(stream: &mut TcpStream) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
-    match stream.read(&mut [0; 65536])? {
-        0 => bail!("closed without an answer"),
-        _ => Ok(()),
+    match stream.read(&mut [0; 65536]) {
+        Ok(0) => bail!("closed without an answer"),
+        Ok(_) => Ok(()),
+        Err(e) => {
+            // What was held back would be sent again once nothing holds it.
+            reset(stream)?;
+            Err(e.into())
+        }
     }
+}
+
+/// Has the socket's end forget what it has not sent.
+fn reset(stream: &TcpStream) -> Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
+    // SAFETY: `at` has `len` bytes.
+    let set =
+        unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
+    sys::check(set).context("SO_LINGER")?;
+    Ok(())
 }
 
 fn sendfile(stream: &TcpStream, file: &str) -> Result<()> {

@@ -6,6 +6,7 @@ mod burst;
 mod commands;
 mod coverage;
 mod deny_exec;
+mod deny_host;
 mod deny_name;
 mod deny_net;
 mod doors;
@@ -51,6 +52,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "host-allowed-by-name-is-reached",
     "host-not-allowed-is-not-asked-for",
     "deny-by-sni",
+    "deny-by-host",
     "deny-by-address",
     "deny-holds-for-io-uring",
     "net-policy-denies-raw-sockets",
@@ -90,6 +92,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         net::CASES,
         names::CASES,
         deny_name::CASES,
+        deny_host::CASES,
         deny_net::CASES,
         deny_exec::CASES,
         allow_exec::CASES,

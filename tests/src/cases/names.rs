@@ -92,12 +92,12 @@ fn zone(asked: &str, question: &[u8]) -> Vec<(Vec<u8>, bool)> {
     vec![(message, false)]
 }
 
-fn resolver() -> Result<Resolver> {
+pub(super) fn resolver() -> Result<Resolver> {
     Resolver::new(AT, OTHER, zone)
 }
 
 /// An allow-list: the sample, the resolver, and names at a port.
-fn list(ctx: &Ctx, port: u16) -> Result<String> {
+pub(super) fn list(ctx: &Ctx, port: u16) -> Result<String> {
     Ok(format!(
         "default = \"deny\"\nresolvers = [\"{AT}\"]\n\
          [[allow]]\nid = \"sample\"\nexec = {{ program = \"{}\" }}\n\

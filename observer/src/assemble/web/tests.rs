@@ -197,3 +197,93 @@ fn idle_connections_without_end_are_held_to_the_bounds() {
     // What was given up is said.
     assert!(run.out.iter().any(|item| matches!(item, Item::Coverage { .. })));
 }
+
+/// The kernel's word on a request of a connection.
+fn word(run: &mut Run, kind: u32, why: u32, name: &[u8]) {
+    run.now += 1;
+    let event = observer_common::StreamDeniedEvent {
+        header: header(observer_common::EventKind::StreamDenied, run.now, 1),
+        cookie: COOKIE,
+        local: [0; 16],
+        peer: [0; 16],
+        local_port: 0,
+        peer_port: 80,
+        verdict: kind,
+        rule: 3,
+        why,
+        name_len: 0,
+        name: [0; observer_common::HOST_LEN],
+    };
+    run.event(&Event::StreamDenied { event, name });
+}
+
+/// URLs and verdicts of what was told.
+fn verdicts(run: &Run) -> Vec<(String, Verdict, bool)> {
+    let calls = run.out.iter().filter(|item| matches!(item, Item::Call(_)));
+    let told = calls.map(|item| {
+        let (call, http) = http(item);
+        let url = String::from_utf8_lossy(http.request.url.bytes()).into_owned();
+        (url, call.verdict.clone(), call.outcome.is_some())
+    });
+    told.collect()
+}
+
+#[test]
+fn a_request_that_the_kernel_stopped_is_told_whole_and_once() {
+    use observer_common::{denied_why, verdict};
+    let mut run = Run::new();
+    run.out(COOKIE, "GET /a HTTP/1.1\r\nHost: good\r\n\r\n");
+    run.settle();
+    run.back(COOKIE, "HTTP/1.1 204 \r\n\r\n");
+    word(&mut run, verdict::DENY_RULE, denied_why::HOST, b"evil");
+    run.out(COOKIE, "GET /b HTTP/1.1\r\nHost: evil\r\n\r\n");
+    run.close(COOKIE);
+    run.settle();
+    let rule = || "rule-3".to_owned();
+    let wanted = [
+        ("http://good/a".to_owned(), Verdict::Allowed { rule: None }, false),
+        ("http://evil/b".to_owned(), Verdict::Denied { rule: rule() }, true),
+    ];
+    assert_eq!(verdicts(&run), wanted);
+}
+
+#[test]
+fn a_request_that_would_be_stopped_is_one_alone() {
+    use observer_common::{denied_why, verdict};
+    let mut run = Run::new();
+    word(&mut run, verdict::WOULD | verdict::DENY_RULE, denied_why::HOST, b"evil");
+    run.out(COOKIE, "GET /b HTTP/1.1\r\nHost: evil\r\n\r\n");
+    run.out(COOKIE, "GET /a HTTP/1.1\r\nHost: good\r\n\r\n");
+    run.settle();
+    let wanted = [
+        ("http://evil/b".to_owned(), Verdict::WouldDeny { rule: "rule-3".to_owned() }, false),
+        ("http://good/a".to_owned(), Verdict::Allowed { rule: None }, false),
+    ];
+    assert_eq!(verdicts(&run), wanted);
+}
+
+#[test]
+fn a_request_that_was_stopped_before_it_was_whole_is_told_by_its_name() {
+    use observer_common::{denied_why, verdict};
+    let cases = [
+        (denied_why::HOST, verdict::DENY_RULE, "http://evil", "rule-3"),
+        (denied_why::HOST_UNREAD, verdict::DENY_UNREAD, "", "unread-name"),
+    ];
+    for (why, kind, url, rule) in cases {
+        let name: &[u8] = if url.is_empty() { b"" } else { b"evil" };
+        for ends in [true, false] {
+            let mut run = Run::new();
+            run.out(COOKIE, "GET /b HTTP/1.1\r\n");
+            word(&mut run, kind, why, name);
+            if ends {
+                run.close(COOKIE);
+            }
+            run.settle();
+            run.now += 2_000_000_000;
+            run.settle();
+            run.assembler.finish(run.now, &mut World, &mut run.out);
+            let wanted = (url.to_owned(), Verdict::Denied { rule: rule.to_owned() }, true);
+            assert_eq!(verdicts(&run), [wanted], "{ends}");
+        }
+    }
+}
