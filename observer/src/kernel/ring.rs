@@ -29,11 +29,6 @@ impl Batch {
         self.index.len()
     }
 
-    /// Their bytes.
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// The events, each as its bytes.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
         self.index

@@ -7,13 +7,11 @@ use std::time::Duration;
 use super::Message;
 use crate::kernel::Rings;
 
-/// Between two drains while there is traffic: nobody wakes the reader then.
-const PACE: Duration = Duration::from_millis(8);
-/// The same where a drain brought so much that the rings could fill meanwhile.
-const HURRY: Duration = Duration::from_millis(1);
-const MUCH: usize = 1 << 20;
+/// Between two drains while there is traffic: nobody wakes the reader then. What a process has
+/// mapped is looked at when its connect is drained, before it speaks TLS if it can be.
+const PACE: Duration = Duration::from_millis(2);
 /// Empty drains before the reader goes to sleep.
-const PATIENCE: u32 = 8;
+const PATIENCE: u32 = 25;
 /// How long it sleeps at most: the counters are looked at in between.
 const SLEEP: Duration = Duration::from_secs(1);
 
@@ -24,11 +22,10 @@ pub(super) fn read(mut rings: Rings, stop: &OwnedFd, batches: &SyncSender<Messag
         let batch = rings.drain();
         if !batch.is_empty() {
             empty = 0;
-            let pace = if batch.size() < MUCH { PACE } else { HURRY };
             if batches.send(Message::Batch(batch)).is_err() {
                 return;
             }
-            if waits(stop, pace) {
+            if waits(stop, PACE) {
                 break;
             }
             continue;
