@@ -8,6 +8,7 @@ mod wait;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
+use observer_common::StreamDeniedEvent;
 
+use crate::abort::Aborts;
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
@@ -85,6 +88,7 @@ struct Reactions {
     cgroup: Option<PathBuf>,
     followed: Vec<u64>,
     scan: Asker,
+    aborts: Aborts,
 }
 
 impl Hooks for Reactions {
@@ -108,6 +112,10 @@ impl Hooks for Reactions {
 
     fn connected(&mut self, pid: u32) {
         self.scan.look(pid);
+    }
+
+    fn stopped(&mut self, event: &StreamDeniedEvent) -> io::Result<()> {
+        self.aborts.abort(event)
     }
 
     fn ledger(&mut self, works: bool) {
@@ -206,6 +214,7 @@ fn begin(
         cgroup: settings.freeze.then(|| cgroup.path().to_owned()),
         followed: vec![],
         scan: libraries.asker(),
+        aborts: Aborts::default(),
     };
     let policies = Policies::default();
     policies.add(

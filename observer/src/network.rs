@@ -1,13 +1,14 @@
-//! Whom a run may believe about names: the host's resolvers, in the network that it began in.
+//! Networks: the host's resolvers, whom a run may believe about names in the network that it began
+//! in; and ways to the sockets of another one.
 
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::thread;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where the host's resolvers stand (resolv.conf(5)).
@@ -42,6 +43,20 @@ pub(crate) fn cookie(pid: Option<u32>) -> io::Result<u64> {
     let there = thread::spawn(move || {
         move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
         own_cookie()
+    });
+    there.join().unwrap_or_else(|_| Err(io::Error::other("the thread that looked there failed")))
+}
+
+/// A socket that asks about sockets (sock_diag(7)) of a network namespace, or of our own.
+pub(crate) fn diagnosis(space: Option<File>) -> io::Result<OwnedFd> {
+    let open = || {
+        let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+        Ok(socket_with(AddressFamily::NETLINK, kind, flags, Some(netlink::SOCK_DIAG))?)
+    };
+    let Some(space) = space else { return open() };
+    let there = thread::spawn(move || {
+        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+        open()
     });
     there.join().unwrap_or_else(|_| Err(io::Error::other("the thread that looked there failed")))
 }

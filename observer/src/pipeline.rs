@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use observer_common::{Counters, exec_flag, net_op};
+use observer_common::{Counters, StreamDeniedEvent, exec_flag, net_op};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::assemble::http::Capture;
@@ -92,6 +92,11 @@ pub trait Hooks: Send {
     fn follow(&mut self, cgroup: u64) -> bool;
     /// A process connected, so it may speak TLS from now on.
     fn connected(&mut self, pid: u32);
+    /// A connection was stopped for its name: ends it, so that nothing of it is sent again.
+    ///
+    /// # Errors
+    /// When it could not be ended.
+    fn stopped(&mut self, event: &StreamDeniedEvent) -> io::Result<()>;
     /// The ledger can't be written (`false`), or can again (`true`).
     fn ledger(&mut self, works: bool);
 }
@@ -160,6 +165,7 @@ impl Pipeline {
             connected: HashMap::new(),
             confirmations: confirm::Confirmations::default(),
             told: Counters::default(),
+            told_unended: false,
             told_missed: 0,
             told_evicted: 0,
             kept: 0,
@@ -212,6 +218,8 @@ struct Worker {
     connected: HashMap<u32, bool>,
     confirmations: confirm::Confirmations,
     told: Counters,
+    /// Whether it was said that a stopped connection stays open.
+    told_unended: bool,
     told_missed: u64,
     told_evicted: u64,
     kept: u64,
@@ -319,12 +327,30 @@ impl Worker {
         }
     }
 
+    /// Says, once, that connections which were stopped stay open.
+    fn unended(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.told_unended, true) {
+            self.append(Entry::Coverage {
+                run: self.run,
+                at: clock::now(),
+                what: "stopped connections".to_owned(),
+                covered: false,
+                why: format!("what was dropped can be sent again once the run has ended: {error}"),
+            });
+        }
+    }
+
     fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
         if let Event::Net(net) = event
             && matches!(net.op, net_op::CONNECT | net_op::CONNECT_UNHOOKED)
             && net.protocol == u32::from(Protocol::TCP.0)
         {
             self.connected(net.header.pid);
+        }
+        if let Event::StreamDenied { event: stopped, .. } = event
+            && let Err(error) = self.hooks.stopped(stopped)
+        {
+            self.unended(&error);
         }
         if let Event::Fail { event: fail, filename, argv } = event
             && fail.flags & exec_flag::ARGV_UNREAD != 0

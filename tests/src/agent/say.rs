@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// Connects and says each file (commas between them) once the one before was answered: `--bytes`
 /// one at a time, `--pieces` of a hundred, `--sendfile`, `--splice`, `--fastopen`; `--urgent` with
 /// a byte between that is urgent; `--greeted` once the far end has said something; `--again` each on a
-/// connection of its own, all by one socket. Fails with EAGAIN where no answer comes.
+/// connection of its own, all by one socket; `--leave` without waiting for anything. Fails with EAGAIN where no answer
+/// comes, with ECONNABORTED where the connection is ended meanwhile.
 pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
     let has = |flag: &str| flags.iter().any(|f| f == flag);
     let mut files = files.split(',');
@@ -57,6 +58,9 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
                 stream.write_all(piece)?;
             }
         }
+        if has("--leave") {
+            return Ok(0);
+        }
         answered(&mut stream)?;
     }
     // Not gone before the far end is: whoever watches sees the end.
@@ -70,23 +74,8 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
     match stream.read(&mut [0; 65536]) {
         Ok(0) => bail!("closed without an answer"),
         Ok(_) => Ok(()),
-        Err(e) => {
-            // What was held back would be sent again once nothing holds it.
-            reset(stream)?;
-            Err(e.into())
-        }
+        Err(e) => Err(e.into()),
     }
-}
-
-/// Has the socket's end forget what it has not sent.
-fn reset(stream: &TcpStream) -> Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
-    // SAFETY: `at` has `len` bytes.
-    let set =
-        unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
-    sys::check(set).context("SO_LINGER")?;
-    Ok(())
 }
 
 fn sendfile(stream: &TcpStream, file: &str) -> Result<()> {

@@ -1,13 +1,16 @@
 //! Names in HTTP: a request in the clear for a name which the rules don't let it ask for is stopped
 //! before the far end has it, and recorded; so is each way around that was thought of.
 
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpListener;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
 use super::names::{list, resolver};
 use super::net::supported;
-use crate::harness::{Ctx, Recorded, Run, Talk, at, same};
+use crate::harness::{Ctx, PATIENCE, Recorded, Run, Talk, at, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-by-host", |ctx| stopped(ctx, &[EVIL], &[])),
@@ -57,6 +60,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let first = post("Transfer-Encoding: Chunked", "5\r\nhello\r\n0\r\nX: y\r\n\r\n");
         stopped(ctx, &[&format!("{first}{EVIL}")], &[])
     }),
+    ("deny-by-host-is-not-sent-again-once-its-run-has-ended", left),
     ("deny-by-host-of-two-hosts", |ctx| unread(ctx, "Host: good.example\r\nHost: evil.example")),
     ("deny-by-host-of-a-folded-line", |ctx| unread(ctx, "Host:\r\n evil.example")),
     ("deny-by-host-of-a-lone-carriage-return", |ctx| {
@@ -148,6 +152,21 @@ fn stopped(ctx: &Ctx, pieces: &[&str], flags: &[&str]) -> Result<()> {
     let url = at(last, "/http/url").as_str().unwrap_or_default().to_lowercase();
     ensure!(url.contains("evil.example"), "{last}");
     same("error", &run.ledger.outcome(last)?["error"], &json!("EPERM"))
+}
+
+/// Who asks and leaves has what was dropped in a socket without an owner, which the kernel would
+/// send again when nobody holds it any more.
+fn left(ctx: &Ctx) -> Result<()> {
+    let server = TcpListener::bind("127.0.0.1:0")?;
+    let (to, files) = (server.local_addr()?.to_string(), files(ctx, &[EVIL])?);
+    let run = Run::new(ctx).policy(RULE).agent(["say", &to, &files, "--leave"]).go()?;
+    supported(&run)?;
+    run.exited(0)?;
+    denied(&run)?;
+    let (mut stream, _) = server.accept()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let heard = stream.read(&mut [0; 4096]).map_err(|e| e.kind());
+    same("what the far end has", heard, Err(ErrorKind::ConnectionReset))
 }
 
 fn unread(ctx: &Ctx, fields: &str) -> Result<()> {

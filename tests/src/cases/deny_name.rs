@@ -94,7 +94,7 @@ fn stopped(
     padding: usize,
     flags: &[&str],
 ) -> Result<()> {
-    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::EAGAIN)?;
+    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::ECONNABORTED)?;
     ensure!(heard < whole, "the far end has the whole hello");
     same("verdict", &call["verdict"], &json!("denied"))?;
     same("rule", &call["rule"], &json!("no-evil"))?;
@@ -108,7 +108,7 @@ fn unread(
     padding: usize,
     flags: &[&str],
 ) -> Result<()> {
-    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::EAGAIN)?;
+    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::ECONNABORTED)?;
     ensure!(heard < whole, "the far end has the whole hello");
     same("verdict", &call["verdict"], &json!("denied"))?;
     same("rule", &call["rule"], &json!("unread-name"))?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::harness::{Ctx, Https, Recorded, Run, at, same, tool};
+use crate::harness::{Ctx, Gate, Https, Recorded, Run, at, same, tool};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("tls-library-of-the-host-has-probes-before-it-is-loaded", libraries),
@@ -71,9 +71,20 @@ fn elsewhere(ctx: &Ctx) -> Result<()> {
     let copy = ctx.path("libssl.so.3")?;
     std::fs::copy(library, &copy)?;
     let path = format!("LD_LIBRARY_PATH={}", ctx.dir.display());
-    let url = server.url("/elsewhere");
-    let args = ["exec", "/usr/bin/env", &path, curl, "-s", "--cacert", &server.certificate, &url];
-    let run = Run::new(ctx).agent(args).go()?;
+    // It is looked at as it connects, and lives until it was.
+    let (url, fifo) = (server.url("/elsewhere"), ctx.fifo("content")?);
+    let posts = format!(
+        "exec {curl} -s -T - -X POST -H Content-Length:5 --cacert {} {url} < {fifo}",
+        server.certificate
+    );
+    let mut live =
+        Run::new(ctx).agent(["exec", "/usr/bin/env", &path, "/bin/sh", "-c", &posts]).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.until_recorded("the library", |record| {
+        record.pointer("/coverage/library/path") == Some(&json!(copy))
+    })?;
+    gate.say(b"hello")?;
+    let run = live.finish()?;
     run.exited(0)?;
     let all = found(&run);
     let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(copy)));

@@ -99,7 +99,7 @@ impl Ctx {
 
 /// The end of a pipe that somebody waits at; they go on when this is dropped.
 #[must_use]
-pub struct Gate(#[expect(dead_code, reason = "held open, and closed by the drop")] std::fs::File);
+pub struct Gate(std::fs::File);
 
 impl Gate {
     /// Waits until somebody waits at the pipe.
@@ -118,6 +118,15 @@ impl Gate {
 
     /// Lets them go on.
     pub fn open(self) {}
+
+    /// Lets them go on once they have read this.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn say(mut self, what: &[u8]) -> Result<()> {
+        use std::io::Write as _;
+        Ok(self.0.write_all(what)?)
+    }
 }
 
 /// A case that can't run here, and why.
