@@ -15,12 +15,15 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::network;
 
-/// SOCK_DESTROY (include/uapi/linux/sock_diag.h).
+/// What is asked for (include/uapi/linux/sock_diag.h).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
-/// NLM_F_REQUEST and NLM_F_ACK: one message, which is answered.
-const FLAGS: u16 = 1 | 4;
-/// NLMSG_ERROR, the answer; its code is 0 where all went well (netlink(7)).
+/// NLM_F_REQUEST with NLM_F_ACK, for one answer, or with NLM_F_DUMP, for all that there are.
+const ONE: u16 = 1 | 4;
+const ALL: u16 = 1 | 0x300;
+/// Answers (netlink(7)): an error, whose code is 0 where all went well; the end of all.
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 const TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -45,9 +48,9 @@ impl Aborts {
         // A process may be gone, or have left for another network than its socket is in.
         for whose in [event.header.pid.to_string().as_str(), "self"] {
             let Ok(network) = File::open(format!("/proc/{whose}/ns/net")) else { continue };
-            let way = self.way(network)?;
+            let way = self.way(network, event)?;
             for interface in 0..=INTERFACES {
-                match destroy(way, &message(event, interface)) {
+                match ask(way, &message(event, SOCK_DESTROY, ONE, u32::MAX, interface)) {
                     Err(error) if error == Errno::NOENT => {}
                     done => return Ok(done?),
                 }
@@ -56,13 +59,17 @@ impl Aborts {
         Ok(())
     }
 
-    fn way(&mut self, network: File) -> io::Result<&OwnedFd> {
+    fn way(&mut self, network: File, event: &StreamDeniedEvent) -> io::Result<&OwnedFd> {
         let inode = network.metadata()?.ino();
         let at = match self.0.iter().position(|(known, _)| *known == inode) {
             Some(at) => at,
             None => {
                 let own = fs::metadata("/proc/self/ns/net")?.ino() == inode;
                 let way = network::diagnosis((!own).then_some(network))?;
+                // A kernel whose module for this can't be loaded has the same answer as to a socket
+                // that is gone. Sockets in no state are none.
+                let none = message(event, SOCK_DIAG_BY_FAMILY, ALL, 0, 0);
+                ask(&way, &none)?;
                 if self.0.len() >= NETWORKS {
                     self.0.remove(0);
                 }
@@ -74,31 +81,37 @@ impl Aborts {
     }
 }
 
-/// Asks for it, and waits for the answer, which is there when the question was sent.
-fn destroy(way: &OwnedFd, message: &[u8]) -> rustix::io::Result<()> {
+/// Asks, and takes the answer, which is there when the question was sent.
+fn ask(way: &OwnedFd, message: &[u8]) -> rustix::io::Result<()> {
     send(way, message, SendFlags::empty())?;
     let mut answer = [0; 256];
     let (len, _) = recv(way, &mut answer, RecvFlags::DONTWAIT)?;
     let kind = answer.get(4..6).filter(|_| len >= 20).map(|two| [two[0], two[1]]);
     let code = answer.get(16..20).and_then(|four| four.first_chunk::<4>());
     match (kind.map(u16::from_ne_bytes), code.map(|four| i32::from_ne_bytes(*four))) {
-        (Some(NLMSG_ERROR), Some(0)) => Ok(()),
+        (Some(NLMSG_DONE), _) | (Some(NLMSG_ERROR), Some(0)) => Ok(()),
         (Some(NLMSG_ERROR), Some(error)) => Err(Errno::from_raw_os_error(-error)),
         _ => Err(Errno::PROTO),
     }
 }
 
-/// The question: which connection, by its ends and its socket's cookie (linux/inet_diag.h).
-fn message(event: &StreamDeniedEvent, interface: u32) -> Vec<u8> {
+/// A question: about which connection, by its ends and its socket's cookie (linux/inet_diag.h).
+fn message(
+    event: &StreamDeniedEvent,
+    what: u16,
+    flags: u16,
+    states: u32,
+    interface: u32,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(LENGTH);
     out.extend((LENGTH as u32).to_ne_bytes());
-    out.extend(SOCK_DESTROY.to_ne_bytes());
-    out.extend(FLAGS.to_ne_bytes());
+    out.extend(what.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
     // Nobody else asks here, so nothing has to tell answers apart.
     out.extend([0; 8]);
     let mapped = event.peer.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
     out.extend([if mapped { AF_INET } else { AF_INET6 }, TCP, 0, 0]);
-    out.extend(u32::MAX.to_ne_bytes());
+    out.extend(states.to_ne_bytes());
     for port in [event.local_port, event.peer_port] {
         out.extend((port as u16).to_be_bytes());
     }

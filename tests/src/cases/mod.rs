@@ -53,6 +53,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "host-not-allowed-is-not-asked-for",
     "deny-by-sni",
     "deny-by-host",
+    "deny-by-host-is-not-sent-again-once-its-run-has-ended",
     "deny-by-address",
     "deny-holds-for-io-uring",
     "net-policy-denies-raw-sockets",
