@@ -48,6 +48,12 @@ pub struct DnsEvent {
     pub kept: u32,
     /// [`dns_flag`] bits.
     pub flags: u32,
+    /// This end's port, in host order.
+    pub local_port: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// This end's address.
+    pub local: [u8; 16],
 }
 
 /// What a DNS message is.
@@ -132,7 +138,7 @@ pub struct Bound {
 }
 
 const _: () = {
-    assert!(size_of::<DnsEvent>() == 80 + 72 && offset_of!(DnsEvent, flags) == 148);
+    assert!(size_of::<DnsEvent>() == 80 + 96 && offset_of!(DnsEvent, flags) == 148);
     assert!(size_of::<AskedKey>() == 32);
     assert!(size_of::<Asked>() == 40);
     assert!(size_of::<Way>() == 16);

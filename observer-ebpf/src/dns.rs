@@ -120,6 +120,8 @@ pub fn leaves(skb: *mut __sk_buff) -> i32 {
         (*event).cookie = bpf_get_socket_cookie(skb.cast());
         (*event).server = packet.to;
         (*event).port = packet.to_port;
+        (*event).local = packet.from;
+        (*event).local_port = packet.from_port;
         (*event).protocol = packet.protocol;
         (*event).op = dns_op::QUESTION;
         let pass = each(skb, s, &packet);
@@ -150,6 +152,8 @@ pub fn arrives(skb: *mut __sk_buff) -> i32 {
         (*event).cookie = bpf_get_socket_cookie(skb.cast());
         (*event).server = packet.from;
         (*event).port = packet.from_port;
+        (*event).local = packet.to;
+        (*event).local_port = packet.to_port;
         (*event).protocol = packet.protocol;
         (*event).op = dns_op::ANSWER;
         (*event).verdict = verdict::ALLOW;

@@ -16,9 +16,8 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
-use observer_common::StreamDeniedEvent;
 
-use crate::abort::Aborts;
+use crate::abort::{Aborts, Connection};
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
@@ -114,8 +113,12 @@ impl Hooks for Reactions {
         self.scan.look(pid);
     }
 
-    fn stopped(&mut self, event: &StreamDeniedEvent) -> io::Result<()> {
-        self.aborts.abort(event)
+    fn stopped(&mut self, connection: Connection) -> io::Result<()> {
+        self.aborts.stop(connection)
+    }
+
+    fn over(&mut self) -> io::Result<()> {
+        self.aborts.stop_rest()
     }
 
     fn ledger(&mut self, works: bool) {
@@ -328,6 +331,8 @@ impl Session {
         let living = self.cgroup.populated();
         self.libraries.end();
         drop(self.hashes.take());
+        // While the hooks hold what is in their sockets.
+        self.pipeline.over();
         if let Ok(mut kernel) = self.kernel.lock() {
             if living && leave && self.guarded {
                 if let Some(guard) = kernel.leave_guard() {

@@ -19,9 +19,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use observer_common::{Counters, StreamDeniedEvent, exec_flag, net_op};
+use observer_common::{Counters, exec_flag, net_op};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::abort::Connection;
 use crate::assemble::http::Capture;
 use crate::assemble::{Assembler, Item};
 use crate::cgroup::Mount;
@@ -96,7 +97,12 @@ pub trait Hooks: Send {
     ///
     /// # Errors
     /// When it could not be ended.
-    fn stopped(&mut self, event: &StreamDeniedEvent) -> io::Result<()>;
+    fn stopped(&mut self, connection: Connection) -> io::Result<()>;
+    /// The run is over: ends those whose parts waited for the rest.
+    ///
+    /// # Errors
+    /// When one could not be ended.
+    fn over(&mut self) -> io::Result<()>;
     /// The ledger can't be written (`false`), or can again (`true`).
     fn ledger(&mut self, works: bool);
 }
@@ -122,6 +128,8 @@ enum Message {
     Batch(Batch),
     /// A policy was read again, then.
     Reload(Stamp, Box<Reload>),
+    /// The run is over, though not all is drained yet; an answer is waited for.
+    Over(SyncSender<()>),
     /// Nothing more comes: the run ended so.
     End(Ending),
 }
@@ -188,6 +196,15 @@ impl Pipeline {
         let _ = self.requests.send(Message::Reload(at, Box::new(policy)));
     }
 
+    /// Has connections end that were stopped for a part: the rest is not coming.
+    pub fn over(&self) {
+        let (done, told) = sync_channel(1);
+        if self.requests.send(Message::Over(done)).is_ok() {
+            // A ledger that can't be written holds nobody up longer.
+            let _ = told.recv_timeout(TICK);
+        }
+    }
+
     /// Drains what is left, writes the run's end and the recorder's, and ends. The hooks must be
     /// detached already, so that nothing new comes.
     pub fn finish(self, ending: Ending) -> Summary {
@@ -248,6 +265,10 @@ impl Worker {
                 Ok(Message::Reload(at, policy)) => {
                     let policy = Box::new(self.masker.reload(*policy));
                     self.append(Entry::Policy { at, run: self.run, policy });
+                }
+                Ok(Message::Over(done)) => {
+                    self.over();
+                    let _ = done.send(());
                 }
                 Ok(Message::End(ending)) => last = Some(ending),
                 Err(RecvTimeoutError::Timeout) => self.settle(),
@@ -327,6 +348,12 @@ impl Worker {
         }
     }
 
+    fn over(&mut self) {
+        if let Err(error) = self.hooks.over() {
+            self.unended(&error);
+        }
+    }
+
     /// Says, once, that connections which were stopped stay open.
     fn unended(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.told_unended, true) {
@@ -347,8 +374,13 @@ impl Worker {
         {
             self.connected(net.header.pid);
         }
-        if let Event::StreamDenied { event: stopped, .. } = event
-            && let Err(error) = self.hooks.stopped(stopped)
+        let stopped = match event {
+            Event::StreamDenied { event, .. } => Connection::stopped(event),
+            Event::Dns { event, .. } => Connection::asking(event),
+            _ => None,
+        };
+        if let Some(connection) = stopped
+            && let Err(error) = self.hooks.stopped(connection)
         {
             self.unended(&error);
         }
@@ -540,6 +572,8 @@ impl Worker {
     }
 
     fn end(mut self, ending: Option<Ending>) -> Summary {
+        // What came since the run was over.
+        self.over();
         let mut items = vec![];
         self.assembler.finish(clock::now().mono_ns, &mut self.world, &mut items);
         for item in items {

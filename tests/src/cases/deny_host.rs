@@ -60,7 +60,19 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let first = post("Transfer-Encoding: Chunked", "5\r\nhello\r\n0\r\nX: y\r\n\r\n");
         stopped(ctx, &[&format!("{first}{EVIL}")], &[])
     }),
-    ("deny-by-host-is-not-sent-again-once-its-run-has-ended", left),
+    ("deny-by-host-is-not-sent-again-once-its-run-has-ended", |ctx| {
+        let run = left(ctx, "127.0.0.1:0", EVIL.as_bytes())?;
+        denied(&run).map(|_| ())
+    }),
+    ("deny-of-a-question-is-not-sent-again-once-its-run-has-ended", |ctx| {
+        let run = left(ctx, "127.0.0.99:53", QUESTION)?;
+        let asked = run.ledger.calls("dns");
+        ensure!(asked.len() == 1, "wanted one question, saw {asked:?}");
+        same("verdict", &asked[0]["verdict"], &json!("denied"))
+    }),
+    ("deny-of-half-a-question-is-not-sent-again-once-its-run-has-ended", |ctx| {
+        left(ctx, "127.0.0.99:53", &QUESTION[..QUESTION.len() - 1]).map(|_| ())
+    }),
     ("deny-by-host-of-two-hosts", |ctx| unread(ctx, "Host: good.example\r\nHost: evil.example")),
     ("deny-by-host-of-a-folded-line", |ctx| unread(ctx, "Host:\r\n evil.example")),
     ("deny-by-host-of-a-lone-carriage-return", |ctx| {
@@ -96,6 +108,8 @@ const RULE: &str =
     "[[deny]]\nid = \"no-evil\"\nnet = { host = [\"evil.example\", \"*.evil.example\"] }\n";
 const EVIL: &str = "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: good.example\r\n\r\n";
+/// A question for evil.example over TCP (RFC 1035, 4.2.2).
+const QUESTION: &[u8] = b"\0\x1e\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04evil\x07example\0\0\x01\0\x01";
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 
 fn post(field: &str, content: &str) -> String {
@@ -156,17 +170,18 @@ fn stopped(ctx: &Ctx, pieces: &[&str], flags: &[&str]) -> Result<()> {
 
 /// Who asks and leaves has what was dropped in a socket without an owner, which the kernel would
 /// send again when nobody holds it any more.
-fn left(ctx: &Ctx) -> Result<()> {
-    let server = TcpListener::bind("127.0.0.1:0")?;
-    let (to, files) = (server.local_addr()?.to_string(), files(ctx, &[EVIL])?);
-    let run = Run::new(ctx).policy(RULE).agent(["say", &to, &files, "--leave"]).go()?;
+fn left(ctx: &Ctx, at: &str, what: &[u8]) -> Result<Recorded> {
+    let server = TcpListener::bind(at)?;
+    let (to, file) = (server.local_addr()?.to_string(), ctx.path("what")?);
+    std::fs::write(&file, what)?;
+    let run = Run::new(ctx).policy(RULE).agent(["say", &to, &file, "--leave"]).go()?;
     supported(&run)?;
     run.exited(0)?;
-    denied(&run)?;
     let (mut stream, _) = server.accept()?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let heard = stream.read(&mut [0; 4096]).map_err(|e| e.kind());
-    same("what the far end has", heard, Err(ErrorKind::ConnectionReset))
+    same("what the far end has", heard, Err(ErrorKind::ConnectionReset))?;
+    Ok(run)
 }
 
 fn unread(ctx: &Ctx, fields: &str) -> Result<()> {

@@ -54,6 +54,8 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-by-sni",
     "deny-by-host",
     "deny-by-host-is-not-sent-again-once-its-run-has-ended",
+    "deny-of-a-question-is-not-sent-again-once-its-run-has-ended",
+    "deny-of-half-a-question-is-not-sent-again-once-its-run-has-ended",
     "deny-by-address",
     "deny-holds-for-io-uring",
     "net-policy-denies-raw-sockets",
