@@ -1,9 +1,10 @@
-//! Ends connections that were stopped for a name that they ask for, of a server or of a resolver. What the kernel side dropped
-//! waits in its socket, and would be sent again: by the time that the run's hooks are gone, the socket
-//! must be. Its owner gets ECONNABORTED at once, in place of a silence.
+//! Ends connections that were stopped for a name that they ask for, of a server or of a resolver.
+//! What the kernel side dropped waits in its socket, and would be sent again: by the time that the
+//! run's hooks are gone, the socket must be. Its owner gets ECONNABORTED, in place of a silence.
 //!
 //! sock_diag(7): SOCK_DESTROY, as `ss -K` has it (net/ipv4/inet_diag.c, tcp_abort).
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,17 +25,19 @@ const ALL: u16 = 1 | 0x300;
 /// Answers (netlink(7)): an error, whose code is 0 where all went well; the end of all.
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// A message's header, and where an error's code ends.
+const HEADER: usize = 16;
+const ERROR: usize = HEADER + 4;
 const TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-/// A message: its header (16), and inet_diag_req_v2 (56).
-const LENGTH: usize = 16 + 56;
+/// States of a socket that may have something to send: all but TIME_WAIT, LISTEN and
+/// NEW_SYN_RECV, by their bits (include/net/tcp_states.h).
+const STATES: u32 = !(1 << 6 | 1 << 10 | 1 << 12);
 /// Network namespaces whose sockets are at hand.
-const NETWORKS: usize = 16;
-/// Connections that are remembered to the run's end; of more the parts are not waited for.
-const PARTIAL: usize = 256;
-/// Interfaces that a socket may be bound to, tried by their numbers.
-const INTERFACES: u32 = 64;
+const NETWORKS: usize = 64;
+/// Sockets that are looked for when the run is over.
+const LEFT: usize = 65_536;
 
 /// A TCP connection of the run.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,34 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Its socket's family, and how the kernel looks it up.
+    fn socket(&self) -> Socket {
+        let mapped = self.peer.0.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        let mut id = Vec::with_capacity(size_of::<Id>());
+        for port in [self.local.1, self.peer.1] {
+            id.extend((port as u16).to_be_bytes());
+        }
+        for address in [self.local.0, self.peer.0] {
+            let (four, six) = (&address[12..], &address[..]);
+            id.extend(if mapped { [four, &[0; 12]].concat() } else { six.to_vec() });
+        }
+        // No interface.
+        id.extend([0; 4]);
+        id.extend(self.cookie.to_ne_bytes());
+        let id = id.first_chunk().copied().unwrap_or([0; size_of::<Id>()]);
+        Socket { family: if mapped { AF_INET } else { AF_INET6 }, id }
+    }
+}
+
+/// Ports, addresses, interface and cookie: inet_diag_sockid (include/uapi/linux/inet_diag.h).
+type Id = [u8; 48];
+
+struct Socket {
+    family: u8,
+    id: Id,
+}
+
 fn denies(word: u32) -> bool {
     word & verdict::KIND >= verdict::DENY && word & verdict::WOULD == 0
 }
@@ -85,58 +116,68 @@ fn denies(word: u32) -> bool {
 pub(crate) struct Aborts {
     /// Ways to the sockets of network namespaces, by these' inodes.
     ways: Vec<(u64, OwnedFd)>,
-    /// Those that may go on as long as the run does.
-    partial: Vec<Connection>,
+    /// Cookies of the sockets that are looked for when the run is over.
+    left: HashSet<u64>,
 }
 
 impl Aborts {
-    /// Ends a connection, or remembers one that may go on.
-    pub(crate) fn stop(&mut self, it: Connection) -> io::Result<()> {
-        if it.partial && self.partial.len() < PARTIAL {
-            if self.partial.iter().all(|other| other.cookie != it.cookie) {
-                self.partial.push(it);
-            }
-            return Ok(());
-        }
-        self.abort(&it)
-    }
-
-    /// Ends those that were remembered: the run is over.
-    pub(crate) fn stop_rest(&mut self) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.partial);
-        rest.iter().try_for_each(|it| self.abort(it))
-    }
-
-    /// Ends a connection; one that is gone has ended.
-    fn abort(&mut self, it: &Connection) -> io::Result<()> {
+    /// Ends a connection. One that may go on, or is not found, is ended when the run is over: the
+    /// kernel finds no socket that is bound to an interface by its ends alone.
+    pub(crate) fn stop(&mut self, it: &Connection) -> io::Result<()> {
         // A process may be gone, or have left for another network than its socket is in.
         for whose in [it.pid.to_string().as_str(), "self"] {
             let Ok(network) = File::open(format!("/proc/{whose}/ns/net")) else { continue };
-            let way = self.way(network, it)?;
-            for interface in 0..=INTERFACES {
-                match ask(way, &message(it, SOCK_DESTROY, ONE, u32::MAX, interface)) {
-                    Err(error) if error == Errno::NOENT => {}
-                    done => return Ok(done?),
-                }
+            let way = self.way(network)?;
+            if it.partial {
+                continue;
+            }
+            match destroy(way, &it.socket()) {
+                Err(Errno::NOENT) => {}
+                done => return Ok(done?),
             }
         }
+        if self.left.len() >= LEFT {
+            return Err(io::Error::other("more of them at once than are remembered"));
+        }
+        self.left.insert(it.cookie);
         Ok(())
     }
 
-    fn way(&mut self, network: File, it: &Connection) -> io::Result<&OwnedFd> {
+    /// Ends those that were left: the run is over.
+    pub(crate) fn stop_rest(&mut self) -> io::Result<()> {
+        let left = std::mem::take(&mut self.left);
+        let mut last = Ok(());
+        if left.is_empty() {
+            return last;
+        }
+        for (_, way) in &self.ways {
+            for family in [AF_INET, AF_INET6] {
+                let done = sockets(way, family).and_then(|all| {
+                    let ours = |socket: &&Socket| left.contains(&cookie(&socket.id));
+                    let ended = all.iter().filter(ours).map(|socket| destroy(way, socket));
+                    // One that has ended meanwhile is gone.
+                    ended.filter(|done| *done != Err(Errno::NOENT)).fold(Ok(()), Result::and)
+                });
+                last = last.and(done.map_err(io::Error::from));
+            }
+        }
+        last
+    }
+
+    fn way(&mut self, network: File) -> io::Result<&OwnedFd> {
         let inode = network.metadata()?.ino();
         let at = match self.ways.iter().position(|(known, _)| *known == inode) {
             Some(at) => at,
+            None if self.ways.len() >= NETWORKS => {
+                return Err(io::Error::other("more network namespaces than are followed"));
+            }
             None => {
                 let own = fs::metadata("/proc/self/ns/net")?.ino() == inode;
                 let way = network::diagnosis((!own).then_some(network))?;
                 // A kernel whose module for this can't be loaded has the same answer as to a socket
                 // that is gone. Sockets in no state are none.
-                let none = message(it, SOCK_DIAG_BY_FAMILY, ALL, 0, 0);
-                ask(&way, &none)?;
-                if self.ways.len() >= NETWORKS {
-                    self.ways.remove(0);
-                }
+                let none = Socket { family: AF_INET, id: [0; size_of::<Id>()] };
+                ask(&way, &message(&none, SOCK_DIAG_BY_FAMILY, ALL, 0))?;
                 self.ways.push((inode, way));
                 self.ways.len() - 1
             }
@@ -145,41 +186,73 @@ impl Aborts {
     }
 }
 
+fn destroy(way: &OwnedFd, socket: &Socket) -> rustix::io::Result<()> {
+    ask(way, &message(socket, SOCK_DESTROY, ONE, u32::MAX))
+}
+
 /// Asks, and takes the answer, which is there when the question was sent.
 fn ask(way: &OwnedFd, message: &[u8]) -> rustix::io::Result<()> {
     send(way, message, SendFlags::empty())?;
     let mut answer = [0; 256];
-    let (len, _) = recv(way, &mut answer, RecvFlags::DONTWAIT)?;
-    let kind = answer.get(4..6).filter(|_| len >= 20).map(|two| [two[0], two[1]]);
-    let code = answer.get(16..20).and_then(|four| four.first_chunk::<4>());
-    match (kind.map(u16::from_ne_bytes), code.map(|four| i32::from_ne_bytes(*four))) {
-        (Some(NLMSG_DONE), _) | (Some(NLMSG_ERROR), Some(0)) => Ok(()),
-        (Some(NLMSG_ERROR), Some(error)) => Err(Errno::from_raw_os_error(-error)),
-        _ => Err(Errno::PROTO),
+    let (_, len) = recv(way, &mut answer, RecvFlags::DONTWAIT)?;
+    match end(answer.get(..len).unwrap_or(&answer)) {
+        Some(done) => done,
+        None => Err(Errno::PROTO),
     }
 }
 
-/// A question: about which connection, by its ends and its socket's cookie (linux/inet_diag.h).
-fn message(it: &Connection, what: u16, flags: u16, states: u32, interface: u32) -> Vec<u8> {
+/// All sockets of a family that may have something to send.
+fn sockets(way: &OwnedFd, family: u8) -> rustix::io::Result<Vec<Socket>> {
+    let any = Socket { family, id: [0; size_of::<Id>()] };
+    send(way, &message(&any, SOCK_DIAG_BY_FAMILY, ALL, STATES), SendFlags::empty())?;
+    let (mut out, mut buffer) = (vec![], vec![0; 64 * 1024]);
+    loop {
+        let (_, len) = recv(way, &mut buffer, RecvFlags::DONTWAIT)?;
+        let mut answers = buffer.get(..len).unwrap_or(&buffer);
+        while let Some(size) = answers.first_chunk::<4>().map(|four| u32::from_ne_bytes(*four)) {
+            let size = (size as usize).clamp(HEADER, answers.len().max(HEADER));
+            let Some(answer) = answers.get(..size) else { return Err(Errno::PROTO) };
+            if let Some(done) = end(answer) {
+                return done.map(|()| out);
+            }
+            // inet_diag_msg: family, state, timer, retransmissions, and the socket.
+            if let (Some(&family), Some(id)) =
+                (answer.get(HEADER), answer.get(HEADER + 4..).and_then(<[u8]>::first_chunk))
+            {
+                out.push(Socket { family, id: *id });
+            }
+            answers = answers.get(size.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+/// What an answer says that is the last one.
+fn end(answer: &[u8]) -> Option<rustix::io::Result<()>> {
+    let kind = answer.get(4..6).and_then(<[u8]>::first_chunk).map(|two| u16::from_ne_bytes(*two));
+    let code = answer.get(HEADER..ERROR).and_then(<[u8]>::first_chunk);
+    match (kind?, code.map(|four| i32::from_ne_bytes(*four))) {
+        (NLMSG_DONE, _) | (NLMSG_ERROR, Some(0)) => Some(Ok(())),
+        (NLMSG_ERROR, Some(error)) => Some(Err(Errno::from_raw_os_error(-error))),
+        _ => None,
+    }
+}
+
+fn cookie(id: &Id) -> u64 {
+    id.last_chunk().map_or(0, |eight| u64::from_ne_bytes(*eight))
+}
+
+/// A question about a socket: nlmsghdr, and inet_diag_req_v2.
+fn message(socket: &Socket, what: u16, flags: u16, states: u32) -> Vec<u8> {
+    const LENGTH: usize = HEADER + 8 + size_of::<Id>();
     let mut out = Vec::with_capacity(LENGTH);
     out.extend((LENGTH as u32).to_ne_bytes());
     out.extend(what.to_ne_bytes());
     out.extend(flags.to_ne_bytes());
     // Nobody else asks here, so nothing has to tell answers apart.
     out.extend([0; 8]);
-    let mapped = it.peer.0.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-    out.extend([if mapped { AF_INET } else { AF_INET6 }, TCP, 0, 0]);
+    out.extend([socket.family, TCP, 0, 0]);
     out.extend(states.to_ne_bytes());
-    let ends = [it.local, it.peer];
-    for (_, port) in ends {
-        out.extend((port as u16).to_be_bytes());
-    }
-    for (address, _) in ends {
-        let (four, six) = (&address[12..], &address[..]);
-        out.extend(if mapped { [four, &[0; 12]].concat() } else { six.to_vec() });
-    }
-    out.extend(interface.to_ne_bytes());
-    out.extend(it.cookie.to_ne_bytes());
+    out.extend(socket.id);
     out
 }
 
@@ -224,15 +297,53 @@ mod tests {
             let mut aborts = Aborts::default();
             let ended = |stream: &mut TcpStream| stream.read(&mut [0]).map_err(|e| e.kind());
             let denied = denied(&client, verdict::DENY_RULE);
-            match aborts.abort(&Connection::stopped(&denied).unwrap()) {
+            match aborts.stop(&Connection::stopped(&denied).unwrap()) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
                 done => done.unwrap(),
             }
             assert_eq!(ended(&mut client), Err(io::ErrorKind::ConnectionAborted), "{address}");
             assert_eq!(ended(&mut server), Err(io::ErrorKind::ConnectionReset), "{address}");
             // It is gone, and another in its place is another: its socket's cookie differs.
-            aborts.abort(&Connection::stopped(&denied).unwrap()).unwrap();
+            aborts.stop(&Connection::stopped(&denied).unwrap()).unwrap();
         }
+    }
+
+    /// `SO_BINDTODEVICE` is anybody's, and a look-up by both ends finds no socket that is bound.
+    #[test]
+    fn what_is_not_found_and_what_may_go_on_is_ended_when_the_run_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            (client, server)
+        };
+        let (bound, waits, other) = (connect(), connect(), connect());
+        let (name, fd) = (b"lo", std::os::fd::AsRawFd::as_raw_fd(&bound.0));
+        // SAFETY: two bytes, as said.
+        let set = unsafe {
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_ptr().cast(), 2)
+        };
+        assert_eq!(set, 0);
+        let connection = |stream: &TcpStream, partial| Connection {
+            partial,
+            ..Connection::stopped(&denied(stream, verdict::DENY)).unwrap()
+        };
+        let mut aborts = Aborts::default();
+        match aborts.stop(&connection(&bound.0, false)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
+            done => done.unwrap(),
+        }
+        aborts.stop(&connection(&waits.0, true)).unwrap();
+        for (client, _) in [&bound, &waits, &other] {
+            client.set_nonblocking(true).unwrap();
+            let error = (&mut &*client).read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it goes on");
+        }
+        aborts.stop_rest().unwrap();
+        let after = [&bound, &waits, &other]
+            .map(|(client, _)| (&mut &*client).read(&mut [0]).unwrap_err().kind());
+        let gone = io::ErrorKind::ConnectionAborted;
+        assert_eq!(after, [gone, gone, io::ErrorKind::WouldBlock]);
     }
 
     #[test]

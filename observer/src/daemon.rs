@@ -114,7 +114,7 @@ impl Hooks for Reactions {
     }
 
     fn stopped(&mut self, connection: Connection) -> io::Result<()> {
-        self.aborts.stop(connection)
+        self.aborts.stop(&connection)
     }
 
     fn over(&mut self) -> io::Result<()> {
