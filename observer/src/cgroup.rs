@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
@@ -17,6 +19,9 @@ use crate::model::RunId;
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 /// Directories below a run's cgroup that are looked at.
 const WALK: usize = 16_384;
+/// How long one that is still in use is tried to be removed, and how often.
+const PATIENCE: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A cgroup that can't be used.
 #[derive(Debug, Error)]
@@ -302,10 +307,18 @@ impl Cgroup {
         fs::write(&path, if freeze { "1" } else { "0" }).map_err(at(&path))
     }
 
-    /// Removes it and those below it; they must be empty.
+    /// Removes it and those below it; they must be empty. Who is on the way out of them is waited
+    /// for, a second at most.
     pub fn remove(&self) -> Result<(), CgroupError> {
+        let until = Instant::now() + PATIENCE;
+        let busy = |e: &io::Error| e.kind() == io::ErrorKind::ResourceBusy;
         for path in self.walk().iter().rev() {
-            match fs::remove_dir(path) {
+            let mut removed = fs::remove_dir(path);
+            while removed.as_ref().is_err_and(busy) && Instant::now() < until {
+                thread::sleep(AGAIN);
+                removed = fs::remove_dir(path);
+            }
+            match removed {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at(path)(e)),
                 _ => {}
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use observer_tests::cases::{self, Case};
-use observer_tests::harness::{Ctx, Skip, clear_leftovers, leftovers};
+use observer_tests::harness::{Ctx, Skip, clear_leftovers, leftovers, state_of};
 
 const USAGE: &str =
     "e2e --observer PATH --agent PATH [--quick] [--kernel] [--evasions] [--list] [FILTER…]";
@@ -125,9 +125,9 @@ fn run() -> Result<bool> {
 fn one(ctx: &Ctx, case: Case) -> Result<()> {
     let result = catch_unwind(AssertUnwindSafe(|| case(ctx)))
         .unwrap_or_else(|_| bail!("it panicked: the message is above"));
-    let left = leftovers()?;
+    let left: Vec<String> = leftovers()?.iter().map(|place| state_of(place)).collect();
     clear_leftovers();
     result?;
-    ensure!(left.is_empty(), "observer left this behind: {left:?}");
+    ensure!(left.is_empty(), "observer left this behind: {}", left.join("; "));
     Ok(())
 }

@@ -63,6 +63,13 @@ pub fn leftovers() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// A place that was left behind, and what says why: of a cgroup its events and processes.
+pub fn state_of(place: &Path) -> String {
+    let of = |file: &str| fs::read_to_string(place.join(file)).unwrap_or_default();
+    let (events, procs) = (of("cgroup.events"), of("cgroup.procs"));
+    format!("{} {:?} {:?}", place.display(), events.trim(), procs.trim())
+}
+
 /// The runs that have pins: `<bpffs>/observer/v<ABI>/<run>`.
 pub fn pins() -> Vec<PathBuf> {
     children(Path::new(PINS)).iter().flat_map(|version| children(version)).collect()
