@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use observer_common::StreamDeniedEvent;
+use observer_common::{StreamDeniedEvent, verdict};
 
 use super::stream::{FLOWS, address};
 use super::web::Carrier;
@@ -17,15 +17,29 @@ const EPERM: i32 = 1;
 /// How long a request's payload is waited for, nanoseconds.
 const PATIENCE: u64 = 1_000_000_000;
 
-/// What the kernel said of connections, by the cookies of their sockets.
+/// What would be stopped of one connection, and waits for its request.
+const WORDS: usize = 64;
+
+/// What the kernel said of connections, by the cookies of their sockets: in the order in which it
+/// did, and at most one that stopped one, the last.
 #[derive(Default)]
-pub(super) struct Stopped(HashMap<u64, Word>);
+pub(super) struct Stopped(HashMap<u64, Vec<Word>>);
 
 struct Word {
     event: StreamDeniedEvent,
     name: Vec<u8>,
     /// A request bears it.
     told: bool,
+}
+
+impl Word {
+    /// Whether it can be of this request: of its name, or of no name.
+    fn speaks_of(&self, url: &Raw) -> bool {
+        let at = memchr::memmem::find(url.bytes(), b"//").map_or(0, |at| at + 2);
+        let authority = url.bytes().get(at..).unwrap_or_default();
+        let begins = authority.get(..self.name.len());
+        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(&self.name))
+    }
 }
 
 impl Assembler {
@@ -38,38 +52,51 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) {
         let full = self.stopped.0.len() >= FLOWS;
-        let word = Word { event: *event, name: name.to_vec(), told: full };
-        if full {
-            let call = self.unseen(&word, names);
-            out.push(Item::Call(Box::new(call)));
+        let words = self.stopped.0.entry(event.cookie).or_default();
+        words.push(Word { event: *event, name: name.to_vec(), told: false });
+        if full || words.len() > WORDS {
+            self.tell_stopped(event.cookie, names, out);
         }
-        self.stopped.0.insert(event.cookie, word);
     }
 
     /// What was said of a request that is told now: its verdict, and its outcome if it was stopped.
-    /// All that follows a stopped one is; what would be stopped is one alone.
+    /// All that comes with or after a stopped one is; what would be stopped is the one of that name.
     pub(super) fn word_of(
         &mut self,
         carrier: Carrier,
+        url: &Raw,
         names: &dyn Names,
     ) -> (Verdict, Option<Outcome>) {
         let allowed = (Verdict::Allowed { rule: None }, None);
         let Carrier::Socket(cookie) = carrier else { return allowed };
-        let Some(word) = self.stopped.0.get_mut(&cookie) else { return allowed };
-        let verdict = verdict_of(word.event.verdict, word.event.rule, names);
-        if matches!(verdict, Verdict::Denied { .. }) {
-            word.told = true;
-            return (verdict, Some(refused()));
+        let Some(words) = self.stopped.0.get_mut(&cookie) else { return allowed };
+        let ruling = |word: &Word| verdict_of(word.event.verdict, word.event.rule, names);
+        if let Some(at) = words.iter().position(|word| !word.told && word.speaks_of(url)) {
+            let verdict = ruling(&words[at]);
+            if matches!(verdict, Verdict::WouldDeny { .. }) {
+                words.remove(at);
+                return (verdict, None);
+            }
         }
-        let told = self.stopped.0.remove(&cookie).is_some_and(|word| word.told);
-        if told { allowed } else { (verdict, None) }
+        match words.last_mut().map(|word| (ruling(word), word)) {
+            Some((verdict @ Verdict::Denied { .. }, word)) => {
+                word.told = true;
+                (verdict, Some(refused()))
+            }
+            _ => allowed,
+        }
     }
 
     /// Tells what was said where no request bears it by now.
     pub(super) fn settle_stopped(&mut self, now: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
         let due = |word: &Word| !word.told && now.saturating_sub(word.event.header.time) > PATIENCE;
-        let due: Vec<u64> =
-            self.stopped.0.iter().filter(|(_, word)| due(word)).map(|(&at, _)| at).collect();
+        let due: Vec<u64> = self
+            .stopped
+            .0
+            .iter()
+            .filter(|(_, words)| words.iter().any(due))
+            .map(|(&cookie, _)| cookie)
+            .collect();
         for cookie in due {
             self.tell_stopped(cookie, names, out);
         }
@@ -90,14 +117,20 @@ impl Assembler {
         }
     }
 
+    /// Tells what no request has borne. Of that one that stopped its connection is kept, for what
+    /// may follow.
     fn tell_stopped(&mut self, cookie: u64, names: &mut dyn Names, out: &mut Vec<Item>) {
-        let Some(mut word) = self.stopped.0.remove(&cookie) else { return };
-        if !word.told {
-            let call = self.unseen(&word, names);
-            out.push(Item::Call(Box::new(call)));
-            word.told = true;
+        let words = self.stopped.0.remove(&cookie).unwrap_or_default();
+        for mut word in words {
+            if !word.told {
+                let call = self.unseen(&word, names);
+                out.push(Item::Call(Box::new(call)));
+                word.told = true;
+            }
+            if word.event.verdict & verdict::WOULD == 0 {
+                self.stopped.0.insert(cookie, vec![word]);
+            }
         }
-        self.stopped.0.insert(cookie, word);
     }
 
     /// A request of which no more is known than its name, or that it can't be read.

@@ -298,7 +298,7 @@ impl Assembler {
     ) {
         let call_id = self.call_id();
         let stamp = self.stamp(at);
-        let (verdict, outcome) = self.word_of(carrier, names);
+        let (verdict, outcome) = self.word_of(carrier, &request.url, names);
         let Some(talk) = self.web.conversations.get(&carrier) else { return };
         let call = Call {
             id: call_id,

@@ -262,6 +262,38 @@ fn a_request_that_would_be_stopped_is_one_alone() {
     assert_eq!(verdicts(&run), wanted);
 }
 
+/// In one packet, so that the kernel's words come before all of them.
+#[test]
+fn what_would_be_stopped_of_several_requests_is_each_one_of_its_name() {
+    use observer_common::{denied_why, verdict};
+    let mut run = Run::new();
+    let would = verdict::WOULD | verdict::DENY_RULE;
+    word(&mut run, would, denied_why::HOST, b"Evil");
+    word(&mut run, would, denied_why::HOST, b"worse");
+    word(&mut run, would, denied_why::HOST, b"unheard");
+    let asks = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    run.out(COOKIE, &["good", "evil", "good", "worse:80"].map(asks).concat());
+    run.close(COOKIE);
+    run.settle();
+    let verdicts: Vec<_> = verdicts(&run)
+        .into_iter()
+        .map(|(url, verdict, _)| (url, matches!(verdict, Verdict::WouldDeny { .. })))
+        .collect();
+    let wanted = [
+        ("http://good/", false),
+        ("http://evil/", true),
+        ("http://good/", false),
+        ("http://worse:80/", true),
+        ("http://unheard", true),
+    ];
+    let wanted = wanted.map(|(url, would)| (url.to_owned(), would));
+    let mut told = verdicts;
+    told.sort();
+    let mut wanted = wanted.to_vec();
+    wanted.sort();
+    assert_eq!(told, wanted);
+}
+
 #[test]
 fn a_request_that_was_stopped_before_it_was_whole_is_told_by_its_name() {
     use observer_common::{denied_why, verdict};
