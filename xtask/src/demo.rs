@@ -38,11 +38,17 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// `demo`.
 pub(crate) fn command() -> Result<ExitCode> {
-    Ok(if holds()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let holds = holds(|| {
+        setup::ensure(&[Group::Build])?;
+        run(cargo().args(["build", "--release", "--package", "observer"]))?;
+        Ok(place::target().join("release/observer"))
+    })?;
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Plays it, and says whether every claim holds.
-pub(crate) fn holds() -> Result<bool> {
+/// Plays it with the program that is built once all else is there, and says whether every claim
+/// holds.
+pub(crate) fn holds(build: impl FnOnce() -> Result<PathBuf>) -> Result<bool> {
     let start = Instant::now();
     if !run::is_root() {
         bail!(
@@ -50,12 +56,10 @@ pub(crate) fn holds() -> Result<bool> {
              sudo --preserve-env=PATH,HOME cargo xtask demo"
         );
     }
-    setup::ensure(&[Group::Build])?;
     if place::program("curl").is_none() {
         bail!("the demonstration's agent needs curl: `cargo xtask setup test`");
     }
-    run(cargo().args(["build", "--release", "--package", "observer"]))?;
-    let demo = Demo::prepare()?;
+    let demo = Demo::prepare(build()?)?;
     let left = || format!("the demonstration's files are left in {}", demo.directory.display());
     let holds = demo.play().with_context(left)?;
     let took = start.elapsed().as_secs_f32();
@@ -82,12 +86,12 @@ struct Demo {
 const EVIDENCE: &str = "what happened\n";
 
 impl Demo {
-    fn prepare() -> Result<Self> {
+    fn prepare(observer: PathBuf) -> Result<Self> {
         let directory = std::env::temp_dir().join(format!("observer-demo-{}", std::process::id()));
         fs::create_dir(&directory)
             .with_context(|| format!("can't create {}", directory.display()))?;
         let demo = Self {
-            observer: place::target().join("release/observer"),
+            observer,
             policy: directory.join("policy.toml"),
             ledger: directory.join("ledger.jsonl"),
             state: directory.join("state"),

@@ -96,7 +96,7 @@ impl Machine<'_> {
         let nonce = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mut console =
             Console { begin: begin(nonce), end: end(nonce), started: false, exit: None };
-        self.image(nonce)?.write(&initramfs)?;
+        self.image(nonce, &kernels::modules(&kernel))?.write(&initramfs)?;
 
         let console_path = directory.join("console.log");
         let mut log = File::create(&console_path)
@@ -137,8 +137,11 @@ impl Machine<'_> {
         command
     }
 
-    fn image(&self, nonce: u128) -> Result<Image> {
+    fn image(&self, nonce: u128, modules: &[PathBuf]) -> Result<Image> {
         let mut image = Image::with_busybox()?;
+        for (n, module) in modules.iter().enumerate() {
+            image.file(&format!("/lib/modules/{n}.ko"), module)?;
+        }
         for (here, there) in &self.files {
             image.file(there, here)?;
         }
@@ -168,6 +171,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t securityfs securityfs /sys/kernel/security
+for module in /lib/modules/*.ko; do [ -e $module ] && insmod $module; done
 ip link set lo up
 hostname vm
 ulimit -l unlimited

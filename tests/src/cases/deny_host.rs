@@ -170,13 +170,16 @@ fn stopped(ctx: &Ctx, pieces: &[&str], flags: &[&str]) -> Result<()> {
 
 /// Who asks and leaves has what was dropped in a socket without an owner, which the kernel would
 /// send again when nobody holds it any more.
-fn left(ctx: &Ctx, at: &str, what: &[u8]) -> Result<Recorded> {
-    let server = TcpListener::bind(at)?;
+fn left(ctx: &Ctx, local: &str, what: &[u8]) -> Result<Recorded> {
+    let server = TcpListener::bind(local)?;
     let (to, file) = (server.local_addr()?.to_string(), ctx.path("what")?);
     std::fs::write(&file, what)?;
     let run = Run::new(ctx).policy(RULE).agent(["say", &to, &file, "--leave"]).go()?;
     supported(&run)?;
     run.exited(0)?;
+    let said = run.ledger.of_type("coverage");
+    let unended = said.iter().find(|it| it["coverage"]["what"] == "stopped connections");
+    ensure!(unended.is_none(), "it could not be ended: {unended:?}");
     let (mut stream, _) = server.accept()?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let heard = stream.read(&mut [0; 4096]).map_err(|e| e.kind());

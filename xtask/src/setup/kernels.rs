@@ -14,6 +14,9 @@ use crate::run::capture;
 /// The series under test: the oldest that is supported, and a later one.
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 
+/// What a host loads when it is asked for, in the order of their needs: ends of connections.
+const MODULES: [&str; 2] = ["inet_diag.ko", "tcp_diag.ko"];
+
 /// A series' kernel image in the cache.
 pub(crate) fn find(series: &str) -> Option<PathBuf> {
     let images = directory(series).read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -22,12 +25,26 @@ pub(crate) fn find(series: &str) -> Option<PathBuf> {
         .max_by_key(|path| numbers(name_of(path)))
 }
 
+/// The modules that belong to an image, in the order in which they are loaded. Some may not be
+/// there: what was put into the cache by hand may have them built in.
+pub(crate) fn modules(image: &Path) -> Vec<PathBuf> {
+    let place = modules_of(image);
+    MODULES.iter().map(|name| place.join(name)).filter(|path| path.exists()).collect()
+}
+
+/// Their directory, beside the image.
+fn modules_of(image: &Path) -> PathBuf {
+    let release = name_of(image).trim_start_matches("vmlinuz-");
+    image.with_file_name(format!("modules-{release}"))
+}
+
 /// Makes sure that a series' kernel is in the cache; true if it had to be downloaded.
 ///
 /// # Errors
 /// If no package of it is to be had, or what was downloaded isn't that kernel.
 pub(super) fn ensure(series: &str) -> Result<bool> {
-    if find(series).is_some() {
+    let there = find(series);
+    if there.as_ref().is_some_and(|image| modules_of(image).exists()) {
         return Ok(false);
     }
     let directory = directory(series);
@@ -35,7 +52,12 @@ pub(super) fn ensure(series: &str) -> Result<bool> {
         "setup: downloading a kernel {series} into {}: the end-to-end tests boot it",
         directory.display()
     );
-    download(series, &directory).with_context(|| {
+    let done = download(series, &directory);
+    if let (Some(_), Err(error)) = (there, &done) {
+        println!("setup: the kernel {series} that is there has no modules: {error:#}");
+        return Ok(false);
+    }
+    done.with_context(|| {
         format!(
             "no kernel {series}: put a vmlinuz-{series}.* of any distribution, with BTF and BPF LSM \
              built in, into {}",
@@ -60,8 +82,28 @@ fn download(series: &str, directory: &Path) -> Result<()> {
     let image = only(&work.join("boot"), |name| name.starts_with("vmlinuz-"))?;
     check(&image, series)?;
     let place = directory.join(name_of(&image));
+    let modules = modules_of(&place);
+    let _ = fs::remove_dir_all(&modules);
+    fs::rename(unpacked(&work)?, &modules)
+        .with_context(|| format!("can't create {}", modules.display()))?;
     fs::rename(&image, &place).with_context(|| format!("can't create {}", place.display()))?;
     fs::remove_dir_all(&work).with_context(|| format!("can't remove {}", work.display()))
+}
+
+/// The modules of an unpacked package, none of them compressed any more.
+fn unpacked(work: &Path) -> Result<PathBuf> {
+    let out = work.join("modules");
+    fs::create_dir(&out).with_context(|| format!("can't create {}", out.display()))?;
+    let lib = if work.join("usr/lib/modules").exists() { "usr/lib/modules" } else { "lib/modules" };
+    let net = only(&work.join(lib), |_| true)?.join("kernel/net/ipv4");
+    for name in MODULES {
+        let Ok(file) = only(&net, |it| it.starts_with(name)) else { continue };
+        fs::copy(&file, out.join(name_of(&file)))?;
+        if name_of(&file).ends_with(".xz") {
+            capture(Command::new("xz").arg("-d").arg(out.join(name_of(&file))))?;
+        }
+    }
+    Ok(out)
 }
 
 fn directory(series: &str) -> PathBuf {
