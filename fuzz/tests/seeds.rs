@@ -208,7 +208,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 12] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 13] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
@@ -248,6 +248,7 @@ fn write_the_seeds_of_decode() {
             "dns-question-and-answer",
             vec![dns(2, dns_op::QUESTION, QUESTION), dns(3, dns_op::ANSWER, ANSWER)],
         ),
+        ("question-at-the-end-of-time", vec![dns(u64::MAX - 2, dns_op::QUESTION, QUESTION)]),
         (
             "doors-and-judged-sockets",
             vec![

@@ -74,24 +74,8 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
     match stream.read(&mut [0; 65536]) {
         Ok(0) => bail!("closed without an answer"),
         Ok(_) => Ok(()),
-        Err(e) => {
-            // Where observer can't end it, what was held back would be sent again once nothing
-            // holds it.
-            reset(stream)?;
-            Err(e.into())
-        }
+        Err(e) => Err(e.into()),
     }
-}
-
-/// Has the socket's end forget what it has not sent.
-fn reset(stream: &TcpStream) -> Result<()> {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let (at, len) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
-    // SAFETY: `at` has `len` bytes.
-    let set =
-        unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
-    sys::check(set).context("SO_LINGER")?;
-    Ok(())
 }
 
 fn sendfile(stream: &TcpStream, file: &str) -> Result<()> {

@@ -154,6 +154,14 @@ pub const EVASIONS: &[Evasion] = &[
         "deny-by-host-of-a-length-and-chunks",
         "a content with two lengths, for a request in it",
     ),
+    same_everywhere(
+        "deny-by-host-is-not-sent-again-once-its-run-has-ended",
+        "a request left in a socket, to be sent again when the run is over",
+    ),
+    same_everywhere(
+        "deny-of-a-question-is-not-sent-again-once-its-run-has-ended",
+        "the same of a question over TCP",
+    ),
     program("deny-program-by-path-through-symlink", "a symbolic link to the program"),
     program("deny-program-through-relative-path", "a relative path"),
     program("evasion-program-by-proc-self-root", "/proc/self/root before the path"),
