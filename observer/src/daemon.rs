@@ -1,15 +1,15 @@
 //! A run from its beginning to its end: the only place that starts and stops things.
 
+mod coverage;
 mod hashes;
 mod libraries;
 mod prepare;
+mod reactions;
 mod reload;
 mod wait;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -17,23 +17,22 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use data_encoding::HEXLOWER;
 
-use crate::abort::{Aborts, Connection};
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
 use crate::exec_hold::ExecHold;
 use crate::hashes::sha256;
-use crate::kernel::{Capabilities, ExecDenial, ExecExit, Kernel, Ties};
-use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart, Writer};
+use crate::kernel::Kernel;
+use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart};
 use crate::masking::Masking;
-use crate::model::{Raw, RunId};
-use crate::pipeline::{Ending, Hooks, Pipeline, Policies, Setup, Summary};
+use crate::model::Raw;
+use crate::pipeline::{Ending, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
-use crate::probes::Asker;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
 use libraries::Libraries;
 use prepare::{Prepared, as_root, prepare};
+use reactions::Reactions;
 use wait::{Waited, wait};
 
 /// The default ledger.
@@ -78,55 +77,6 @@ pub struct Outcome {
     pub code: i32,
     /// What was seen and kept.
     pub summary: Summary,
-}
-
-/// What the pipeline's finds change here.
-struct Reactions {
-    kernel: Arc<Mutex<Kernel>>,
-    mount: Mount,
-    cgroup: Option<PathBuf>,
-    followed: Vec<u64>,
-    scan: Asker,
-    aborts: Aborts,
-}
-
-impl Hooks for Reactions {
-    fn follow(&mut self, cgroup: u64) -> bool {
-        if self.followed.contains(&cgroup) {
-            return true;
-        }
-        let Ok(dir) = self.mount.open_id(cgroup) else { return false };
-        let Ok(mut kernel) = self.kernel.lock() else { return false };
-        match kernel.attach_sockets(dir.as_fd(), &format!("-{cgroup}")) {
-            Ok(()) => {
-                self.followed.push(cgroup);
-                true
-            }
-            Err(error) => {
-                eprintln!("observer: a process escaped, and its sockets can't be held: {error}");
-                false
-            }
-        }
-    }
-
-    fn connected(&mut self, pid: u32) {
-        self.scan.look(pid);
-    }
-
-    fn stopped(&mut self, connection: Connection) -> io::Result<()> {
-        self.aborts.stop(&connection)
-    }
-
-    fn over(&mut self) -> io::Result<()> {
-        self.aborts.stop_rest()
-    }
-
-    fn ledger(&mut self, works: bool) {
-        if let Some(cgroup) = &self.cgroup {
-            let frozen = if works { "0" } else { "1" };
-            let _ = std::fs::write(cgroup.join("cgroup.freeze"), frozen);
-        }
-    }
 }
 
 /// A run under way.
@@ -179,7 +129,7 @@ fn begin(
         enforcement: kernel.capabilities().words(),
     }));
     let by_hash = policy.as_ref().is_some_and(Policy::reads_hashes);
-    coverage(run, kernel.capabilities(), by_hash, &mut writer);
+    coverage::say(run, kernel.capabilities(), by_hash, &mut writer);
     let rings = kernel.rings()?;
     let meters = kernel.meters()?;
     let kernel = Arc::new(Mutex::new(kernel));
@@ -211,14 +161,8 @@ fn begin(
     if let Some(note) = &begun.checkpoint {
         elsewhere.post(note);
     }
-    let reactions = Reactions {
-        kernel: Arc::clone(&kernel),
-        mount: mount.clone(),
-        cgroup: settings.freeze.then(|| cgroup.path().to_owned()),
-        followed: vec![],
-        scan: libraries.asker(),
-        aborts: Aborts::default(),
-    };
+    let freeze = settings.freeze.then(|| cgroup.path().to_owned());
+    let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze, libraries.asker());
     let policies = Policies::default();
     policies.add(
         1,
@@ -226,9 +170,8 @@ fn begin(
         policy.as_ref().map(Policy::ids).unwrap_or_default(),
     );
     give_back();
-    let pipeline = Pipeline::start(Setup {
+    let setup = Setup {
         run,
-        rings,
         meters,
         writer,
         elsewhere,
@@ -238,7 +181,8 @@ fn begin(
         capture: settings.capture.clone(),
         hooks: Box::new(reactions),
         libraries: found,
-    })?;
+    };
+    let pipeline = Pipeline::start(rings, setup)?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);
@@ -264,50 +208,6 @@ fn adopt(kernel: &mut Kernel, cgroup: &Cgroup) -> Result<()> {
         kernel.label(pid)?;
     }
     Ok(())
-}
-
-fn coverage(run: RunId, found: &Capabilities, by_hash: bool, writer: &mut Writer) {
-    let mut say = |what: &str, covered: bool, why: String| {
-        let what = what.to_owned();
-        writer.append(Entry::Coverage { run, at: clock::now(), what, covered, why });
-    };
-    if found.exec_denial == ExecDenial::Kill {
-        let why = "no LSM hook here: a denied program is killed before its first instruction, and \
-                   a script's path is judged as it was written";
-        say("exec.denial", true, why.to_owned());
-        if by_hash {
-            let why = "no LSM hook here: a script's file is not seen, and counts as a program without \
-                       a hash";
-            say("scripts by hash", false, why.to_owned());
-        }
-    }
-    let why = "the ends of 32-bit system calls are not watched: an exec that fails in one is not \
-               seen (one that is denied is)";
-    say("exec.failure.32-bit", false, why.to_owned());
-    if found.exec_exit == ExecExit::Tracepoint {
-        let why = "no trampolines here: a connect through io_uring or a 32-bit system call that \
-                   fails before it is on its way has no result, and one to a unix socket is not seen";
-        say("connect.io_uring", false, why.to_owned());
-    }
-    if let Ties::None(why) = &found.ties {
-        say("tls sockets", false, format!("plaintext is not tied to its socket: {why}"));
-    }
-    for (what, why) in found.doors.gaps() {
-        say(what, false, why);
-    }
-    let why = "it is read in OpenSSL, GnuTLS, Go's crypto/tls and where BoringSSL's functions can be \
-               told; of another library's connection the name, the addresses and how much passed are told";
-    say("tls plaintext of other libraries", false, why.to_owned());
-    let why =
-        "of an HTTP message that is larger, what is over 256 KiB a turn and a second is not read";
-    say("http, large messages", false, why.to_owned());
-    let why = "a connection that was accepted is not told as a handshake or a request; QUIC and other \
-               UDP are not read";
-    say("tls and http, as a server and over udp", false, why.to_owned());
-    say("mcp", false, "this version does not read it".to_owned());
-    let why = "DNS is read at port 53, over UDP and TCP; over TLS, HTTPS or QUIC, and at other \
-               ports, it is not";
-    say("encrypted dns", false, why.to_owned());
 }
 
 fn started_by() -> u32 {

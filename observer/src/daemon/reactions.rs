@@ -1,0 +1,74 @@
+//! What the pipeline's finds change in the run's world.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crate::abort::{Aborts, Connection};
+use crate::cgroup::Mount;
+use crate::kernel::Kernel;
+use crate::pipeline::Hooks;
+use crate::probes::Asker;
+
+/// What the pipeline's finds change here.
+pub(super) struct Reactions {
+    kernel: Arc<Mutex<Kernel>>,
+    mount: Mount,
+    /// Where the agent is stopped while the ledger can't be written, if it is to be.
+    freeze: Option<PathBuf>,
+    followed: Vec<u64>,
+    scan: Asker,
+    aborts: Aborts,
+}
+
+impl Reactions {
+    /// `freeze`: the cgroup of an agent that is stopped while the ledger can't be written.
+    pub(super) fn new(
+        kernel: Arc<Mutex<Kernel>>,
+        mount: Mount,
+        freeze: Option<PathBuf>,
+        scan: Asker,
+    ) -> Self {
+        Self { kernel, mount, freeze, followed: vec![], scan, aborts: Aborts::default() }
+    }
+}
+
+impl Hooks for Reactions {
+    fn follow(&mut self, cgroup: u64) -> bool {
+        if self.followed.contains(&cgroup) {
+            return true;
+        }
+        let Ok(dir) = self.mount.open_id(cgroup) else { return false };
+        let Ok(mut kernel) = self.kernel.lock() else { return false };
+        match kernel.attach_sockets(dir.as_fd(), &format!("-{cgroup}")) {
+            Ok(()) => {
+                self.followed.push(cgroup);
+                true
+            }
+            Err(error) => {
+                eprintln!("observer: a process escaped, and its sockets can't be held: {error}");
+                false
+            }
+        }
+    }
+
+    fn connected(&mut self, pid: u32) {
+        self.scan.look(pid);
+    }
+
+    fn stopped(&mut self, connection: Connection) -> io::Result<()> {
+        self.aborts.stop(&connection)
+    }
+
+    fn over(&mut self) -> io::Result<()> {
+        self.aborts.stop_rest()
+    }
+
+    fn ledger(&mut self, works: bool) {
+        if let Some(cgroup) = &self.freeze {
+            let frozen = if works { "0" } else { "1" };
+            let _ = std::fs::write(cgroup.join("cgroup.freeze"), frozen);
+        }
+    }
+}
