@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::Path;
 
-use bytemuck::bytes_of;
+use bytemuck::{Zeroable, bytes_of};
 use observer_common::{
     ArgsEvent, DnsEvent, DoorEvent, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent,
-    Header, NetEvent, ResultEvent, TlsEvent, UNIX_PATH, UnixEvent, UnixSeenEvent, dns_op, door,
-    exec_flag, net_op, tls_op, unix_flag, verdict,
+    HOST_LEN, Header, NetEvent, ResultEvent, StreamDeniedEvent, TlsEvent, UNIX_PATH, UnixEvent,
+    UnixSeenEvent, denied_why, dns_op, door, exec_flag, net_op, tls_op, unix_flag, verdict,
 };
 
 fn header(kind: EventKind, time: u64, exec: u64) -> Header {
@@ -189,6 +189,23 @@ fn dns(time: u64, op: u32, message: &[u8]) -> Vec<u8> {
     [bytes_of(&event), message].concat()
 }
 
+fn stopped(time: u64, verdict: u32, asked: &[u8]) -> Vec<u8> {
+    let mut name = [0; HOST_LEN];
+    name[..asked.len()].copy_from_slice(asked);
+    let event = StreamDeniedEvent {
+        header: header(EventKind::StreamDenied, time, 1),
+        cookie: 5,
+        peer_port: 80,
+        verdict,
+        rule: 1,
+        why: denied_why::HOST,
+        name_len: asked.len() as u32,
+        name,
+        ..Zeroable::zeroed()
+    };
+    bytes_of(&event).to_vec()
+}
+
 const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
 const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x07example\0\0\x01\0\x01\
     \xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x0e\
@@ -208,7 +225,7 @@ fn write_the_seeds_of_decode() {
     };
     let killed = ExecEvent { verdict: verdict::DENY_RULE, rule: 2, ..one() };
     let escape = EscapeEvent { header: header(EventKind::Escape, 5, 1), to: 9 };
-    let seeds: [(&str, Vec<Vec<u8>>); 13] = [
+    let seeds: [(&str, Vec<Vec<u8>>); 14] = [
         ("exec-and-exit", vec![exec(1, 0, one(), CURL), exit(9, 1, 3 << 8)]),
         ("exec-killed", vec![exec(1, 0, killed, CURL), exit(2, 1, 9)]),
         ("argv-in-pieces", vec![exec(1, 0, cut, CURL), more(20, b"more\0"), more(25, &[b'x'; 90])]),
@@ -258,6 +275,14 @@ fn write_the_seeds_of_decode() {
                 door(door::SIGNAL, 9, 1),
                 door(door::MOUNT, 5, 0),
                 door(99, 0, 0),
+            ],
+        ),
+        (
+            "requests-stopped-and-not-read",
+            vec![
+                stopped(2, verdict::DENY_RULE | verdict::WOULD, b"a.example"),
+                stopped(3, verdict::DENY_RULE | verdict::WOULD, b"b.example"),
+                stopped(4, verdict::DENY_RULE, b""),
             ],
         ),
         (

@@ -5,9 +5,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user_str};
-use observer_common::{
-    ARG_LEN, ARG_READS, ArgKey, Decision, GROUP_RULES, GroupRule, decision,
-};
+use observer_common::{ARG_LEN, ARG_READS, ArgKey, Decision, GROUP_RULES, GroupRule, decision};
 
 use crate::maps::{ARGS, GROUPS};
 use crate::verdict::{GROUPS_MAX, Opinion};

@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use observer_common::{BOUND_ALIASES, BOUND_WAYS, Bound, Config, Decision, Way, decision, way_flag};
+use observer_common::{
+    BOUND_ALIASES, BOUND_WAYS, Bound, Config, Decision, Way, decision, way_flag,
+};
 
 use crate::emit;
 use crate::kernel;

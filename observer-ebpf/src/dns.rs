@@ -4,25 +4,30 @@
 //! The message stands in a buffer of its own; its names are read one byte a step, by the same
 //! callback wherever they stand.
 
+mod answer;
+mod message;
+mod question;
+
 use core::ffi::c_void;
 use core::mem::size_of;
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_loop, bpf_skb_load_bytes};
 use observer_common::{
-    Asked, AskedKey, BOUND_ALIASES, Bound, Config, DNS_ANSWERS, DNS_MAX, DNS_SEGMENT, Decision, DnsEvent, EventKind,
-    Header, PortKey, Way, config_flag, dns_flag, dns_op, verdict, way_flag,
+    Asked, AskedKey, Bound, Config, DNS_MAX, DNS_SEGMENT, DnsEvent, Header, config_flag, dns_flag,
+    dns_op, verdict,
 };
 
-use crate::bind;
 use crate::emit::{self, Ring};
 use crate::kernel::{self, at};
 use crate::lineage;
-use crate::maps::{ASKED, DNS, NETWORKS, PORTS, RESOLVERS};
-use crate::names::{NameBuf, Named};
+use crate::maps::{DNS, NETWORKS, RESOLVERS};
+use crate::names::NameBuf;
 use crate::packet::{self, Packet, TCP, UDP, UDPLITE};
 use crate::socket::{self, Owner};
-use crate::verdict::{self as policy, Ruling};
+use crate::verdict as policy;
+use answer::answer;
+use question::question;
 
 /// DNS, multicast DNS (RFC 6762), and link-local multicast name resolution (RFC 4795).
 const PORT: u32 = 53;
@@ -35,16 +40,8 @@ const DROP: i32 = 0;
 
 /// A message's header (RFC 1035, 4.1.1).
 const HEAD: u32 = 12;
-/// What follows a question's name, and a record's.
+/// What follows a question's name.
 const QUESTION_TAIL: u32 = 4;
-const RECORD_TAIL: u32 = 10;
-/// The internet's class, and the types that lead to addresses.
-const IN: u32 = 1;
-const A: u32 = 1;
-const CNAME: u32 = 5;
-const AAAA: u32 = 28;
-/// Steps of reading a name: its 255 bytes, and pointers, each of which must lead further back.
-const STEPS: u32 = 255 + 64;
 
 /// A buffer for one message.
 #[repr(C)]
@@ -86,10 +83,6 @@ pub struct Scratch {
     event: DnsEvent,
     data: [u8; DNS_MAX],
 }
-
-const READING: u32 = 0;
-const READ: u32 = 1;
-const BAD: u32 = 2;
 
 /// A packet leaves a socket of the run.
 #[inline(always)]
@@ -308,7 +301,8 @@ unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
         let rest = until - at;
         let mut len = rest;
         if (&raw const (*s).event.protocol).read_volatile() == TCP {
-            let said = packet::bytes::<2>(c.skb, at).map(|said| u32::from(u16::from_be_bytes(said)));
+            let said =
+                packet::bytes::<2>(c.skb, at).map(|said| u32::from(u16::from_be_bytes(said)));
             match said {
                 Some(said) if said + 2 <= rest && index < DNS_SEGMENT as u64 => {
                     at += 2;
@@ -360,184 +354,6 @@ unsafe fn load(skb: *mut __sk_buff, s: *mut Scratch, at: u32, len: u32) -> bool 
     }
 }
 
-/// One byte of the message; where it has none, whatever the buffer holds.
-#[inline(always)]
-unsafe fn byte(s: *mut Scratch, at: u32) -> u8 {
-    // SAFETY: the mask is the buffer's size, a power of two.
-    unsafe {
-        let data = (&raw const (*s).data).cast::<u8>();
-        data.add(at as usize & (DNS_MAX - 1)).read_volatile()
-    }
-}
-
-#[inline(always)]
-unsafe fn word(s: *mut Scratch, at: u32) -> u32 {
-    // SAFETY: as above.
-    unsafe { u32::from(byte(s, at)) << 8 | u32::from(byte(s, at + 1)) }
-}
-
-/// Reads the name at `at` into the buffer's own; whether it is one. `pointers` says whether it
-/// may be compressed.
-#[inline(always)]
-unsafe fn name(s: *mut Scratch, at: u32, pointers: bool) -> bool {
-    // SAFETY: as the caller promises; the callback has the helper's signature, and the context
-    // outlives the call.
-    unsafe {
-        NameBuf::clear(&raw mut (*s).name);
-        (&raw mut (*s).at).write_volatile(at);
-        (&raw mut (*s).left).write_volatile(0);
-        (&raw mut (*s).end).write_volatile(0);
-        (&raw mut (*s).state).write_volatile(READING);
-        (&raw mut (*s).floor).write_volatile(if pointers { at } else { 0 });
-        let mut context = s;
-        bpf_loop(STEPS, letter as *mut c_void, (&raw mut context).cast(), 0);
-        (&raw const (*s).state).read_volatile() == READ
-    }
-}
-
-/// Reads one byte of a name (RFC 1035, 4.1.4). Returns 1 to end the loop.
-unsafe extern "C" fn letter(_index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: what `name` handed over.
-    unsafe {
-        let s = *context.cast::<*mut Scratch>();
-        let at = (&raw const (*s).at).read_volatile();
-        let left = (&raw const (*s).left).read_volatile();
-        if at >= (&raw const (*s).len).read_volatile() {
-            return ends(s, BAD);
-        }
-        let b = byte(s, at);
-        if left != 0 {
-            // A dot within a label would make two names of one.
-            if b == b'.' {
-                return ends(s, BAD);
-            }
-            (&raw mut (*s).left).write_volatile(left - 1);
-        } else if b == 0 {
-            if (&raw const (*s).end).read_volatile() == 0 {
-                (&raw mut (*s).end).write_volatile(at + 1);
-            }
-            return ends(s, READ);
-        } else if b >= 0xc0 {
-            let to = (u32::from(b) & 0x3f) << 8 | u32::from(byte(s, at + 1));
-            if to >= (&raw const (*s).floor).read_volatile() {
-                return ends(s, BAD);
-            }
-            (&raw mut (*s).floor).write_volatile(to);
-            if (&raw const (*s).end).read_volatile() == 0 {
-                (&raw mut (*s).end).write_volatile(at + 2);
-            }
-            (&raw mut (*s).at).write_volatile(to);
-            return 0;
-        } else if b > 63 {
-            return ends(s, BAD);
-        } else {
-            (&raw mut (*s).left).write_volatile(u32::from(b));
-        }
-        // A label's length stands as the dot before it.
-        let b = if left == 0 { b'.' } else { b };
-        let name = &raw mut (*s).name;
-        NameBuf::push(name, b);
-        if NameBuf::len(name) > 254 {
-            return ends(s, BAD);
-        }
-        (&raw mut (*s).at).write_volatile(at + 1);
-        0
-    }
-}
-
-#[inline(always)]
-unsafe fn ends(s: *mut Scratch, state: u32) -> i64 {
-    // SAFETY: the caller's buffer.
-    unsafe { (&raw mut (*s).state).write_volatile(state) };
-    1
-}
-
-/// Judges a question and tells it; whether it may pass.
-#[inline(always)]
-unsafe fn question(s: *mut Scratch, whole: bool, seq: u32) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe {
-        // A standard query (QR and opcode 0) with one question and no answers.
-        let plain = whole
-            && byte(s, 2) & 0xf8 == 0
-            && word(s, 4) == 1
-            && word(s, 6) | word(s, 8) == 0;
-        let read = plain
-            && (*s).odd == 0
-            && name(s, HEAD, false)
-            && (&raw const (*s).end).read_volatile() + QUESTION_TAIL
-                <= (&raw const (*s).len).read_volatile();
-        let config = &(*s).config;
-        let ruling = if config.flags & config_flag::NAME_RULES == 0 {
-            Ruling::ALLOW
-        } else if !read {
-            Ruling { verdict: verdict::DENY_UNREAD, rule: 0 }
-        } else {
-            lookup(NameBuf::ask(&raw mut (*s).name, config), config)
-        }
-        .under(config);
-        let denied = ruling.denies();
-        let event = &raw mut (*s).event;
-        let hash = NameBuf::hash(&raw const (*s).name);
-        let key = key(s);
-        if (*event).protocol == TCP {
-            // A segment may be sent again: what it asks is told once.
-            if denied || !read {
-                (*key).id = seq;
-                (*key).port = u32::MAX;
-            }
-            if ASKED.get(&*key).is_some_and(|asked| asked.hash == hash) {
-                return !denied;
-            }
-        }
-        let call = emit::new_id();
-        (*event).call = call;
-        (*event).began = 0;
-        (*event).verdict = ruling.verdict;
-        (*event).rule = ruling.rule;
-        (*event).flags = if read { 0 } else { dns_flag::UNREAD };
-        let ring = if denied { Ring::Control } else { Ring::Events };
-        emit::number(&mut (*event).header, ring, EventKind::Dns);
-        if (read && !denied) || (*key).port == u32::MAX {
-            let asked = &raw mut (*s).asked;
-            (*asked).call = call;
-            (*asked).began = (*event).header.time;
-            (*asked).hash = hash;
-            (*asked).exec = (*event).header.exec;
-            (*asked).pid = (*event).header.pid;
-            let _ = ASKED.insert(&*key, &*asked, 0);
-        }
-        send(s, ring, denied);
-        !denied
-    }
-}
-
-/// The message at hand, as what is remembered of questions is keyed.
-#[inline(always)]
-unsafe fn key(s: *mut Scratch) -> *mut AskedKey {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let key = &raw mut (*s).key;
-        (*key).cookie = (*s).event.cookie;
-        (*key).server = (*s).event.server;
-        (*key).port = (*s).event.port;
-        (*key).id = word(s, 0);
-        key
-    }
-}
-
-/// Whether a name may be looked up.
-#[inline(always)]
-fn lookup(named: Named, config: &Config) -> Ruling {
-    let key = PortKey { set: named.set, port: PortKey::LOOKUP, protocol: 0 };
-    let decision = match PORTS.get_value_ptr_mut(config.bank(), &key) {
-        // SAFETY: copied at once; a bank in use is not written.
-        Some(found) => unsafe { *found },
-        None => Decision::default(),
-    };
-    Ruling::from(decision, config.flags & config_flag::NET_DENY != 0)
-}
-
 #[inline(always)]
 unsafe fn send(s: *mut Scratch, ring: Ring, urgent: bool) {
     // SAFETY: the data stands behind the event, and the bound is its own.
@@ -548,136 +364,5 @@ unsafe fn send(s: *mut Scratch, ring: Ring, urgent: bool) {
             let bytes = core::slice::from_raw_parts((&raw const (*s).event).cast::<u8>(), whole);
             emit::send_bytes(bytes, ring, urgent);
         }
-    }
-}
-
-/// The records of an answer, one by one.
-struct Records {
-    s: *mut Scratch,
-    /// The name that the chain has come to.
-    current: u64,
-    way: Way,
-    at: u32,
-    left: u32,
-    aliases: u32,
-    /// Whether a name that no rule speaks of is bound too.
-    silent: u32,
-}
-
-/// Binds what an answer says, and tells it where it was asked for.
-#[inline(always)]
-unsafe fn answer(s: *mut Scratch) {
-    // SAFETY: as the caller promises; the callback has the helper's signature, and the context
-    // outlives the call.
-    unsafe {
-        // A response to a standard query, with its question.
-        if byte(s, 2) & 0xf8 != 0x80 || word(s, 4) != 1 {
-            return;
-        }
-        if !name(s, HEAD, false) {
-            return;
-        }
-        let event = &raw mut (*s).event;
-        let hash = NameBuf::hash(&raw const (*s).name);
-        let key = key(s);
-        let asked = ASKED.get_ptr(&*key).filter(|asked| (**asked).hash == hash);
-        let config = &(*s).config;
-        if config.flags & config_flag::NAME_RULES != 0 {
-            let trusted = asked.is_some() && (*event).flags & dns_flag::TRUSTED != 0;
-            let named = NameBuf::ask(&raw mut (*s).name, &(*s).config);
-            let mut records = Records {
-                s,
-                current: hash,
-                way: Way {
-                    asked: named.set,
-                    aliases: [0; BOUND_ALIASES],
-                    flags: config.generation << way_flag::GENERATION
-                        | way_flag::USED
-                        | if trusted { 0 } else { way_flag::UNTRUSTED },
-                },
-                at: (&raw const (*s).end).read_volatile() + QUESTION_TAIL,
-                left: word(s, 6),
-                aliases: 0,
-                // What denies is bound whoever says it; what says nothing matters only where
-                // the default allows.
-                silent: u32::from(
-                    named.denies
-                        || (trusted
-                            && (named.set != 0 || config.flags & config_flag::NET_DENY == 0)),
-                ),
-            };
-            bpf_loop(DNS_ANSWERS as u32, record as *mut c_void, (&raw mut records).cast(), 0);
-            if records.left != 0 {
-                emit::name_lost();
-            }
-        }
-        let Some(asked) = asked else { return };
-        identify(&raw mut (*event).header, &Who { pid: (*asked).pid, exec: (*asked).exec });
-        (*event).call = (*asked).call;
-        (*event).began = (*asked).began;
-        let _ = ASKED.remove(&*key);
-        emit::number(&mut (*event).header, Ring::Events, EventKind::Dns);
-        send(s, Ring::Events, false);
-    }
-}
-
-/// Takes one record. Returns 1 to end the loop.
-unsafe extern "C" fn record(_index: u64, records: *mut c_void) -> i64 {
-    // SAFETY: what `answer` handed over.
-    unsafe {
-        let c = &mut *records.cast::<Records>();
-        let s = c.s;
-        if c.left == 0 || !name(s, c.at, true) {
-            return 1;
-        }
-        c.left -= 1;
-        let len = (&raw const (*s).len).read_volatile();
-        let owner = NameBuf::hash(&raw const (*s).name);
-        let tail = (&raw const (*s).end).read_volatile();
-        let data = tail + RECORD_TAIL;
-        let size = word(s, tail + 8);
-        if data + size > len {
-            return 1;
-        }
-        let kind = word(s, tail);
-        // Each record of the chain stands behind the one that leads to it (RFC 1034, 4.3.2).
-        if owner == c.current && word(s, tail + 2) == IN {
-            if kind == CNAME {
-                if !name(s, data, true) {
-                    return 1;
-                }
-                c.current = NameBuf::hash(&raw const (*s).name);
-                let named = NameBuf::ask(&raw mut (*s).name, &(*s).config);
-                if named.denies {
-                    c.silent = 1;
-                    match c.aliases {
-                        0 => c.way.aliases[0] = named.set,
-                        1 => c.way.aliases[1] = named.set,
-                        _ => {
-                            emit::name_lost();
-                        }
-                    }
-                    c.aliases += 1;
-                }
-            } else if kind == A && size == 4 && c.silent != 0 {
-                let to = (&raw mut (*s).addr).cast::<u32>();
-                to.write(0);
-                to.add(1).write(0);
-                to.add(2).write(u32::from_ne_bytes([0, 0, 0xff, 0xff]));
-                let to = (&raw mut (*s).addr).cast::<u8>();
-                for i in 0..4 {
-                    to.add(12 + i).write_volatile(byte(s, data + i as u32));
-                }
-                bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
-            } else if kind == AAAA && size == 16 && c.silent != 0 {
-                let to = (&raw mut (*s).addr).cast::<u8>();
-                for i in 0..16 {
-                    to.add(i).write_volatile(byte(s, data + i as u32));
-                }
-                bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
-            }
-        }
-        c.at = data + size;
-        0
     }
 }

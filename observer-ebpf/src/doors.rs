@@ -126,7 +126,8 @@ pub fn file_opened(file: Ptr) -> i32 {
 fn aimed(door: u32, target: Ptr, value: u32) -> i32 {
     let Some(label) = lineage::current_label() else { return 0 };
     let Some(tgid) = kernel::tgid(target) else { return 0 };
-    if lineage::label_of(tgid).is_some() || kernel::task_cgroup_id(target).is_some_and(lineage::is_ours)
+    if lineage::label_of(tgid).is_some()
+        || kernel::task_cgroup_id(target).is_some_and(lineage::is_ours)
     {
         return 0;
     }
@@ -154,10 +155,7 @@ fn tell(label: &Label, door: u32, target: Ptr, value: u32, ruling: Ruling) -> i3
     let (pid, comm) = if target.is_null() {
         (0, [0; 16])
     } else {
-        (
-            kernel::read_or_zero(target, at!(task_tgid)),
-            kernel::read_or_zero(target, at!(task_comm)),
-        )
+        (kernel::read_or_zero(target, at!(task_tgid)), kernel::read_or_zero(target, at!(task_comm)))
     };
     emit::send(&mut header, ring, EventKind::Door, denied, |header| DoorEvent {
         header: *header,
@@ -224,4 +222,3 @@ pub fn received(file: Ptr) -> i32 {
     socket::tell(&label, net_op::RECEIVE, &end, ruling, Ring::Control);
     policy::answer(ruling.denies())
 }
-

@@ -160,7 +160,13 @@ pub fn wake(ring: Ring, urgent: bool) -> u64 {
 
 /// Sends an event of fixed size: `fill` completes it in place of its reservation.
 #[inline(always)]
-pub fn send<T: 'static>(header: &mut Header, ring: Ring, kind: EventKind, urgent: bool, make: impl FnOnce(&Header) -> T) {
+pub fn send<T: 'static>(
+    header: &mut Header,
+    ring: Ring,
+    kind: EventKind,
+    urgent: bool,
+    make: impl FnOnce(&Header) -> T,
+) {
     number(header, ring, kind);
     match ring.map().reserve::<T>(0) {
         Some(mut entry) => {

@@ -93,14 +93,7 @@ fn unrecorded() {
 /// # Safety
 /// `s` is a map value that nobody else uses.
 #[inline(always)]
-unsafe fn record(
-    s: *mut Scratch,
-    task: Ptr,
-    bprm: Ptr,
-    label: &Label,
-    exec: u64,
-    thread: u64,
-) {
+unsafe fn record(s: *mut Scratch, task: Ptr, bprm: Ptr, label: &Label, exec: u64, thread: u64) {
     // SAFETY: as promised; every write below is bounded by the buffer it goes to.
     unsafe {
         let event = &mut (*s).event;

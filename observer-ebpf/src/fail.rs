@@ -9,8 +9,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{
-    EventKind, FAIL_ARGS, FAIL_ARGV_MAX, FailEvent, Label, PATH_MAX, decision, exec_flag,
-    verdict,
+    EventKind, FAIL_ARGS, FAIL_ARGV_MAX, FailEvent, Label, PATH_MAX, decision, exec_flag, verdict,
 };
 
 use crate::emit::{self, Ring};
@@ -125,14 +124,7 @@ fn tell<const N: usize, const NAME: usize>(
         } else {
             (*to).filename_len = n as u32;
         }
-        let mut collect = Collect {
-            data,
-            event: to,
-            argv,
-            piece: 0,
-            index: 0,
-            end: 0,
-        };
+        let mut collect = Collect { data, event: to, argv, piece: 0, index: 0, end: 0 };
         bpf_loop(2 * FAIL_ARGS as u32, piece::<N> as *mut c_void, (&raw mut collect).cast(), 0);
         if collect.end == 2 && !last {
             entry.discard(0);

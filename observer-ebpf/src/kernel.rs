@@ -3,12 +3,12 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use core::mem::size_of;
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
-};
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel as bpf_probe_read_kernel_raw, bpf_task_pt_regs,
+};
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_current_task_btf, bpf_probe_read_kernel,
 };
 use aya_ebpf::programs::TracePointContext;
 use observer_common::{Header, Offsets};

@@ -2,8 +2,8 @@
 //! 6.18). The argument after a hook's own is what the programs before this one said: a refusal
 //! stays a refusal.
 
-use aya_ebpf::macros::lsm;
 use aya_ebpf::EbpfContext as _;
+use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use observer_common::door;
 

@@ -53,9 +53,8 @@ pub fn socket(skb: *mut __sk_buff) -> *mut bpf_sock {
 pub fn bytes<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
     let mut out = [0u8; N];
     // SAFETY: the helper writes N bytes or none.
-    let read = unsafe {
-        bpf_skb_load_bytes(skb.cast::<c_void>(), at, out.as_mut_ptr().cast(), N as u32)
-    };
+    let read =
+        unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), at, out.as_mut_ptr().cast(), N as u32) };
     if read == 0 { Some(out) } else { None }
 }
 

@@ -42,8 +42,7 @@ pub struct Sink {
 pub fn is_known(path: Ptr, config: &Config) -> bool {
     let mnt: Ptr = kernel::read_or_zero(path, at!(path_mnt));
     let namespace: Ptr = kernel::read_or_zero(mnt.wrapping_sub(at!(mount_mnt)), at!(mount_ns));
-    let number: u32 =
-        kernel::read_or_zero(namespace, at!(mnt_namespace_ns) + at!(ns_common_inum));
+    let number: u32 = kernel::read_or_zero(namespace, at!(mnt_namespace_ns) + at!(ns_common_inum));
     number != 0 && (number == config.mounts[0] || number == config.mounts[1])
 }
 

@@ -170,8 +170,8 @@ pub unsafe fn take(request: *mut Request, state: u32, byte: u8) {
                 return unread(request);
             }
         }
-        let in_line = state <= state::REST
-            || (state <= state::LITERAL && get!(request, field) == 0);
+        let in_line =
+            state <= state::REST || (state <= state::LITERAL && get!(request, field) == 0);
         if in_line {
             if after_cr && byte != b'\n' && state != state::LINE {
                 // Some servers end a line here, and others don't.

@@ -43,8 +43,7 @@ impl Segment {
             return None;
         }
         // SAFETY: fields of a checked socket, and of the context.
-        let (local, total) =
-            unsafe { ((&raw const (*sk).src_port).read_volatile(), (*skb).len) };
+        let (local, total) = unsafe { ((&raw const (*sk).src_port).read_volatile(), (*skb).len) };
         let ports = u32::from_be(tcp[0]);
         if local != if sent { ports >> 16 } else { ports & 0xffff } {
             return None;

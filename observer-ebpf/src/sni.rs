@@ -97,11 +97,7 @@ pub fn hold(
         let map = (&raw const HEADS).cast_mut().cast();
         let head: *mut Head =
             bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), CREATE).cast();
-        let hello = if head.is_null() {
-            Hello::Unheld
-        } else {
-            gather(head, skb, segment, offset)
-        };
+        let hello = if head.is_null() { Hello::Unheld } else { gather(head, skb, segment, offset) };
         if hello == Hello::More {
             return Held::More;
         }

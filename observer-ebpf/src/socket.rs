@@ -95,7 +95,12 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
                 from.add(3).read_volatile(),
             ]
         } else {
-            [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), (&raw const (*sa).user_ip4).read_volatile()]
+            [
+                0,
+                0,
+                u32::from_ne_bytes([0, 0, 0xff, 0xff]),
+                (&raw const (*sa).user_ip4).read_volatile(),
+            ]
         };
         (u32::from(port), protocol, family, words)
     };
@@ -371,9 +376,7 @@ pub fn unheld(config: &Config) -> Ruling {
     }
     let denied = config.flags & config_flag::UNHELD_DENY != 0;
     match Ruling::from(config.unheld, denied) {
-        Ruling { verdict: verdict::DENY, .. } => {
-            Ruling { verdict: verdict::DENY_UNHELD, rule: 0 }
-        }
+        Ruling { verdict: verdict::DENY, .. } => Ruling { verdict: verdict::DENY_UNHELD, rule: 0 },
         other => other,
     }
     .under(config)

@@ -6,8 +6,9 @@
 //! programs run in whoever's context sends or receives, so a connection's process is remembered
 //! when its socket begins to connect or to listen.
 
+mod piece;
+
 use core::ffi::c_void;
-use core::mem::size_of;
 
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated::{
@@ -15,18 +16,19 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::SkBuffContext;
 use observer_common::{
-    EventKind, Header, STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, StreamEndEvent, StreamEvent,
-    TLS_RECEIVED, TLS_SENT, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
+    EventKind, Header, STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, StreamEndEvent, TLS_RECEIVED,
+    TLS_SENT, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
 };
 
 use crate::emit::{self, Ring};
 use crate::host;
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
-use crate::maps::{PAYLOAD, STREAMS};
+use crate::maps::STREAMS;
 use crate::named::Held;
 use crate::segment::{FIN, RST, SYN, Segment, URG, at_most, load_raw};
 use crate::sni;
+use piece::Piece;
 
 /// BPF_SK_STORAGE_GET_F_CREATE.
 const CREATE: u64 = 1;
@@ -45,8 +47,6 @@ const PIECES: u32 = 4;
 /// What of one packet is copied at most.
 const MOST: u32 = PIECES * STREAM_ROOMS[3];
 const SENT: usize = direction::SENT as usize;
-/// An event without its bytes.
-const FIXED: usize = size_of::<StreamEvent>();
 
 /// What the programs answer: on with the packet, or away with it.
 const PASS: i32 = 1;
@@ -213,7 +213,9 @@ fn find<'a, const WAY: usize>(
             stream.flags = 0;
             return Some(stream);
         }
-        if stream.state == state::OPEN && opens && stream.ways[0].seq == segment.seq.wrapping_add(1)
+        if stream.state == state::OPEN
+            && opens
+            && stream.ways[0].seq == segment.seq.wrapping_add(1)
             && stream.ways[0].high == 0
         {
             return Some(stream); // the SYN comes again
@@ -351,8 +353,7 @@ fn told<const WAY: usize>(
     // In order, and what is before it was not copied.
     let skipped = if offset == high { offset.wrapping_sub(copied) } else { 0 };
     let skipped = if skipped as i64 > 0 { skipped } else { 0 };
-    let mut piece =
-        Piece { offset, skipped, from: segment.payload, seen: segment.len, flags };
+    let mut piece = Piece { offset, skipped, from: segment.payload, seen: segment.len, flags };
     let mut todo = wanted;
     // One more: the last but one may leave up to a smaller room.
     for _ in 0..=PIECES {
@@ -429,86 +430,6 @@ fn renew<const WAY: usize>(stream: &mut Stream) {
     }
     stream.ways[WAY].left = STREAM_TURN;
     stream.ways[WAY].renewed = emit::now();
-}
-
-/// A piece of a packet's payload on its way out.
-struct Piece {
-    offset: u64,
-    skipped: u64,
-    from: u32,
-    seen: u32,
-    flags: u32,
-}
-
-impl Piece {
-    /// Sends the next piece, and says how much that was.
-    #[inline(always)]
-    fn send<const WAY: usize>(&self, skb: *mut __sk_buff, stream: &Stream, todo: u32) -> u32 {
-        const A: u32 = STREAM_ROOMS[0];
-        const B: u32 = STREAM_ROOMS[1];
-        const C: u32 = STREAM_ROOMS[2];
-        const D: u32 = STREAM_ROOMS[3];
-        // Room that is left over is lost to the ring: rather another piece than a half-empty one.
-        if todo <= A {
-            self.carry::<A, { A as usize + FIXED }, WAY>(skb, stream, todo)
-        } else if todo <= B {
-            self.carry::<B, { B as usize + FIXED }, WAY>(skb, stream, todo)
-        } else if todo <= 2 * C {
-            self.carry::<C, { C as usize + FIXED }, WAY>(skb, stream, todo)
-        } else {
-            self.carry::<D, { D as usize + FIXED }, WAY>(skb, stream, todo)
-        }
-    }
-
-    #[inline(always)]
-    fn carry<const ROOM: u32, const ALL: usize, const WAY: usize>(
-        &self,
-        skb: *mut __sk_buff,
-        stream: &Stream,
-        todo: u32,
-    ) -> u32 {
-        let len = if todo < ROOM { todo } else { ROOM };
-        let mut header = stream.who;
-        emit::number(&mut header, Ring::Payload, EventKind::Stream);
-        let Some(mut entry) = PAYLOAD.reserve::<[u8; ALL]>(0) else {
-            emit::lost(Ring::Payload);
-            return len;
-        };
-        let event = entry.as_mut_ptr().cast::<StreamEvent>();
-        // SAFETY: the reservation is ours until it is submitted, its fixed part is written whole,
-        // and what is read into it is bounded by its room.
-        unsafe {
-            event.write(StreamEvent {
-                header,
-                cookie: stream.cookie,
-                offset: self.offset,
-                skipped: self.skipped,
-                other: stream.ways[1 - WAY].high,
-                local: bytes(stream.local),
-                peer: bytes(stream.peer),
-                local_port: stream.local_port,
-                peer_port: stream.peer_port,
-                direction: WAY as u32,
-                flags: self.flags,
-                seen: self.seen,
-                len,
-            });
-            let to = entry.as_mut_ptr().cast::<u8>().add(FIXED);
-            // A packet shorter than its headers say: nothing of it is here. One without payload
-            // may give a byte that is not counted.
-            if !load_raw(skb, self.from, to, at_most::<ROOM>(len)) {
-                (&raw mut (*event).len).write_volatile(0);
-            }
-        }
-        entry.submit(emit::wake(Ring::Payload, false));
-        len
-    }
-}
-
-#[inline(always)]
-fn bytes(words: [u32; 4]) -> [u8; 16] {
-    // SAFETY: sixteen bytes, whatever they are.
-    unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
 }
 
 #[inline(always)]

@@ -3,8 +3,8 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use observer_common::{EventKind, UNIX_PATH, UnixEvent};
 
 use crate::emit::{self, Ring};

@@ -4,13 +4,11 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{
-    bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
-};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_kernel_str};
 use aya_ebpf::maps::lpm_trie::Key;
 use observer_common::{
-    Config, EventKind, Label, NAME_LEN, PATH_MAX, ProgramKey, UNIX_NAME, UNIX_RESOLVED,
-    UnixPrefix, UnixSeenEvent, config_flag, unix_flag, unix_kind, verdict,
+    Config, EventKind, Label, NAME_LEN, PATH_MAX, ProgramKey, UNIX_NAME, UNIX_RESOLVED, UnixPrefix,
+    UnixSeenEvent, config_flag, unix_flag, unix_kind, verdict,
 };
 
 use crate::emit::{self, Ring};

@@ -136,12 +136,8 @@ pub fn stronger(a: Decision, b: Decision) -> Decision {
 /// What a set of rules, of addresses or of names, decides for a port and a protocol.
 #[inline(always)]
 pub fn of_set(config: &Config, set: u32, port: u32, protocol: u32) -> Decision {
-    let tries = [
-        (protocol, port),
-        (protocol, PortKey::ANY_PORT),
-        (0, port),
-        (0, PortKey::ANY_PORT),
-    ];
+    let tries =
+        [(protocol, port), (protocol, PortKey::ANY_PORT), (0, port), (0, PortKey::ANY_PORT)];
     for (protocol, port) in tries {
         let key = PortKey { set, port, protocol };
         if let Some(found) = PORTS.get_value_ptr_mut(config.bank(), &key) {
@@ -380,7 +376,10 @@ impl Opinion {
     pub unsafe fn has_groups(this: *const Self) -> bool {
         // SAFETY: the caller's value.
         unsafe {
-            Self::group(this, 0) | Self::group(this, 1) | Self::group(this, 2) | Self::group(this, 3)
+            Self::group(this, 0)
+                | Self::group(this, 1)
+                | Self::group(this, 2)
+                | Self::group(this, 3)
                 != 0
         }
     }

@@ -95,8 +95,9 @@ impl Options {
 /// What needs no root and no kernel.
 fn sources(report: &mut Report) {
     report.part("formatting", || {
-        for crates in [&["--all"][..], &["--manifest-path", "fuzz/Cargo.toml"]] {
-            run(cargo().arg("fmt").args(crates).arg("--check"))
+        let manifests = ["Cargo.toml", "fuzz/Cargo.toml", "observer-ebpf/Cargo.toml"];
+        for manifest in manifests {
+            run(cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))
                 .context("`cargo fmt` puts it right")?;
         }
         Ok(Tally::PASSED)

@@ -47,7 +47,8 @@ pub(super) unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
         let len = (*s).event.path_len;
         let cut = (*s).event.flags & exec_flag::PATH_CUT != 0;
         if !cut && path::path_key(key, program_kind::PATH, data, len) {
-            let known = file.is_some_and(|file| path::is_known(file.wrapping_add(at!(file_path)), &config));
+            let known =
+                file.is_some_and(|file| path::is_known(file.wrapping_add(at!(file_path)), &config));
             Opinion::ask(opinion, bank, key, 0, !script && known);
         }
         if path::name_key(key, program_kind::NAME, data) {
@@ -104,7 +105,8 @@ pub(super) unsafe fn rule(s: *mut Scratch, of: &Of) -> Ruling {
             // No exec tells of the file that it opens.
             hash::unknown(opinion, &config);
             let rooted = is_rooted(s, task, &config);
-            let unread = loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
+            let unread =
+                loader::judge(&raw mut (*s).target, opinion, key, bank, rooted, start, end);
             if unread {
                 (*s).event.flags |= exec_flag::ARGS_UNCHECKED;
             }
@@ -223,7 +225,8 @@ fn judge_file(bprm: Ptr, thread: u64, config: &Config) -> Judged {
         let data = (&raw mut (*s).data).cast::<u8>();
         let cursor = &raw mut (*s).cursor;
         let limit = (crate::path::PATH_SPACE - NAME_LEN) as u32;
-        let whole = path::components(file.wrapping_add(at!(file_path)), Sink { data, cursor, limit });
+        let whole =
+            path::components(file.wrapping_add(at!(file_path)), Sink { data, cursor, limit });
         let key = &raw mut (*s).key;
         let opinion = &raw mut (*s).opinion;
         if whole && path::path_key(key, program_kind::PATH, data, cursor.read_volatile()) {

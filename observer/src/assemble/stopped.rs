@@ -162,7 +162,7 @@ impl Assembler {
                 peer: Some(address(event.peer, event.peer_port)),
                 transport: Transport::Plaintext,
             })),
-            outcome: denied.then(refused),
+            outcome: Some(if denied { refused() } else { unread() }),
             cuts: vec![],
         }
     }
@@ -170,4 +170,9 @@ impl Assembler {
 
 fn refused() -> Outcome {
     Outcome { status: Status::Failed, reason: Reason::Errno(EPERM), duration_ns: None }
+}
+
+fn unread() -> Outcome {
+    let reason = Reason::Unseen("the request was not read");
+    Outcome { status: Status::Unknown, reason, duration_ns: None }
 }
