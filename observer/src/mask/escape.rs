@@ -70,6 +70,17 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
     let mut at = 0;
     while let Some(next) = text[at..].iter().position(|&b| SIGNS[usize::from(b)]) {
         at += next;
+        if let [b'\\', quoted, ..] = text[at..]
+            && QUOTED[usize::from(quoted)]
+        {
+            // The commonest, without asking.
+            view.text.extend_from_slice(&text[copied..at]);
+            view.text.push(quoted);
+            at += 2;
+            copied = at;
+            view.goes_on(at);
+            continue;
+        }
         let (unit, len) = match one(text, at) {
             Some((unit, len)) => (Some(unit), len),
             None if text[at] == 0 => (None, 1),
@@ -93,6 +104,17 @@ const SIGNS: [bool; 256] = {
     let mut out = [false; 256];
     (out[0], out[b'%' as usize]) = (true, true);
     (out[b'\\' as usize], out[b'&' as usize]) = (true, true);
+    out
+};
+
+/// What stands for itself behind a backslash.
+const QUOTED: [bool; 256] = {
+    let (mut out, mut at) = ([false; 256], 0);
+    let signs = b"\"'\\/`$ &=:@";
+    while at < signs.len() {
+        out[signs[at] as usize] = true;
+        at += 1;
+    }
     out
 };
 
@@ -122,9 +144,7 @@ fn backslash(rest: &[u8]) -> Option<(Unit, usize)> {
         b'f' => byte(12),
         b'a' => byte(7),
         b'e' => byte(27),
-        quoted @ (b'"' | b'\'' | b'\\' | b'/' | b'`' | b'$' | b' ' | b'&' | b'=' | b':' | b'@') => {
-            byte(quoted)
-        }
+        quoted if QUOTED[usize::from(quoted)] => byte(quoted),
         b'x' | b'X' => hex(rest.get(2..4)?).map(|n| (Unit::Byte(n as u8), 4)),
         b'u' => unicode(rest),
         b'U' => {

@@ -153,7 +153,10 @@ impl Scanner<'_> {
             at += sign;
             let class = CLASSES[usize::from(b)];
             if class & SEPARATOR != 0 {
-                structure.at(text, at, judge.spans);
+                // What stands behind an escaped quote is looked at where that is a quote.
+                if !viewed || !text[..at].ends_with(b"\\\"") {
+                    structure.at(text, at, judge.spans);
+                }
                 if b == b'@' && rules.email() {
                     pii::email(text, at, judge.spans);
                 }
@@ -162,7 +165,9 @@ impl Scanner<'_> {
                 if b == b' ' && phrases::commands::names_one(&text[..at]) {
                     commands.push(at);
                 }
-                judge.word(start, at, seen & WORD_BYTES);
+                if start < at {
+                    judge.word(start, at, seen & WORD_BYTES);
+                }
                 (start, seen) = (at + 1, 0);
             }
             at += 1;
