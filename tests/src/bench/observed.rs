@@ -26,8 +26,10 @@ pub(super) struct Costs {
     pub(super) kept: u64,
     /// Those that did not.
     pub(super) lost: u64,
-    /// Its processor time from being attached to its end.
+    /// Its processor time from being attached until nothing is left to do.
     cpu: Duration,
+    /// The same of its end: what was last, and the programs' way out of the kernel.
+    end: Duration,
     /// Its peak resident memory.
     pub(super) peak_kib: u64,
 }
@@ -38,12 +40,18 @@ impl Costs {
         self.kept += other.kept;
         self.lost += other.lost;
         self.cpu += other.cpu;
+        self.end += other.end;
         self.peak_kib = self.peak_kib.max(other.peak_kib);
     }
 
     /// Its processor time for each event, in microseconds; 0 where there was none.
     pub(super) fn cpu_us_each(&self) -> f64 {
         if self.produced == 0 { 0.0 } else { self.cpu.as_secs_f64() * 1e6 / self.produced as f64 }
+    }
+
+    /// Its processor time for the end of one of so many runs, in milliseconds.
+    pub(super) fn end_ms_each(&self, runs: usize) -> f64 {
+        self.end.as_secs_f64() * 1e3 / runs.max(1) as f64
     }
 }
 
@@ -141,19 +149,21 @@ impl<'a> Place<'a> {
         let attached = began.elapsed();
         let before = running(live.pid())?;
         let took = self.time(workload)?;
+        let idle = idle(live.pid())?;
         let peak_kib = peak(live.pid())?;
         let others = children()?;
         live.signal(Signal::TERM)?;
         let (code, said) = live.end()?;
         ensure!(code == Some(0), "observer ended with {code:?}: {said}");
-        let cpu = children()?.saturating_sub(others).saturating_sub(before);
+        let cpu = idle.saturating_sub(before);
+        let end = children()?.saturating_sub(others).saturating_sub(idle);
         let ledger = live.ledger()?;
         let ends = ledger.of_type("run.end");
-        let end = ends.last().context("no run.end")?;
-        let count = |what: &str| end["end"]["events"][what].as_u64().unwrap_or(0);
+        let last = ends.last().context("no run.end")?;
+        let count = |what: &str| last["end"]["events"][what].as_u64().unwrap_or(0);
         let (produced, kept, lost) = (count("produced"), count("kept"), count("lost"));
         live.forget()?;
-        Ok((took, Costs { produced, kept, lost, cpu, peak_kib }, attached))
+        Ok((took, Costs { produced, kept, lost, cpu, end, peak_kib }, attached))
     }
 
     pub(super) fn close(mut self) -> Result<()> {
@@ -171,6 +181,23 @@ fn running(pid: u32) -> Result<Duration> {
         sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(sum))
+}
+
+/// The same once it has nothing to do any more: in a twentieth of a second next to nothing.
+fn idle(pid: u32) -> Result<Duration> {
+    const LOOK: Duration = Duration::from_millis(50);
+    const NOTHING: Duration = Duration::from_micros(500);
+    let began = Instant::now();
+    let mut before = running(pid)?;
+    loop {
+        std::thread::sleep(LOOK);
+        let now = running(pid)?;
+        if now.saturating_sub(before) < NOTHING {
+            return Ok(now);
+        }
+        ensure!(began.elapsed() < PATIENCE, "observer is still at work");
+        before = now;
+    }
 }
 
 /// The time that children which were waited for have run.

@@ -47,7 +47,7 @@ impl Row {
     }
 
     pub(super) const HEAD: &'static str = "workload     unobserved   observed/unobserved    events   lost   \
-                                observer's CPU   its memory";
+                                observer's CPU   its end   its memory";
 
     /// Median, least and most of the rounds' ratios.
     fn ratios(&self, times: &[Duration]) -> (f64, f64, f64) {
@@ -68,10 +68,11 @@ impl Row {
         let Costs { produced, lost, .. } = self.costs;
         let mut lines = format!(
             "{:<12} {:>7.2} µs   {median:.3} ({least:.3}–{most:.3})  {produced:>8}  {lost:>5}   \
-             {:>8.2} µs     {:>5} MiB",
+             {:>8.2} µs  {:>5.1} ms     {:>5} MiB",
             self.name,
             self.each_us(),
             self.costs.cpu_us_each(),
+            self.costs.end_ms_each(self.observed.len()),
             self.costs.peak_kib / 1024
         );
         for peer in &self.peers {
@@ -102,6 +103,7 @@ impl Row {
             "kept": self.costs.kept,
             "lost": self.costs.lost,
             "cpu_us_an_event": self.costs.cpu_us_each(),
+            "cpu_ms_at_the_end": self.costs.end_ms_each(self.observed.len()),
             "peak_kib": self.costs.peak_kib,
             "peers": peers,
         })
