@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics with what it saw")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -32,6 +32,157 @@ fn what_is_no_record_or_cannot_be_judged_is_said_in_what_is_suggested() {
     let text = String::from_utf8(policy(dir.path(), &["suggest", "l.jsonl"]).stdout).unwrap();
     assert!(text.contains("# not covered: 2 lines that are no records"), "{text}");
     assert!(text.contains("# not covered: connect ("), "{text}");
+}
+
+/// A call of a run, as records have it.
+fn call(n: usize, kind: &str, fields: serde_json::Value) -> serde_json::Value {
+    let mut record = serde_json::json!({ "idx": n, "type": "call", "run": "r", "kind": kind,
+        "call": format!("r/{n}"), "verdict": "allowed" });
+    record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    record
+}
+
+/// The records of a name's look-up, and of a connect to where it led.
+fn reached(n: usize, name: &str, addr: &str, trusted: bool) -> Vec<serde_json::Value> {
+    use serde_json::json;
+    let answer = json!({ "idx": n + 1, "type": "result", "run": "r", "call": format!("r/{n}"),
+        "kind": "dns", "dns": { "answers": [{ "type": "A", "addr": addr }], "trusted": trusted } });
+    let net = json!({ "op": "connect", "protocol": "tcp", "name": name,
+        "peer": { "addr": addr, "port": 443 } });
+    vec![
+        call(n, "dns", json!({ "dns": { "name": name, "type": "A" } })),
+        answer,
+        call(n + 2, "connect", json!({ "net": net })),
+    ]
+}
+
+#[test]
+fn what_is_suggested_of_a_ledger_is_replayed_without_a_denial_and_parses_without_a_warning() {
+    use serde_json::json;
+    let resolver = call(
+        90,
+        "connect",
+        json!({ "net": { "op": "send", "protocol": "udp",
+        "peer": { "addr": "127.0.0.53", "port": 53 } } }),
+    );
+    let mut names: Vec<serde_json::Value> = vec![resolver];
+    for (n, name) in ["a.pkg.example.com", "b.pkg.example.com", "c.pkg.example.com", "d.co.uk"]
+        .iter()
+        .enumerate()
+    {
+        names.extend(reached(100 + 3 * n, name, &format!("192.0.2.{n}"), true));
+    }
+    // One address under two names, and a name that only the run's own resolver gave.
+    names.extend(reached(130, "b.pkg.example.com", "192.0.2.0", true));
+    names.extend(reached(140, "own.example.com", "192.0.2.77", false));
+    let sockets = vec![
+        call(
+            1,
+            "connect",
+            json!({ "net": { "op": "connect", "protocol": "unix", "path": "/var/run/x.sock" } }),
+        ),
+        call(
+            2,
+            "connect",
+            json!({ "net": { "op": "connect", "protocol": "unix", "path": "rel/y.sock" } }),
+        ),
+        call(
+            3,
+            "connect",
+            json!({ "net": { "op": "connect", "protocol": "unix", "abstract": "a name" } }),
+        ),
+        call(4, "system", json!({ "system": { "op": "userns" } })),
+        call(5, "socket", json!({ "net": { "op": "open", "protocol": "icmp" } })),
+        call(
+            6,
+            "connect",
+            json!({ "net": { "op": "connect", "protocol": "icmp",
+            "peer": { "addr": "192.0.2.91", "port": 0 } } }),
+        ),
+        call(
+            7,
+            "connect",
+            json!({ "net": { "op": "connect", "protocol": "tcp",
+            "peer": { "addr": "192.0.2.91", "port": 22 } } }),
+        ),
+    ];
+    let script = json!({ "exec": { "path": "/usr/bin/dash", "filename": "./run", "cwd": "/home/x",
+        "interpreter": "/bin/sh", "argv": ["/bin/sh", "./run", "x"] } });
+    let masked = json!({ "exec": { "path": "/usr/bin/curl", "filename": "curl",
+        "argv": ["curl", "-u", "<mask:userinfo:k:0>"] } });
+    let absent =
+        json!({ "exec": { "filename": "/no/such", "argv": ["x"] }, "outcome": { "errno": 2 } });
+    let twice = json!({ "exec": { "path": "/opt/tools/run", "filename": "run", "argv": ["run"] } });
+    let execs = vec![
+        call(1, "exec", script),
+        call(2, "exec", masked),
+        call(3, "exec", absent),
+        call(4, "exec", twice),
+    ];
+    let run = json!({ "exec": { "path": "/usr/bin/git", "filename": "git", "argv": ["git"] } });
+    let dir = TempDir::new().unwrap();
+    for (what, records) in [
+        ("names", names.clone()),
+        ("sockets", sockets.clone()),
+        ("execs", execs.clone()),
+        ("all", [names, sockets, execs].concat()),
+    ] {
+        // Nothing runs without a program.
+        let records = records.into_iter().chain([call(0, "exec", run.clone())]);
+        let lines: String = records.map(|it| format!("{}\n", json!({ "rec": it }))).collect();
+        let file = format!("{what}.jsonl");
+        fs::write(dir.path().join(&file), lines).unwrap();
+        for exact in [&[][..], &["--exact"]] {
+            let made = policy(dir.path(), &[&["suggest", &file], exact].concat());
+            let text = String::from_utf8(made.stdout).unwrap();
+            assert!(made.status.success(), "{what}: {}", String::from_utf8_lossy(&made.stderr));
+            fs::write(dir.path().join("p.toml"), &text).unwrap();
+            let checked = policy(dir.path(), &["check", "--json", "p.toml"]).stdout;
+            let checked: serde_json::Value = serde_json::from_slice(&checked).unwrap();
+            assert_eq!(checked["warnings"], json!([]), "{what}: {text}");
+            let out = policy(dir.path(), &["replay", "--json", "--policy", "p.toml", &file]);
+            let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            assert_eq!(
+                (&said["changed"], out.status.code()),
+                (&json!(0), Some(0)),
+                "{said}\n{text}"
+            );
+            let grouped = text.contains("\"*.pkg.example.com\"");
+            assert_eq!(grouped, exact.is_empty() && matches!(what, "names" | "all"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn no_suffix_is_suggested_over_a_name_that_a_connection_was_stopped_for() {
+    use serde_json::json;
+    let dir = TempDir::new().unwrap();
+    let reached = ["a", "b", "c"].iter().enumerate();
+    let mut records: Vec<serde_json::Value> =
+        reached.flat_map(|(n, it)| reached_at(n, &format!("{it}.example.com"))).collect();
+    let suggest = |records: &[serde_json::Value]| {
+        let lines: String =
+            records.iter().map(|it| format!("{}\n", json!({ "rec": it }))).collect();
+        fs::write(dir.path().join("l.jsonl"), lines).unwrap();
+        String::from_utf8(policy(dir.path(), &["suggest", "l.jsonl"]).stdout).unwrap()
+    };
+    assert!(suggest(&records).contains("*.example.com"));
+    for fields in [
+        json!({ "kind": "tls", "tls": { "sni": "Evil.example.com" } }),
+        json!({ "kind": "http", "http": { "url": "http://evil.example.com:80/x" } }),
+        json!({ "kind": "dns", "dns": { "name": "evil.example.com" } }),
+    ] {
+        let mut denied = call(90, "", fields);
+        denied["verdict"] = json!("denied");
+        records.push(denied);
+        let text = suggest(&records);
+        assert!(!text.contains('*'), "{text}");
+        records.pop();
+    }
+}
+
+fn reached_at(n: usize, name: &str) -> Vec<serde_json::Value> {
+    reached(10 * n, name, &format!("192.0.2.{n}"), true)
 }
 
 #[test]
@@ -96,6 +247,49 @@ fn destinations_sockets_and_doors_are_explained_by_the_words_of_rules() {
     {
         let out = policy(dir.path(), &[&["explain", "p.toml"], call].concat());
         assert_eq!(out.status.code(), Some(2), "{call:?}");
+    }
+}
+
+#[test]
+fn a_loader_and_a_scripts_first_line_are_explained_as_the_kernel_judges_them() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().canonicalize().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = place.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let loader = file("ld-linux-x86-64.so.2", b"\x7fELF");
+    let tool = file("tool", b"\x7fELF");
+    let script = file("run", format!("#! {loader}  --inhibit-cache \nx").as_bytes());
+    let loaded = file("loaded", format!("#!{loader} {tool}\n").as_bytes());
+    fs::write(
+        dir.path().join("p.toml"),
+        format!(
+            "version = 1\ndefault = \"allow\"\n\
+             [[deny]]\nid = \"no-tool\"\nexec = {{ program = {tool:?} }}\n\
+             [[deny]]\nid = \"no-cache\"\nexec = {{ program = \"run\", args = [\"--inhibit-cache\"] }}\n"
+        ),
+    )
+    .unwrap();
+    let (loader, tool, script, loaded) = (&*loader, &*tool, &*script, &*loaded);
+    for (call, code, rule) in [
+        (&[loader, "/usr/bin/env"][..], 0, "default"),
+        (&[loader, tool], 1, "no-tool"),
+        (&[loader, "--argv0", "x", "./tool"], 1, "no-tool"),
+        (&[script], 1, "no-cache"),
+        (&[loaded, "x"], 1, "no-tool"),
+    ] {
+        let out = policy(dir.path(), &[&["explain", "--json", "p.toml", "exec"], call].concat());
+        let told = String::from_utf8_lossy(&out.stderr);
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(
+            (out.status.code(), &said["rule"]),
+            (Some(code), &rule.into()),
+            "{call:?}: {told}"
+        );
+        assert!(said["hook"].as_str().unwrap().contains("among its arguments"), "{call:?}: {said}");
     }
 }
 

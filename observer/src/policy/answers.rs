@@ -66,12 +66,13 @@ impl Answers {
     /// Gives a connect of a run all the names that its address had by then, beside its own.
     pub fn complete(&self, run: &str, attempt: &mut Attempt) {
         let Attempt::Net { addr, names, .. } = attempt else { return };
-        let bound = self.bound.get(&(run.to_owned(), addr.to_canonical()));
-        for known in bound.into_iter().flatten() {
-            // The record's own name says nothing of aliases.
-            names.retain(|own| own.name != known.name);
-            names.push(known.clone());
-        }
+        let Some(bound) = self.bound.get(&(run.to_owned(), addr.to_canonical())) else { return };
+        // The record's own name comes first, and says nothing of aliases where an answer does.
+        let (own, rest): (Vec<&Known>, Vec<&Known>) =
+            bound.iter().partition(|known| names.iter().any(|own| own.name == known.name));
+        names.retain(|name| own.iter().all(|known| known.name != name.name));
+        let all: Vec<Known> = own.into_iter().cloned().chain(names.drain(..)).collect();
+        *names = all.into_iter().chain(rest.into_iter().cloned()).collect();
     }
 
     /// How much was left out, since there was no room for it.

@@ -90,6 +90,15 @@ impl Policy {
     }
 
     pub(super) fn decide(&self, matches: impl Fn(&Rule) -> bool) -> Decision {
+        self.decide_under(self.default_deny, matches)
+    }
+
+    /// The same under another default.
+    pub(super) fn decide_under(
+        &self,
+        default_deny: bool,
+        matches: impl Fn(&Rule) -> bool,
+    ) -> Decision {
         let first = |class: Class| {
             let mut numbered = (0u32..).zip(&self.rules);
             numbered
@@ -99,12 +108,12 @@ impl Policy {
         let allow = first(Class::Allow);
         match (first(Class::Deny), first(Class::Would)) {
             (Some(rule), _) => Decision::Deny(rule),
-            (None, Some(rule)) if allow.is_some() || !self.default_deny => {
+            (None, Some(rule)) if allow.is_some() || !default_deny => {
                 Decision::Would { rule, allowed: allow.is_some() }
             }
             _ => match allow {
                 Some(rule) => Decision::Allow(rule),
-                None if self.default_deny => Decision::DefaultDeny,
+                None if default_deny => Decision::DefaultDeny,
                 None => Decision::DefaultAllow,
             },
         }

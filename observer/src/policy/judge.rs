@@ -4,11 +4,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Policy;
+use observer_common::UNHASHED;
+
 use super::compile::{Decision, RAW, Unhashed};
 use super::door::UnixPeer;
 use super::known::{Known, named, speaker};
 use super::rule::{Class, Rule, Scope};
+use super::{Policy, loader};
 use crate::model::Door;
 
 /// An attempt, as far as rules can tell it from others.
@@ -65,6 +67,13 @@ pub struct Program {
     pub argv: Vec<Vec<u8>>,
 }
 
+impl Program {
+    /// Whether it ends in a dynamic loader, which runs what it is given.
+    pub fn runs_loader(&self) -> bool {
+        loader::runs(self)
+    }
+}
+
 /// What a policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -82,9 +91,10 @@ impl Policy {
     /// Judges an attempt.
     pub fn judge(&self, attempt: &Attempt) -> Judgement {
         let matches = matcher(&self.rules, attempt);
+        let loader = loaded(attempt);
         let matching: Vec<u32> = (0..)
             .zip(&self.rules)
-            .filter(|(_, rule)| matches(rule))
+            .filter(|(_, rule)| matches(rule) || loader.is_some_and(|it| loads(rule, it)))
             .map(|(index, _)| index)
             .collect();
         let decision = match attempt {
@@ -92,14 +102,42 @@ impl Policy {
             Attempt::Lookup(_) if !self.names_hosts() => Decision::DefaultAllow,
             _ => self.decide(matches),
         };
+        let decision = match loader {
+            // Both must be allowed, and what denies either denies both.
+            Some(loader) if !decision.denies() => self.decide_loaded(loader, matches),
+            _ => decision,
+        };
         let denies = decision.denies();
         let would = matches!(decision, Decision::Would { .. }) || denies && !self.enforce;
         Judgement { decision, denied: denies && self.enforce, would, matching }
     }
 
+    /// Decides what a loader is given; `matches` says which rules mean the loader itself.
+    fn decide_loaded(&self, loader: &Program, matches: impl Fn(&Rule) -> bool) -> Decision {
+        let default_deny = self.default_deny || loader::is_unread(&loader.argv);
+        let found = self.decide_under(default_deny, |rule| {
+            rule.class() != Class::Allow && matches(rule) || loads(rule, loader)
+        });
+        // No exec tells of the file that it opens, so its hash is not known.
+        match (self.tables.unhashed, found) {
+            (_, Decision::Deny(_)) => found,
+            (Unhashed::Denied, _) => Decision::Deny(UNHASHED),
+            (Unhashed::Would, Decision::Allow(_)) => {
+                Decision::Would { rule: UNHASHED, allowed: true }
+            }
+            (Unhashed::Would, Decision::DefaultAllow) => {
+                Decision::Would { rule: UNHASHED, allowed: false }
+            }
+            _ => found,
+        }
+    }
+
     /// The id of a rule; none for an index that there isn't.
     pub fn id(&self, index: u32) -> Option<&str> {
-        self.rules.get(index as usize).map(|rule| rule.id.as_str())
+        match index {
+            UNHASHED => Some("unhashed-program"),
+            _ => self.rules.get(index as usize).map(|rule| rule.id.as_str()),
+        }
     }
 
     /// A rule's line, its reason, and a word for what it does.
@@ -134,6 +172,19 @@ impl Policy {
         let names = |rule: &Rule| matches!(&rule.scope, Scope::Net(net) if !net.hosts.is_empty());
         self.rules.iter().any(names)
     }
+}
+
+/// The loader that an exec ends in.
+fn loaded(attempt: &Attempt) -> Option<&Program> {
+    match attempt {
+        Attempt::Exec(program) => Some(program).filter(|program| loader::runs(program)),
+        _ => None,
+    }
+}
+
+/// Whether a rule speaks of what a loader is given.
+fn loads(rule: &Rule, loader: &Program) -> bool {
+    matches!(&rule.scope, Scope::Exec(scope) if loader::names(rule, scope, &loader.argv))
 }
 
 /// What asks a rule whether an attempt is meant.

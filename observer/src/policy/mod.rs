@@ -12,6 +12,7 @@ pub mod host;
 mod judge;
 mod known;
 mod lint;
+mod loader;
 mod parse;
 mod problem;
 mod recorded;

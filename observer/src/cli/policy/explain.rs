@@ -133,12 +133,19 @@ impl Call {
                 let Some(first) = command.first() else { bail!("no program is named") };
                 let found = observer::spawn::resolve(first);
                 let found = found.with_context(|| format!("there is no program {first:?} here"))?;
-                let (path, interpreter) = resolved(&found)?;
+                let (path, script) = resolved(&found)?;
+                let mut argv: Vec<Vec<u8>> =
+                    command.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+                let interpreter = script.map(|script| {
+                    // As binfmt_script (fs/binfmt_script.c) has it, argv[0] goes for these.
+                    let words = script.words.into_iter();
+                    drop(argv.splice(..1, words.chain([found.as_os_str().as_bytes().to_vec()])));
+                    script.interpreter
+                });
                 let hash = |path: &[u8]| {
                     let file = fs::File::open(std::ffi::OsStr::from_bytes(path)).ok()?;
                     policy.reads_hashes().then(|| observer::hashes::sha256(&file).ok()).flatten()
                 };
-                let argv = command.iter().map(|arg| arg.as_bytes().to_vec()).collect();
                 Attempt::Exec(Program {
                     sha256: hash(&path),
                     interpreter_sha256: interpreter.as_deref().and_then(hash),
@@ -187,8 +194,16 @@ impl Call {
     }
 }
 
-/// A program's path, links followed, and its interpreter's where it is a script.
-fn resolved(path: &Path) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+/// What the first line of a script names.
+struct Script {
+    /// The interpreter's path, links followed.
+    interpreter: Vec<u8>,
+    /// The same as it is written, and the one argument that may follow.
+    words: Vec<Vec<u8>>,
+}
+
+/// A program's path, links followed, and what it says of its interpreter where it is a script.
+fn resolved(path: &Path) -> Result<(Vec<u8>, Option<Script>)> {
     let told = |path: &Path| format!("cannot follow {}", path.display());
     let real = fs::canonicalize(path).with_context(|| told(path))?;
     // BINPRM_BUF_SIZE (include/uapi/linux/binfmts.h): what the kernel reads of a first line.
@@ -196,12 +211,17 @@ fn resolved(path: &Path) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let file = fs::File::open(&real).with_context(|| told(&real))?;
     file.take(256).read_to_end(&mut head).with_context(|| told(&real))?;
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
-    let word = line.and_then(|line| line.trim_ascii().split(|b| *b == b' ' || *b == b'\t').next());
-    let interpreter = word.filter(|word| !word.is_empty()).map(|word| {
+    let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let words: Vec<Vec<u8>> = line
+        .map(|line| line.trim_ascii().splitn(2, blank).map(|word| word.trim_ascii().to_vec()))
+        .map(|words| words.filter(|word| !word.is_empty()).collect())
+        .unwrap_or_default();
+    let script = words.first().map(|word| {
         let path = Path::new(std::ffi::OsStr::from_bytes(word));
-        fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string().into_vec()
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Script { interpreter: real.into_os_string().into_vec(), words: words.clone() }
     });
-    Ok((real.into_os_string().into_vec(), interpreter))
+    Ok((real.into_os_string().into_vec(), script))
 }
 
 struct Told<'a> {
@@ -233,15 +253,9 @@ impl Told<'_> {
     }
 
     /// Where the kernel decides it.
-    fn hook(&self) -> &'static str {
-        match self.attempt {
-            Attempt::Exec(_) if self.policy.reads_arguments() => {
-                "lsm/bprm_check_security by the file (EPERM), then sched_process_exec by the \
-                 arguments (SIGKILL); without BPF LSM sched_process_exec alone"
-            }
-            Attempt::Exec(_) => {
-                "lsm/bprm_check_security (EPERM); without BPF LSM sched_process_exec (SIGKILL)"
-            }
+    fn hook(&self) -> String {
+        let hook = match self.attempt {
+            Attempt::Exec(program) => return self.exec_hook(program),
             Attempt::Net { protocol: 6, .. } | Attempt::Named { protocol: 6, .. } => {
                 "cgroup/connect4 or connect6 (EPERM); a TLS hello's name by cgroup_skb"
             }
@@ -254,12 +268,39 @@ impl Told<'_> {
                 "lsm/unix_stream_connect and unix_may_send (EPERM)"
             }
             Attempt::System(_) => "an LSM hook (EPERM)",
-        }
+        };
+        hook.to_owned()
+    }
+
+    fn exec_hook(&self, program: &Program) -> String {
+        let hashed = if self.policy.reads_hashes() {
+            "fanotify (FAN_OPEN_EXEC_PERM) has the file hashed, then "
+        } else {
+            ""
+        };
+        let by = match (program.runs_loader(), self.policy.reads_arguments()) {
+            (false, false) => {
+                "lsm/bprm_check_security (EPERM); without BPF LSM sched_process_exec (SIGKILL)"
+            }
+            (false, true) => {
+                "lsm/bprm_check_security by the file (EPERM), then sched_process_exec by the \
+                 arguments (SIGKILL); without BPF LSM sched_process_exec alone"
+            }
+            (true, _) => {
+                "lsm/bprm_check_security by the loader's file (EPERM), then sched_process_exec by the \
+                 programs among its arguments (SIGKILL); without BPF LSM sched_process_exec alone"
+            }
+        };
+        format!("{hashed}{by}")
     }
 
     /// What else there is to know.
     fn note(&self) -> Option<&'static str> {
         match self.attempt {
+            Attempt::Exec(program) if program.runs_loader() => Some(
+                "a dynamic loader runs what it is given, and no exec tells of that: any argument can \
+                 have it denied, the first alone can have it allowed, and none has a hash",
+            ),
             Attempt::Named { .. } if self.policy.reads_addresses() => Some(
                 "rules on addresses were not asked, and one that denies stands over this: \
                  `connect --name NAME ADDRESS:PORT` asks them too",
