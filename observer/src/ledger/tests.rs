@@ -125,6 +125,15 @@ fn begin(writer: &mut Writer) {
     });
 }
 
+/// Begins it with one run.
+fn begin_run(writer: &mut Writer) -> RunId {
+    begin(writer);
+    let run = RunId::generate();
+    writer.admit(run, "tester", None).unwrap();
+    writer.append(start(run));
+    run
+}
+
 /// Three runs, interleaved, a few calls each.
 fn three_runs(place: &Place) -> Vec<u8> {
     three_runs_with(&mut place.writer());
@@ -253,10 +262,7 @@ fn what_is_not_the_one_way_to_write_it_is_refused() {
 fn a_large_group_is_covered_by_its_last_signature() {
     let place = Place::new();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     for n in 1..200 {
         writer.append(masked(call(run, n, vec![])));
     }
@@ -364,10 +370,7 @@ fn a_removed_ledger_is_said_once_and_its_chain_goes_on() {
 fn a_record_never_outgrows_its_bound_and_says_what_it_cut() {
     let place = Place::new();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     // Each byte is six in JSON.
     let argv = vec![Raw::new(vec![1; 1000]); 48];
     writer.append(Entry::Call(Box::new(Masked::for_tests(call(run, 1, argv)))));
@@ -430,10 +433,7 @@ fn every_record_with_an_agents_text_says_what_was_masked_of_it() {
 fn bytes_that_are_not_text_are_kept_whole() {
     let place = Place::new();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     writer.append(masked(call(run, 1, vec![Raw::new(vec![0xff, b'a'])])));
     writer.commit().unwrap();
     assert!(String::from_utf8_lossy(&place.bytes()).contains("\"argv\":[{\"b64\":\"/2E=\"}]"));

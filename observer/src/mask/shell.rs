@@ -3,6 +3,8 @@
 //! neighbours tell is known there too, and what one command hands to another. Nothing is expanded: a
 //! secret that a variable holds does not stand there.
 
+use std::ops::Range;
+
 use super::span::Span;
 use super::{argv, keys};
 use crate::model::Raw;
@@ -68,6 +70,8 @@ struct Command {
     given: Vec<Word>,
     /// The files that it writes to.
     targets: Vec<Word>,
+    /// Which commands' output it is given as a file, and as which of its words.
+    files: Vec<(usize, Range<usize>)>,
     /// Its output goes into the next.
     piped: bool,
 }
@@ -103,6 +107,12 @@ pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
         if let Some(before) = before.filter(|before| before.piped && reads) {
             out.extend(before.said().filter_map(|word| word.handed(pairs)));
         }
+        for (word, within) in &command.files {
+            if reads || command.takes_a_file(*word) {
+                let said = commands.get(within.clone()).into_iter().flatten();
+                out.extend(said.flat_map(Command::said).filter_map(|word| word.handed(pairs)));
+            }
+        }
         if command.targets.iter().any(Word::names_a_secret) {
             out.extend(command.said().filter_map(|word| word.handed(pairs)));
         }
@@ -126,6 +136,20 @@ impl Command {
     /// Whether it reads a secret from its standard input.
     fn reads(&self) -> bool {
         READS.iter().any(|words| words.iter().all(|word| self.has(word)))
+    }
+
+    /// Whether one of its words is a file with a secret: by the flag before it, or joined to it.
+    fn takes_a_file(&self, word: usize) -> bool {
+        let flag = |word: &Word| {
+            let flag = word.text.strip_suffix(b"=").unwrap_or(&word.text);
+            let name = flag.strip_suffix(b"file").map_or(flag, |name| {
+                name.strip_suffix(b"-").or(name.strip_suffix(b"_")).unwrap_or(name)
+            });
+            let pass = matches!(name, b"-pass" | b"-passin" | b"-passout");
+            name.starts_with(b"-") && (pass || keys::is_secret(name))
+        };
+        let before = word.checked_sub(1).and_then(|before| self.words.get(before));
+        self.words.get(word).is_some_and(flag) || before.is_some_and(flag)
     }
 
     /// What it prints, where it is a command that prints its arguments.
@@ -197,11 +221,23 @@ fn commands(text: &[u8]) -> Vec<Command> {
     parser.out
 }
 
+/// A substitution, and the command around it.
+struct Open {
+    command: Command,
+    word: Word,
+    /// What it ends with.
+    end: u8,
+    /// It is read as a file: `<(…)`.
+    file: bool,
+    /// Which command is its first.
+    first: usize,
+}
+
 struct Parser<'a> {
     text: &'a [u8],
     out: Vec<Command>,
-    /// Commands around the substitution that is being read, and what it ends with.
-    open: Vec<(Command, Word, u8)>,
+    /// The substitutions that are being read.
+    open: Vec<Open>,
     command: Command,
     word: Word,
 }
@@ -224,14 +260,18 @@ impl Parser<'_> {
                         self.word.push(escaped, at);
                     }
                 }
-                (None, b'(') if self.open.len() < NESTED => self.begin(b')'),
+                (None, b'(') if self.open.len() < NESTED => self.begin(b')', false),
+                (None, b'<') if next == b'(' && self.open.len() < NESTED => {
+                    self.begin(b')', true);
+                    at += 1;
+                }
                 (None, b'`') => match self.open.last() {
-                    Some((.., b'`')) => self.close(),
-                    _ if self.open.len() < NESTED => self.begin(b'`'),
+                    Some(Open { end: b'`', .. }) => self.close(),
+                    _ if self.open.len() < NESTED => self.begin(b'`', false),
                     _ => self.word.push(byte, at),
                 },
                 (None, b')') => match self.open.last() {
-                    Some((.., b')')) => self.close(),
+                    Some(Open { end: b')', .. }) => self.close(),
                     _ => self.end_command(),
                 },
                 (None, b'&') if matches!(last, b'>' | b'<') || next == b'>' => {}
@@ -271,15 +311,18 @@ impl Parser<'_> {
     }
 
     /// A substitution or a subshell begins within a word or a command.
-    fn begin(&mut self, end: u8) {
+    fn begin(&mut self, end: u8, file: bool) {
         let (command, word) = (std::mem::take(&mut self.command), std::mem::take(&mut self.word));
-        self.open.push((command, word, end));
+        self.open.push(Open { command, word, end, file, first: self.out.len() });
     }
 
     /// It ends, and what is around it goes on.
     fn close(&mut self) {
         self.end_command();
-        if let Some((command, word, _)) = self.open.pop() {
+        if let Some(Open { mut command, word, file, first, .. }) = self.open.pop() {
+            if file {
+                command.files.push((command.words.len(), first..self.out.len()));
+            }
             (self.command, self.word) = (command, word);
             self.word.begun = true;
         }
@@ -352,6 +395,28 @@ mod tests {
         let found: Vec<&[u8]> = spans.iter().map(|span| span.of(text)).collect();
         assert_eq!(found, [&b"a b'\"c"[..]]);
         assert_eq!(spans[0].value(text), b"a bc");
+    }
+
+    #[test]
+    fn what_a_command_is_given_as_a_file_is_what_another_says() {
+        let found = |text: &str| -> Vec<String> {
+            let spans = spans(text.as_bytes(), 1);
+            let value = |span: &Span| String::from_utf8_lossy(span.of(text.as_bytes())).into();
+            spans.iter().map(value).collect()
+        };
+        for text in [
+            "restic --password-file <(echo hunter2) backup /srv",
+            "ansible-vault view --vault-password-file=<(echo hunter2) x.yml",
+            "openssl pkcs12 -passin file:<(printf '%s' hunter2) -in a",
+            "gpg --batch --passphrase-fd 3 -d a 3< <(echo hunter2)",
+            "cryptsetup open /dev/x y --key-file <(echo -n hunter2)",
+            "chpasswd < <(echo me:hunter2)",
+        ] {
+            assert_eq!(found(text).last().map(String::as_str), Some("hunter2"), "{text}");
+        }
+        for text in ["diff <(echo a1b2c3) <(echo d4e5f6)", "cat --number <(echo hunter2)"] {
+            assert!(found(text).is_empty(), "{text}");
+        }
     }
 
     #[test]

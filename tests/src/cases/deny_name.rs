@@ -94,10 +94,7 @@ fn stopped(
     padding: usize,
     flags: &[&str],
 ) -> Result<()> {
-    let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::ECONNABORTED)?;
-    ensure!(heard < whole, "the far end has the whole hello");
-    same("verdict", &call["verdict"], &json!("denied"))?;
-    same("rule", &call["rule"], &json!("no-evil"))?;
+    let call = denied(ctx, names, record, padding, flags, "no-evil")?;
     same("SNI", at(&call, "/tls/sni"), &json!(names[0]))
 }
 
@@ -108,11 +105,23 @@ fn unread(
     padding: usize,
     flags: &[&str],
 ) -> Result<()> {
+    let call = denied(ctx, names, record, padding, flags, "unread-name")?;
+    same("unread", at(&call, "/tls/unread"), &json!(true))
+}
+
+fn denied(
+    ctx: &Ctx,
+    names: &[&'static str],
+    record: usize,
+    padding: usize,
+    flags: &[&str],
+    rule: &str,
+) -> Result<Value> {
     let (heard, whole, call) = say(ctx, names, record, padding, flags, libc::ECONNABORTED)?;
     ensure!(heard < whole, "the far end has the whole hello");
     same("verdict", &call["verdict"], &json!("denied"))?;
-    same("rule", &call["rule"], &json!("unread-name"))?;
-    same("unread", at(&call, "/tls/unread"), &json!(true))
+    same("rule", &call["rule"], &json!(rule))?;
+    Ok(call)
 }
 
 fn others(ctx: &Ctx, record: usize) -> Result<()> {

@@ -107,10 +107,7 @@ fn checkpoints_that_are_changed_of_another_ledger_or_by_another_key_are_refused(
 fn every_thousand_records_are_vouched_for() {
     let place = Place::new();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     assert!(writer.commit().unwrap().checkpoint.is_some(), "the recorder began");
     for n in 1..=1000 {
         writer.append(masked(call(run, n, vec![])));

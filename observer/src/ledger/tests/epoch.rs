@@ -12,10 +12,7 @@ fn state(place: &Place) -> PathBuf {
 fn three_epochs(place: &Place) -> (Vec<u8>, PublicKey) {
     let first = place.key().public();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     writer.commit().unwrap();
     for n in 1..3 {
         writer.replace_key_at(Epochs { records: 1, age: Duration::MAX });
@@ -173,10 +170,7 @@ fn a_run_goes_on_over_keys_and_closed_files() {
     let place = Place::new();
     let first = place.key().public();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     writer.commit().unwrap();
     writer.replace_key_at(Epochs { records: 1, age: Duration::MAX });
     writer.rotate_at(Rotation { size: 1, age: Duration::MAX });

@@ -85,10 +85,7 @@ fn a_history_written_anew_with_the_same_keys_is_seen_by_an_old_checkpoint() {
 fn a_file_that_begins_in_the_middle_is_refused_with_other_peaks_or_without_its_runs() {
     let place = Place::new();
     let mut writer = place.writer();
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     writer.commit().unwrap();
     fs::remove_file(place.log()).unwrap();
     writer.append(end(run));

@@ -16,10 +16,7 @@ fn eager(writer: &mut Writer) {
 pub(super) fn four_files(place: &Place) -> Vec<PathBuf> {
     let mut writer = place.writer();
     eager(&mut writer);
-    begin(&mut writer);
-    let run = RunId::generate();
-    writer.admit(run, "tester", None).unwrap();
-    writer.append(start(run));
+    let run = begin_run(&mut writer);
     writer.commit().unwrap();
     for n in 1..3 {
         writer.append(masked(call(run, n, vec![])));
