@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use observer_common::{DnsEvent, StreamDeniedEvent, dns_flag, verdict};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_cookie;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::network;
@@ -80,6 +82,21 @@ impl Connection {
 }
 
 impl Connection {
+    /// A connection of our own.
+    fn of(stream: &TcpStream) -> io::Result<Self> {
+        let end = |at: SocketAddr| match at.ip() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped().octets(), at.port().into()),
+            IpAddr::V6(ip) => (ip.octets(), at.port().into()),
+        };
+        Ok(Self {
+            pid: std::process::id(),
+            cookie: socket_cookie(stream.as_fd())?,
+            local: end(stream.local_addr()?),
+            peer: end(stream.peer_addr()?),
+            partial: false,
+        })
+    }
+
     /// Its socket's family, and how the kernel looks it up.
     fn socket(&self) -> Socket {
         let mapped = self.peer.0.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
@@ -97,6 +114,36 @@ impl Connection {
         let id = id.first_chunk().copied().unwrap_or([0; size_of::<Id>()]);
         Socket { family: if mapped { AF_INET } else { AF_INET6 }, id }
     }
+}
+
+/// Whether connections can be ended here: tried on one of our own, of the network that we are in.
+///
+/// # Errors
+/// Why not, and the way out.
+pub fn try_one() -> Result<(), String> {
+    let made = || {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let connection = Connection::of(&client)?;
+        Ok((listener, client, connection))
+    };
+    let (_listener, client, connection) = made()
+        .map_err(|error: io::Error| format!("there is no connection to try it on: {error}"))?;
+    Aborts::default().stop(&connection).map_err(|error| why(&error))?;
+    match client.take_error() {
+        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+        _ => Err("the kernel said that it ended a connection, which goes on".to_owned()),
+    }
+}
+
+/// Why a connection could not be ended, with the way out where one is known.
+pub(crate) fn why(error: &io::Error) -> String {
+    let way_out = match error.raw_os_error() {
+        Some(libc::ENOENT) => ": the kernel finds no tcp_diag, `modprobe tcp_diag` loads it",
+        Some(libc::EOPNOTSUPP) => ": this kernel was built without CONFIG_INET_DIAG_DESTROY",
+        _ => "",
+    };
+    format!("{error}{way_out}")
 }
 
 /// Ports, addresses, interface and cookie: inet_diag_sockid (include/uapi/linux/inet_diag.h).
@@ -259,26 +306,20 @@ fn message(socket: &Socket, what: u16, flags: u16, states: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
-    use std::os::fd::AsFd as _;
 
     use observer_common::{Header, denied_why};
 
     use super::*;
 
     fn denied(stream: &TcpStream, kind: u32) -> StreamDeniedEvent {
-        let bytes = |at: SocketAddr| match at.ip() {
-            std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(ip) => ip.octets(),
-        };
-        let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let Connection { pid, cookie, local, peer, .. } = Connection::of(stream).unwrap();
         StreamDeniedEvent {
-            header: Header { pid: std::process::id(), ..Header::default() },
-            cookie: rustix::net::sockopt::socket_cookie(stream.as_fd()).unwrap(),
-            local: bytes(local),
-            peer: bytes(peer),
-            local_port: local.port().into(),
-            peer_port: peer.port().into(),
+            header: Header { pid, ..Header::default() },
+            cookie,
+            local: local.0,
+            peer: peer.0,
+            local_port: local.1,
+            peer_port: peer.1,
             verdict: kind,
             rule: 0,
             why: denied_why::SNI,
@@ -306,6 +347,22 @@ mod tests {
             // It is gone, and another in its place is another: its socket's cookie differs.
             aborts.stop(&Connection::stopped(&denied).unwrap()).unwrap();
         }
+    }
+
+    #[test]
+    fn whether_connections_can_be_ended_is_tried_on_one_of_our_own() {
+        match try_one() {
+            Ok(()) => {}
+            Err(told) => assert!(told.starts_with("Operation not permitted"), "{told}"),
+        }
+    }
+
+    #[test]
+    fn a_missing_module_and_a_kernel_without_it_are_told_apart_with_the_way_out() {
+        let told = |code| why(&io::Error::from_raw_os_error(code));
+        assert!(told(libc::ENOENT).contains("modprobe tcp_diag"));
+        assert!(told(libc::EOPNOTSUPP).contains("CONFIG_INET_DIAG_DESTROY"));
+        assert!(!told(libc::EPERM).contains(':'));
     }
 
     /// `SO_BINDTODEVICE` is anybody's, and a look-up by both ends finds no socket that is bound.

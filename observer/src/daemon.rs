@@ -20,13 +20,13 @@ use data_encoding::HEXLOWER;
 use crate::assemble::http::Capture;
 use crate::cgroup::{Cgroup, Mount};
 use crate::clock;
-use crate::exec_hold::ExecHold;
+use crate::exec_hold::{ExecHold, Health};
 use crate::hashes::sha256;
 use crate::kernel::Kernel;
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart};
 use crate::masking::Masking;
 use crate::model::Raw;
-use crate::pipeline::{Ending, Pipeline, Policies, Setup, Summary};
+use crate::pipeline::{Ending, Held, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
@@ -88,6 +88,7 @@ struct Session {
     libraries: Libraries,
     /// In force while the policy has rules on hashes.
     hashes: RefCell<Option<ExecHold>>,
+    healths: hashes::Healths,
     guarded: bool,
     freezes: bool,
 }
@@ -133,7 +134,8 @@ fn begin(
     let rings = kernel.rings()?;
     let meters = kernel.meters()?;
     let kernel = Arc::new(Mutex::new(kernel));
-    let (libraries, found, unheld) = libraries::watch(&kernel)?;
+    let (looked, healths) = (Health::default(), hashes::Healths::default());
+    let (libraries, found, unheld) = libraries::watch(&kernel, looked.clone())?;
     for (place, why) in unheld.0 {
         let why = format!(
             "executables on the filesystem at {} are looked into as their process connects, not \
@@ -143,7 +145,7 @@ fn begin(
         let what = "tls plaintext before a connect".to_owned();
         writer.append(Entry::Coverage { run, at: clock::now(), what, covered: false, why });
     }
-    let (hashes, unheld) = hashes::hold(policy.as_ref(), &kernel)?;
+    let (hashes, unheld) = hashes::hold(policy.as_ref(), &kernel, &healths)?;
     for (place, error) in unheld {
         let (why, what) = (hashes::without(&place, &error), "programs by hash".to_owned());
         writer.append(Entry::Coverage { run, at: clock::now(), what, covered: false, why });
@@ -181,12 +183,25 @@ fn begin(
         capture: settings.capture.clone(),
         hooks: Box::new(reactions),
         libraries: found,
+        held: held(looked, &healths),
     };
     let pipeline = Pipeline::start(rings, setup)?;
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);
-    Ok(Session { cgroup, kernel, pipeline, libraries, hashes, policy, guarded, freezes })
+    Ok(Session { cgroup, kernel, pipeline, libraries, hashes, healths, policy, guarded, freezes })
+}
+
+/// How it is told that execs which wait can't be looked into.
+fn held(looked: Health, hashes: &hashes::Healths) -> Vec<Held> {
+    let refused = "the kernel refuses execs of this host, since it can't hand their files over";
+    let unhashed = "executables of the run have no hash, and are judged as unhashed-program";
+    let told = |what, why, health| Held { what, why, health };
+    vec![
+        told("tls plaintext before a connect", refused, looked),
+        told("execs held for their hash", refused, hashes.hold.clone()),
+        told("programs by hash", unhashed, hashes.hashes.clone()),
+    ]
 }
 
 /// Gives the memory back that start-up alone needed: the kernel's type information, above all.

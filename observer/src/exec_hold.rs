@@ -5,12 +5,17 @@
 //! it is answered here; so nothing but answering happens on this thread, and what is looked at is
 //! bounded. When the recorder ends, however it ends, the kernel lets go of all that it held. While
 //! it is stopped (SIGSTOP, a debugger) every exec that it would have to answer waits.
+//!
+//! A file that the kernel can't hand over, for want of a descriptor above all, is refused by the kernel
+//! itself (fs/notify/fanotify/fanotify_user.c, fanotify_read): nobody executes what nobody looked at.
+//! [`Health`] tells that.
 
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -46,8 +51,65 @@ impl<F: FnMut(&File, u32) -> Answer + Send + 'static> Ask for F {
 
 /// Files that are not asked about again, at most: each mark holds its inode in memory.
 const MARKS: usize = 8192;
-/// Room for the events of one read.
-const READ: usize = 64 * size_of::<libc::fanotify_event_metadata>();
+/// Room for one event: where the kernel fails at a second one, it refuses that and doesn't say so.
+const READ: usize = size_of::<libc::fanotify_event_metadata>();
+
+/// Whether what waits can be looked into, for whoever tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Mutex<Course>>);
+
+#[derive(Debug, Default)]
+struct Course {
+    failing: bool,
+    /// A failure that was not given out yet.
+    unsaid: Option<String>,
+    /// Whether it was given out that it fails.
+    said: bool,
+}
+
+/// A change of health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It fails from here on, with the reason.
+    Fails(String),
+    /// It works again.
+    Works,
+}
+
+impl Health {
+    /// Something could not be looked into.
+    pub fn failed(&self, error: &io::Error) {
+        let mut course = self.course();
+        course.failing = true;
+        if !course.said {
+            course.unsaid.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    /// Something could.
+    pub fn works(&self) {
+        self.course().failing = false;
+    }
+
+    /// What changed since the last time: a failure is given out once until it is over.
+    pub fn changes(&self) -> Vec<Change> {
+        let mut course = self.course();
+        let mut changes = vec![];
+        if let Some(why) = course.unsaid.take() {
+            course.said = true;
+            changes.push(Change::Fails(why));
+        }
+        if course.said && !course.failing {
+            course.said = false;
+            changes.push(Change::Works);
+        }
+        changes
+    }
+
+    fn course(&self) -> std::sync::MutexGuard<'_, Course> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A hold in force; dropped, all goes on.
 pub struct ExecHold {
@@ -57,13 +119,15 @@ pub struct ExecHold {
 
 impl ExecHold {
     /// Holds execs on the filesystems of these paths, and opens of these files, and asks about
-    /// each. Gives the paths that can't be marked, with the reason.
+    /// each. Gives the paths that can't be marked, with the reason. `health` is told what the kernel
+    /// could not hand over, and so refused.
     ///
     /// # Errors
     /// When the kernel has no such holds, or none of the filesystems takes one.
     pub fn start(
         paths: &[PathBuf],
         files: &[PathBuf],
+        health: Health,
         ask: impl Ask,
     ) -> io::Result<(Self, Vec<(PathBuf, io::Error)>)> {
         let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_UNLIMITED_MARKS;
@@ -95,7 +159,7 @@ impl ExecHold {
         let watch = stop.try_clone()?;
         let thread = thread::Builder::new()
             .name("observer-hold".into())
-            .spawn(move || answer(&group, &watch, ask))?;
+            .spawn(move || answer(&group, &watch, &health, ask))?;
         Ok((Self { stop, thread: Some(thread) }, refused))
     }
 }
@@ -118,9 +182,11 @@ fn mark(group: &OwnedFd, how: u32, mask: u64, path: &Path) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn answer(group: &OwnedFd, stop: &OwnedFd, mut asked: impl Ask) {
-    let (mut room, mut marks) = ([0u64; READ / 8], 0);
+fn answer(group: &OwnedFd, stop: &OwnedFd, health: &Health, mut asked: impl Ask) {
+    let mut marks = 0;
     let watched = asked.begin();
+    // Kept for the next file, so that a table that others fill has room for it.
+    let mut spare = stop.try_clone().ok();
     loop {
         let fds = [Some(group), Some(stop), watched.as_ref()];
         let mut fds: Vec<_> =
@@ -139,44 +205,88 @@ fn answer(group: &OwnedFd, stop: &OwnedFd, mut asked: impl Ask) {
         if !came[0] {
             continue;
         }
-        // SAFETY: our own room, of this many bytes.
-        let got = unsafe { libc::read(group.as_raw_fd(), room.as_mut_ptr().cast(), READ) };
-        let Ok(got) = usize::try_from(got) else { continue };
-        let mut at = 0;
-        while let Some(event) = event(&room, at, got) {
-            at += event.event_len as usize;
-            if event.fd < 0 {
-                continue;
+        drop(spare.take());
+        match next(group) {
+            Ok(Some((file, pid))) => {
+                health.works();
+                let said = asked.ask(&file, pid);
+                if said == Answer::AllowFile && marks < MARKS {
+                    let how = libc::FAN_MARK_ADD | libc::FAN_MARK_IGNORED_MASK;
+                    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                    let mask = libc::FAN_OPEN_EXEC_PERM | libc::FAN_OPEN_PERM;
+                    marks += usize::from(mark(group, how, mask, &path).is_ok());
+                }
+                let (fd, response) = (file.as_raw_fd(), libc::FAN_ALLOW);
+                let response = libc::fanotify_response { fd, response };
+                // SAFETY: a plain structure, of this many bytes.
+                unsafe {
+                    let len = size_of::<libc::fanotify_response>();
+                    libc::write(group.as_raw_fd(), (&raw const response).cast(), len);
+                }
             }
-            // SAFETY: the kernel opened it for us with this event.
-            let file = File::from(unsafe { OwnedFd::from_raw_fd(event.fd) });
-            let said = asked.ask(&file, event.pid.cast_unsigned());
-            if said == Answer::AllowFile && marks < MARKS {
-                let how = libc::FAN_MARK_ADD | libc::FAN_MARK_IGNORED_MASK;
-                let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                let mask = libc::FAN_OPEN_EXEC_PERM | libc::FAN_OPEN_PERM;
-                marks += usize::from(mark(group, how, mask, &path).is_ok());
-            }
-            let response = libc::fanotify_response { fd: event.fd, response: libc::FAN_ALLOW };
-            // SAFETY: a plain structure, of this many bytes.
-            unsafe {
-                let len = size_of::<libc::fanotify_response>();
-                libc::write(group.as_raw_fd(), (&raw const response).cast(), len);
-            }
+            Ok(None) => {}
+            Err(error) => health.failed(&error),
         }
+        spare = stop.try_clone().ok();
     }
 }
 
-/// The event that begins at a byte of what was read.
-fn event(room: &[u64], at: usize, got: usize) -> Option<libc::fanotify_event_metadata> {
-    const LEN: usize = size_of::<libc::fanotify_event_metadata>();
-    if at.checked_add(LEN)? > got || at.checked_add(LEN)? > size_of_val(room) {
+/// The next file that somebody waits for, with the process; none where nobody does.
+fn next(group: &OwnedFd) -> io::Result<Option<(File, u32)>> {
+    let mut room = [0u64; READ / 8];
+    // SAFETY: our own room, of this many bytes.
+    let got = unsafe { libc::read(group.as_raw_fd(), room.as_mut_ptr().cast(), READ) };
+    let Ok(got) = usize::try_from(got) else {
+        let error = io::Error::last_os_error();
+        let nothing = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock];
+        return if nothing.contains(&error.kind()) { Ok(None) } else { Err(error) };
+    };
+    let Some(event) = event(&room, got) else { return Ok(None) };
+    if event.mask & libc::FAN_Q_OVERFLOW != 0 {
+        return Err(io::Error::other("more execs at once than the kernel holds went on unseen"));
+    }
+    if event.fd < 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel opened it for us with this event.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(event.fd) });
+    Ok(Some((file, event.pid.cast_unsigned())))
+}
+
+/// The event that was read.
+fn event(room: &[u64; READ / 8], got: usize) -> Option<libc::fanotify_event_metadata> {
+    if got < READ {
         return None;
     }
-    // SAFETY: inside of what the kernel filled; the structure is of integers.
-    let event = unsafe {
-        room.as_ptr().cast::<u8>().add(at).cast::<libc::fanotify_event_metadata>().read_unaligned()
-    };
-    (event.event_len as usize >= LEN && event.vers == libc::FANOTIFY_METADATA_VERSION)
-        .then_some(event)
+    // SAFETY: all of it is what the kernel filled; the structure is of integers.
+    let event = unsafe { room.as_ptr().cast::<libc::fanotify_event_metadata>().read_unaligned() };
+    (event.vers == libc::FANOTIFY_METADATA_VERSION).then_some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_until_it_is_over() {
+        let (health, full) = (Health::default(), io::Error::from_raw_os_error(libc::EMFILE));
+        health.works();
+        assert_eq!(health.changes(), []);
+        let fails = || Change::Fails(full.to_string());
+        health.failed(&full);
+        health.failed(&io::Error::other("later"));
+        assert_eq!(health.changes(), [fails()]);
+        health.failed(&full);
+        assert_eq!(health.changes(), []);
+        health.works();
+        assert_eq!(health.changes(), [Change::Works]);
+        health.failed(&full);
+        health.works();
+        assert_eq!(
+            health.changes(),
+            [fails(), Change::Works],
+            "one that was over at once is told too"
+        );
+        assert_eq!(health.changes(), []);
+    }
 }

@@ -75,11 +75,11 @@ impl<T: Table> Hashes<T> {
         if rustix::fs::fstatfs(file)?.f_type == FUSE {
             return Err(io::Error::other("its filesystem's server may answer each read otherwise"));
         }
-        let file = file.try_clone()?;
+        let file = self.room_for(|| file.try_clone())?;
         lease(&file)?;
         let sha256 = sha256(&file)?;
         let after = file.metadata()?;
-        let (dev, ino) = leased(&file)?;
+        let (dev, ino) = self.room_for(|| leased(&file))?;
         let (ctime, ctime_nsec, size) = stamp(&after);
         if stamp(&before) != (ctime, ctime_nsec, size) {
             return Err(io::Error::other("it was written to meanwhile"));
@@ -90,6 +90,19 @@ impl<T: Table> Hashes<T> {
         }
         self.held.push(held);
         Ok(())
+    }
+
+    /// What needs a descriptor: where there is none, files are forgotten for it, the oldest first.
+    fn room_for<R>(&mut self, open: impl Fn() -> io::Result<R>) -> io::Result<R> {
+        loop {
+            match open() {
+                Err(error) if is_want(&error) && !self.held.is_empty() => {
+                    let oldest = self.held.remove(0);
+                    self.forget(oldest);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Forgets the files that somebody waits to write to, and lets them.
@@ -120,6 +133,11 @@ impl Held {
         // SAFETY: takes numbers.
         unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
     }
+}
+
+/// Whether it failed for want of descriptors or memory, whatever the file.
+pub fn is_want(error: &io::Error) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM].map(Some).contains(&error.raw_os_error())
 }
 
 /// The file's last change, and its size.

@@ -4,7 +4,7 @@
 //! place that knows the whole way, `daemon` the only one that starts and stops things. Read
 //! ARCHITECTURE.md for the map and the invariants.
 
-mod abort;
+pub mod abort;
 pub mod assemble;
 pub mod cgroup;
 pub mod clock;

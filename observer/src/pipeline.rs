@@ -21,6 +21,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::abort::Connection;
 use crate::assemble::http::Capture;
 use crate::cgroup::Mount;
+use crate::exec_hold::Health;
 use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, Events, Writer};
 use crate::mask::Masker;
@@ -56,6 +57,18 @@ pub struct Setup {
     pub hooks: Box<dyn Hooks>,
     /// What was found of TLS libraries.
     pub libraries: Finds,
+    /// What is held, to be looked into.
+    pub held: Vec<Held>,
+}
+
+/// Something that is held until it was looked into.
+pub struct Held {
+    /// What coverage calls it.
+    pub what: &'static str,
+    /// What follows where it can't be looked into.
+    pub why: &'static str,
+    /// Whether it can.
+    pub health: Health,
 }
 
 /// Finds of TLS libraries, on their way.

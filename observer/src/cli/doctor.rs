@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
+use observer::abort;
 use observer::cgroup::Mount;
-use observer::exec_hold::{Answer, ExecHold};
+use observer::exec_hold::{Answer, ExecHold, Health};
 use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost, Ties};
 use serde_json::json;
 
@@ -135,7 +136,8 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
         ),
     }
     let place = [std::path::PathBuf::from("/")];
-    match ExecHold::start(&place, &[], |_: &std::fs::File, _: u32| Answer::Allow) {
+    match ExecHold::start(&place, &[], Health::default(), |_: &std::fs::File, _: u32| Answer::Allow)
+    {
         Ok(_) => say(
             "programs by hash",
             State::Good,
@@ -210,6 +212,20 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
         State::Good,
         "cgroup_skb, egress and ingress: HTTP, and TLS handshakes".into(),
     );
+    match abort::try_one() {
+        Ok(()) => say(
+            "stopped connections",
+            State::Good,
+            "SOCK_DESTROY: one that was stopped for a name is ended at once".into(),
+        ),
+        Err(error) => {
+            let why = format!(
+                "what was dropped of a connection for its name can be sent again once the run has \
+                 ended: {error}"
+            );
+            say("stopped connections", State::Uncovered, why);
+        }
+    }
     let where_read = "cgroup_skb/egress and ingress: port 53, over UDP and TCP";
     say("dns", State::Good, where_read.into());
     let unread = "DNS over TLS, HTTPS or QUIC, and at other ports, is not read";

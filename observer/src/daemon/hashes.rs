@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use observer_common::{FILES_MAX, FileKey};
 use rustix::process::{Resource, getrlimit};
 
-use crate::exec_hold::{Answer, Ask, ExecHold};
+use crate::exec_hold::{Answer, Ask, ExecHold, Health};
 use crate::hashes::{self, Hashes, Table};
 use crate::kernel::Kernel;
 use crate::policy::{Policy, Unhashed};
@@ -19,14 +19,29 @@ use crate::probes;
 /// What holds execs for a policy, and the filesystems where it can't.
 pub(super) type Held = (Option<ExecHold>, Vec<(PathBuf, io::Error)>);
 
+/// How holding and hashing go.
+#[derive(Clone, Default)]
+pub(super) struct Healths {
+    pub(super) hold: Health,
+    pub(super) hashes: Health,
+}
+
 /// Holds each exec of the run from now on, where a policy has rules on hashes.
-pub(super) fn hold(policy: Option<&Policy>, kernel: &Arc<Mutex<Kernel>>) -> Result<Held> {
+pub(super) fn hold(
+    policy: Option<&Policy>,
+    kernel: &Arc<Mutex<Kernel>>,
+    healths: &Healths,
+) -> Result<Held> {
     if policy.is_none_or(|policy| policy.tables().unhashed == Unhashed::Unasked) {
         return Ok((None, vec![]));
     }
     let table = Map(Arc::clone(kernel));
-    let asked = Asked { kernel: Arc::clone(kernel), hashes: Hashes::new(table, room()) };
-    let started = ExecHold::start(&probes::filesystems(), &[], asked);
+    let asked = Asked {
+        kernel: Arc::clone(kernel),
+        hashes: Hashes::new(table, room()),
+        health: healths.hashes.clone(),
+    };
+    let started = ExecHold::start(&probes::filesystems(), &[], healths.hold.clone(), asked);
     let (hold, refused) = started.context(
         "the policy has rules by `sha256`, and no exec can be held here to hash its file",
     )?;
@@ -52,6 +67,7 @@ fn room() -> usize {
 struct Asked {
     kernel: Arc<Mutex<Kernel>>,
     hashes: Hashes<Map>,
+    health: Health,
 }
 
 impl Ask for Asked {
@@ -62,7 +78,10 @@ impl Ask for Asked {
     fn ask(&mut self, file: &File, pid: u32) -> Answer {
         if self.kernel.lock().is_ok_and(|kernel| kernel.is_labelled(pid)) {
             // One that can't be hashed is judged as such in the kernel.
-            let _ = self.hashes.know(file);
+            match self.hashes.know(file) {
+                Err(error) if hashes::is_want(&error) => self.health.failed(&error),
+                _ => self.health.works(),
+            }
         }
         Answer::Allow
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::clock;
-use crate::exec_hold::{Answer, ExecHold};
+use crate::exec_hold::{Answer, ExecHold, Health};
 use crate::kernel::Kernel;
 use crate::model::{LibraryCoverage, Raw, Since};
 use crate::pipeline::Finds;
@@ -38,7 +38,10 @@ fn of_host(kernel: &Mutex<Kernel>, probes: &mut Probes) -> Vec<(File, Vec<Librar
 }
 
 /// Watches from now on. Gives where its finds come out, and what it can't hold.
-pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds, Unheld)> {
+pub(super) fn watch(
+    kernel: &Arc<Mutex<Kernel>>,
+    health: Health,
+) -> io::Result<(Libraries, Finds, Unheld)> {
     let missed = Missed::default();
     let probes = Arc::new(Mutex::new(Probes::default()));
     let (scanner, reports) =
@@ -48,7 +51,7 @@ pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds
     let (asker, theirs, ours) = (scanner.asker(), Arc::clone(kernel), Arc::clone(&probes));
     let places = probes::filesystems();
     let known = libraries.clone();
-    let started = ExecHold::start(&places, &libraries, move |file: &File, pid: u32| {
+    let asked = move |file: &File, pid: u32| {
         if !theirs.lock().is_ok_and(|kernel| kernel.is_labelled(pid)) {
             return Answer::Allow;
         }
@@ -64,7 +67,8 @@ pub(super) fn watch(kernel: &Arc<Mutex<Kernel>>) -> io::Result<(Libraries, Finds
             asker.tell(file, found);
         }
         Answer::AllowFile
-    });
+    };
+    let started = ExecHold::start(&places, &libraries, health, asked);
     let (hold, unheld) = match started {
         Ok((hold, refused)) => {
             let why = |(place, error): (PathBuf, io::Error)| (place, error.to_string());

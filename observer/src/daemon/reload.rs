@@ -104,7 +104,7 @@ impl Session {
         let held = self.hashes.borrow().is_some();
         if !held {
             // Before rules on hashes decide, and never while the kernel is ours: it asks for that.
-            let (hold, unheld) = hashes::hold(Some(policy), &self.kernel)?;
+            let (hold, unheld) = hashes::hold(Some(policy), &self.kernel, &self.healths)?;
             unheld.iter().for_each(|(place, error)| {
                 eprintln!("observer: {}", hashes::without(place, error));
             });

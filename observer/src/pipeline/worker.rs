@@ -2,6 +2,7 @@
 
 mod commit;
 mod confirm;
+mod held;
 mod losses;
 
 use std::collections::HashMap;
@@ -14,8 +15,8 @@ use std::time::{Duration, Instant};
 use observer_common::{exec_flag, net_op};
 
 use super::world::World;
-use super::{Ending, Finds, Hooks, Message, Policies, Setup, Summary, TICK};
-use crate::abort::Connection;
+use super::{Ending, Finds, Held, Hooks, Message, Policies, Setup, Summary, TICK};
+use crate::abort::{self, Connection};
 use crate::assemble::{Assembler, Item};
 use crate::clock;
 use crate::decode::{self, Event};
@@ -51,6 +52,7 @@ pub(super) struct Worker {
     losses: Losses,
     hooks: Box<dyn Hooks>,
     libraries: Finds,
+    held: Vec<Held>,
     /// Who connected in this batch, and whether again.
     connected: HashMap<u32, bool>,
     confirmations: Confirmations,
@@ -80,6 +82,7 @@ impl Worker {
             losses: Losses::new(setup.meters),
             hooks: setup.hooks,
             libraries: setup.libraries,
+            held: setup.held,
             connected: HashMap::new(),
             confirmations: Confirmations::default(),
             told_unended: false,
@@ -197,7 +200,10 @@ impl Worker {
                 at: clock::now(),
                 what: "stopped connections".to_owned(),
                 covered: false,
-                why: format!("what was dropped can be sent again once the run has ended: {error}"),
+                why: format!(
+                    "what was dropped can be sent again once the run has ended: {}",
+                    abort::why(error)
+                ),
             });
         }
     }
@@ -272,6 +278,7 @@ impl Worker {
         self.count_evicted();
         self.count_missed();
         self.count_libraries();
+        self.tell_held();
         for kept in self.elsewhere.news() {
             if kept.status != KeptStatus::Kept {
                 eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);
@@ -319,6 +326,7 @@ impl Worker {
         self.count_evicted();
         self.count_missed();
         self.count_libraries();
+        self.tell_held();
         let events = self.account();
         if let Some(Ending { at, why, exit }) = ending {
             self.append(Entry::RunEnd { run: self.run, at, why, exit, events });

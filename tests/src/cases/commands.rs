@@ -58,7 +58,15 @@ fn doctor(ctx: &Ctx) -> Result<()> {
             .any(|line| line.starts_with(state) && what.is_some_and(|what| line.contains(what)));
         ensure!(shown, "not in the text: {finding}");
     }
-    for what in ["kernel", "root", "cgroup v2", "BTF", "exec denial", "exec failures"] {
+    for what in [
+        "kernel",
+        "root",
+        "cgroup v2",
+        "BTF",
+        "exec denial",
+        "exec failures",
+        "stopped connections",
+    ] {
         ensure!(findings.iter().any(|f| f["what"] == what), "nothing about {what}: {found}");
     }
     ensure!(found.get("programs").is_none(), "programs, and nobody asked: {found}");
