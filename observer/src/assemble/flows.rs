@@ -96,5 +96,8 @@ impl Assembler {
             Direction::Received => Way::In,
         };
         self.web.chunk(carrier, about, way, at, chunk);
+        if flow.doubtful {
+            self.web.doubt(carrier);
+        }
     }
 }

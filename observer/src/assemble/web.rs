@@ -26,6 +26,8 @@ const HELD: usize = 256;
 const CONNECTS: usize = 65_536;
 
 const FULL: &str = "too much is open at once";
+/// What is said of messages where the far end may have read other bytes.
+const DIFFER: &str = "bytes-differ";
 
 /// What carries a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +78,8 @@ struct Talk {
     asked: HashMap<u64, Asked>,
     /// Whether the agent has said anything in it.
     spoken: bool,
+    /// Whether what the far end read may differ from what was read here.
+    doubtful: bool,
     ended: [bool; 2],
     memory: usize,
     unweighed: usize,
@@ -136,6 +140,13 @@ impl Web {
         }
     }
 
+    /// From here on each message of a conversation bears that the far end may have read another one.
+    pub(super) fn doubt(&mut self, carrier: Carrier) {
+        if let Some(talk) = self.conversations.get_mut(&carrier) {
+            talk.doubtful = true;
+        }
+    }
+
     /// Takes a part of a conversation. Call `Assembler::told` afterwards.
     pub(super) fn chunk(
         &mut self,
@@ -164,6 +175,7 @@ impl Web {
                 about,
                 asked: HashMap::new(),
                 spoken: false,
+                doubtful: false,
                 ended: [false; 2],
                 memory: 0,
                 unweighed: 0,
@@ -292,7 +304,7 @@ impl Assembler {
         carrier: Carrier,
         id: u64,
         at: u64,
-        request: Box<HttpRequest>,
+        mut request: Box<HttpRequest>,
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
@@ -300,6 +312,7 @@ impl Assembler {
         let stamp = self.stamp(at);
         let (verdict, outcome) = self.word_of(carrier, &request.url, names);
         let Some(talk) = self.web.conversations.get(&carrier) else { return };
+        request.ambiguous.extend(talk.doubtful.then_some(DIFFER));
         let call = Call {
             id: call_id,
             at: stamp,
@@ -339,8 +352,9 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) {
         let stamp = self.stamp(at);
-        let talk = self.web.conversations.get_mut(&carrier);
-        let Some(asked) = talk.and_then(|talk| talk.asked.remove(&id)) else { return };
+        let Some(talk) = self.web.conversations.get_mut(&carrier) else { return };
+        answer.ambiguous.extend(talk.doubtful.then_some(DIFFER));
+        let Some(asked) = talk.asked.remove(&id) else { return };
         out.extend(asked.held.map(Item::Call));
         answer.sent = asked.sent;
         let duration_ns = Some(at.saturating_sub(asked.at));

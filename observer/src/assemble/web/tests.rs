@@ -137,6 +137,24 @@ fn a_content_that_comes_later_stands_in_the_result() {
 }
 
 #[test]
+fn bytes_that_came_twice_and_differ_make_what_follows_ambiguous() {
+    let mut run = Run::new();
+    run.out(1, "GET /good HTTP/1.1\r\nHost: h\r\n\r\n");
+    run.settle();
+    assert!(http(&run.out[0]).1.request.ambiguous.is_empty());
+    run.offsets.clear();
+    run.out(1, "GET /evil HTTP/1.1\r\nHost: h\r\n\r\n");
+    run.out(1, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    run.back(1, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    run.settle();
+    assert_eq!(run.out.len(), 3, "the first copy counts: {:?}", run.out);
+    let next = run.out[1..].iter().find(|item| matches!(item, Item::Call(_))).unwrap();
+    assert_eq!(http(next).1.request.ambiguous, ["bytes-differ"]);
+    let came = run.out[1..].iter().find(|item| matches!(item, Item::Answer(_))).unwrap();
+    assert_eq!(answer(came).http.ambiguous, ["bytes-differ"]);
+}
+
+#[test]
 fn what_has_no_answer_when_the_recording_ends_is_told_as_unknown() {
     let mut run = Run::new();
     run.out(1, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
