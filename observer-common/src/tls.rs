@@ -55,6 +55,8 @@ pub mod tls_site {
     pub const GO: u64 = 1 << 3;
     /// The connection's state is freed.
     pub const FREES: u64 = 1 << 4;
+    /// The function shakes hands: no plaintext goes through it.
+    pub const SHAKES: u64 = 1 << 5;
     /// Where the library stands, eight bits.
     pub const LIBRARY: u32 = 16;
     /// Where the number of the file stands, eight bits: 0 where its functions have names, and one

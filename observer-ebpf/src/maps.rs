@@ -143,10 +143,14 @@ pub static PATHS: HashMap<u64, PathScratch> = HashMap::with_max_entries(512, ON_
 #[map]
 pub static ZERO: Array<PathScratch> = Array::with_max_entries(1, 0);
 
-/// Calls of TLS libraries under way, by thread or goroutine. Full: the call's plaintext is lost, and
-/// counted.
+/// Calls of TLS libraries under way, by thread. Full: the call's plaintext is lost, and counted.
 #[map]
 pub static TLS_THREADS: HashMap<Caller, Thread> = HashMap::with_max_entries(65_536, ON_DEMAND);
+
+/// The same by goroutine: nobody tells when one ends within a call, as those do that wait for an
+/// answer when their process exits. Evicted: what its call moved is lost, and counted.
+#[map]
+pub static TLS_ROUTINES: LruHashMap<Caller, Thread> = LruHashMap::with_max_entries(8192, 0);
 
 /// TLS libraries' connections. Evicted, which only comes to those that were not used for long: its
 /// stream begins anew, under another id.

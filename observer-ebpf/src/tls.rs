@@ -15,7 +15,7 @@ use observer_common::{EventKind, TlsEvent, tls_op, tls_site};
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
-use crate::maps::{TLS_STREAMS, TLS_THREADS};
+use crate::maps::{TLS_ROUTINES, TLS_STREAMS, TLS_THREADS};
 use plaintext::{moved, plaintext};
 
 /// Calls of one thread that are under way at once, one within the other.
@@ -60,12 +60,15 @@ pub struct Thread {
     depth: u64,
     /// A connection that sent and whose socket is not known: the next one that is sent through is.
     untied: u64,
-    /// The cookie of the socket that was last received from.
+    /// The cookie of the socket that was last received from, outside of any call.
     received_from: u64,
+    /// When that was.
+    received_at: u64,
 }
 
 const NO_FRAME: Frame = Frame { connection: 0, buffer: 0, out: 0, stack: 0, cookie: 0, site: 0 };
-static NEW: Thread = Thread { frames: [NO_FRAME; DEPTH], depth: 0, untied: 0, received_from: 0 };
+static NEW: Thread =
+    Thread { frames: [NO_FRAME; DEPTH], depth: 0, untied: 0, received_from: 0, received_at: 0 };
 
 /// A library's connection.
 #[repr(C)]
@@ -85,6 +88,8 @@ pub struct Session {
     id: u64,
     /// The socket's cookie, or 0.
     cookie: u64,
+    /// When it was first used.
+    since: u64,
     /// Plaintext bytes so far, sent and received.
     moved: [u64; 2],
 }
@@ -142,18 +147,24 @@ pub fn entered(ctx: &ProbeContext) {
         // SAFETY: copied at once.
         if let Some(stream) = unsafe { TLS_STREAMS.get(&key).copied() } {
             let _ = TLS_STREAMS.remove(&key);
-            tell(label.exec, &stream, site, tls_op::ENDED);
+            if stream.moved != [0, 0] {
+                tell(label.exec, &stream, site, tls_op::ENDED);
+            }
         }
         return;
     }
-    let thread = match TLS_THREADS.get_ptr_mut(&regs.caller) {
+    let thread = match known(&regs.caller) {
         Some(thread) => thread,
         None => {
-            if TLS_THREADS.insert(&regs.caller, &NEW, 0).is_err() {
+            let new = match regs.caller.routine {
+                0 => TLS_THREADS.insert(&regs.caller, &NEW, 0),
+                _ => TLS_ROUTINES.insert(&regs.caller, &NEW, 0),
+            };
+            if new.is_err() {
                 emit::tls_lost();
                 return;
             }
-            match TLS_THREADS.get_ptr_mut(&regs.caller) {
+            match known(&regs.caller) {
                 Some(thread) => thread,
                 None => return,
             }
@@ -166,6 +177,12 @@ pub fn entered(ctx: &ProbeContext) {
             // A goroutine's stack moves as it grows: its frames are told by their connection.
             if go { frame.connection == connection } else { frame.stack <= regs.stack }
         });
+        if depth == 0 && !go && site & (tls_site::RECEIVES | tls_site::SHAKES) != 0 {
+            handed(thread, connection, label.exec, site);
+        }
+        if site & tls_site::SHAKES != 0 {
+            return;
+        }
         // A function that hands its work on to another one is told once. What a library calls
         // back meanwhile may use the same connection for something else: node's fetch writes its
         // request from within the read that ends the handshake.
@@ -195,6 +212,37 @@ pub fn entered(ctx: &ProbeContext) {
         if (*thread).untied != connection {
             (*thread).untied = 0;
         }
+    }
+}
+
+/// A library may be handed what its caller received (asyncio, node): then it reads, or shakes hands,
+/// right after. What was received since a connection was first used, and is handed to it, came from
+/// its socket. A connection's first call of these sends, and has received nothing yet.
+///
+/// So a connection is known by its handshake already. To go by what is sent after plaintext was
+/// taken in is not enough: who has many connections may take it in for all of them, and send then.
+/// Where the library has the socket itself, a handshake may be taken for another connection's here;
+/// the first plaintext goes through a socket within its call, and that counts.
+#[inline(always)]
+unsafe fn handed(thread: *mut Thread, connection: u64, exec: u64, site: u64) {
+    let key = stream_key(connection);
+    let Some(stream) = TLS_STREAMS.get_ptr_mut(&key) else {
+        let new = Session { id: emit::new_id(), cookie: 0, since: emit::now(), moved: [0, 0] };
+        if TLS_STREAMS.insert(&key, &new, 0).is_err() {
+            emit::tls_lost();
+        }
+        return;
+    };
+    // SAFETY: the caller's own slot, and one of this map.
+    let tied = unsafe {
+        if (*stream).cookie != 0 || (*thread).received_at <= (*stream).since {
+            return;
+        }
+        (*stream).cookie = (*thread).received_from;
+        *stream
+    };
+    if tied.moved != [0, 0] {
+        tell(exec, &tied, site, tls_op::TIED);
     }
 }
 
@@ -240,8 +288,15 @@ unsafe fn settle(thread: *mut Thread, gone: impl Fn(&Frame) -> bool) -> u64 {
 pub fn left(ctx: &ProbeContext) {
     let site = site_of(ctx);
     let regs = registers(ctx, site);
-    let Some(thread) = TLS_THREADS.get_ptr_mut(&regs.caller) else { return };
     let go = site & tls_site::GO != 0;
+    let Some(thread) = known(&regs.caller) else {
+        // A thread may come here by a function that ends in the same place. A goroutine's call
+        // began before the probes stood, or it was one too many.
+        if go && lineage::current_label().is_some() {
+            emit::tls_lost();
+        }
+        return;
+    };
     // SAFETY: the caller's own slot.
     let call = unsafe {
         let depth = if go {
@@ -272,7 +327,7 @@ pub fn left(ctx: &ProbeContext) {
     // SAFETY: as above.
     if go && unsafe { (*thread).depth == 0 } {
         // Goroutines are many, and nobody tells when one ends.
-        let _ = TLS_THREADS.remove(&regs.caller);
+        let _ = TLS_ROUTINES.remove(&regs.caller);
     }
 }
 
@@ -292,7 +347,7 @@ fn stream(key: &SessionKey, cookie: u64) -> Option<*mut Session> {
             }
         }
     }
-    let new = Session { id: emit::new_id(), cookie, moved: [0, 0] };
+    let new = Session { id: emit::new_id(), cookie, since: emit::now(), moved: [0, 0] };
     TLS_STREAMS.insert(key, &new, 0).ok()?;
     TLS_STREAMS.get_ptr_mut(key)
 }
@@ -330,13 +385,13 @@ pub fn socket_used(sk: Ptr, ret: i32, received: bool) {
     let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
     // SAFETY: the caller's own slot.
     let untied = unsafe {
-        if received {
-            (*thread).received_from = cookie;
-        }
         let depth = (&raw const (*thread).depth).read_volatile();
         if let Some(call) = frame(thread, depth) {
             (*call).cookie = cookie;
             return;
+        }
+        if received {
+            ((*thread).received_from, (*thread).received_at) = (cookie, emit::now());
         }
         if received || cookie == 0 {
             return;
@@ -368,6 +423,15 @@ pub fn socket_returned(socket: Ptr, ret: i32, received: bool) {
     }
 }
 
+/// What is known of a caller.
+#[inline(always)]
+fn known(caller: &Caller) -> Option<*mut Thread> {
+    match caller.routine {
+        0 => TLS_THREADS.get_ptr_mut(caller),
+        _ => TLS_ROUTINES.get_ptr_mut(caller),
+    }
+}
+
 /// The thread that runs, or the goroutine that runs on it, if it has called a library.
 #[inline(always)]
 fn current_thread() -> Option<*mut Thread> {
@@ -377,7 +441,7 @@ fn current_thread() -> Option<*mut Thread> {
     }
     lineage::label_of((task >> 32) as u32)?;
     let routine: u64 = kernel::read_or_zero(kernel::current_regs(), R14);
-    TLS_THREADS.get_ptr_mut(&Caller { task: task & !0xffff_ffff, routine })
+    TLS_ROUTINES.get_ptr_mut(&Caller { task: task & !0xffff_ffff, routine })
 }
 
 /// The thread that runs ends.

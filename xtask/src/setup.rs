@@ -3,6 +3,7 @@
 
 mod apt;
 pub(crate) mod bun;
+pub(crate) mod clients;
 pub(crate) mod kernels;
 
 use std::fmt;
@@ -122,11 +123,14 @@ pub(crate) fn ensure(groups: &[Group]) -> Result<()> {
     if groups.contains(&Build) {
         done |= linker()?;
     }
-    if groups.contains(&Test)
-        && let Err(error) = bun::ensure()
-    {
-        // Its tests say that they were skipped.
-        println!("setup: {error:#}");
+    if groups.contains(&Test) {
+        for had in [bun::ensure(), clients::ensure()] {
+            match had {
+                Ok(new) => done |= new,
+                // Their tests say that they were skipped.
+                Err(error) => println!("setup: {error:#}"),
+            }
+        }
     }
     if groups.contains(&Kernels) {
         for series in kernels::SERIES {

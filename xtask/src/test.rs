@@ -195,7 +195,7 @@ fn on_this_kernel(binaries: &Binaries, filter: &[String]) -> Result<Tally> {
     // What was set up for the tests alone is not in it.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain([setup::bun::directory()]);
-    command.env("PATH", std::env::join_paths(dirs)?);
+    command.env("PATH", std::env::join_paths(dirs)?).envs(setup::clients::environment());
     let mut closing = None;
     let status: ExitStatus = stream(&mut command, LIMIT, &mut |line| {
         println!("{line}");

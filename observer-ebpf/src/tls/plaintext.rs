@@ -46,12 +46,8 @@ pub(super) fn plaintext(thread: *mut Thread, frame: &Frame, site: u64, moved: u6
     // SAFETY: slots of this map and of the caller; a connection is used by one thread at a time,
     // and where an agent doesn't keep to that, its own counts are off.
     let (id, cookie, offset) = unsafe {
-        if (*stream).cookie == 0 {
-            if received {
-                (*stream).cookie = (*thread).received_from;
-            } else {
-                (*thread).untied = frame.connection;
-            }
+        if (*stream).cookie == 0 && !received {
+            (*thread).untied = frame.connection;
         }
         let slot = if received { &raw mut (*stream).moved[1] } else { &raw mut (*stream).moved[0] };
         let offset = *slot;

@@ -23,7 +23,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::kernel::{Kernel, chain};
 use crate::model::{LibraryCoverage, Raw, Since, Stamp, Told};
-use crate::tls::{self, FindError, Library, Site, Source};
+use crate::tls::{self, FindError, Library, Looked, Site, Source};
 
 pub use host::{filesystems, libraries};
 pub use scan::{Asker, Scanner};
@@ -115,22 +115,23 @@ impl Probes {
         let looked = match tls::look(&Bounded::new(file)) {
             Ok(looked) => looked,
             Err(FindError::Elf) => return vec![],
-            Err(why @ FindError::Read) => {
-                return vec![LibraryCoverage {
-                    at,
-                    path: path.clone(),
-                    build_id: None,
-                    sha256: None,
-                    library: "unknown",
-                    since,
-                    held: vec![],
-                    probes: 0,
-                    told: Told::Name,
-                    blind: vec![why.to_string()],
-                }];
-            }
+            Err(why @ FindError::Read) => Looked { unread: Some(why), ..Looked::default() },
         };
         let mut reports = vec![];
+        if let Some(why) = looked.unread {
+            reports.push(LibraryCoverage {
+                at,
+                path: path.clone(),
+                build_id: looked.build_id.clone(),
+                sha256: None,
+                library: "unknown",
+                since,
+                held: vec![],
+                probes: 0,
+                told: Told::Name,
+                blind: vec![why.to_string()],
+            });
+        }
         for found in looked.found {
             let told = self.told(&found);
             let mut report = LibraryCoverage {

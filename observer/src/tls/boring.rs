@@ -17,7 +17,7 @@ use super::library::{Function, sites};
 use super::{Blind, FindError, Found, Library, refs};
 
 /// The file of its source that has the functions.
-const SOURCE: &str = "ssl/ssl_lib.cc";
+pub(super) const SOURCE: &str = "ssl/ssl_lib.cc";
 /// Its number for errors of TLS (err.h: ERR_LIB_SSL).
 const LIBRARY: u64 = 16;
 /// Reasons (err.h, ssl.h).
@@ -38,18 +38,17 @@ const fn function(name: &'static str, shape: u64) -> Function {
     Function { name, library: Library::BoringSsl, shape, wraps: false }
 }
 
-/// The library, where the file has it.
-pub(super) fn find(image: &Image<'_>) -> Result<Option<Found>, FindError> {
-    let texts = refs::texts(image, SOURCE)?;
+/// The library, in a file that has the name of its source at these addresses.
+pub(super) fn find(image: &Image<'_>, texts: &[u64]) -> Result<Option<Found>, FindError> {
     if texts.is_empty() {
         return Ok(None);
     }
     let mut found =
         Found { library: Library::BoringSsl, sites: vec![], held: vec![], blind: vec![] };
-    let references = refs::references(image, &texts)?;
+    let references = refs::references(image, texts)?;
     let starts = refs::starts(image, &references)?;
     let mut code = Code64::new(image);
-    let mut program = Program::new(&texts, starts);
+    let mut program = Program::new(texts, starts);
     for &reference in &references {
         program.whose(&mut code, reference);
     }

@@ -13,6 +13,7 @@ mod flow;
 mod go;
 mod library;
 mod refs;
+mod rustls;
 
 use std::fmt;
 
@@ -31,6 +32,8 @@ pub enum Library {
     Go,
     /// BoringSSL, found by what its code does.
     BoringSsl,
+    /// rustls, of which is only known that it is there.
+    Rustls,
 }
 
 impl Library {
@@ -41,6 +44,7 @@ impl Library {
             Self::GnuTls => "gnutls",
             Self::Go => "go",
             Self::BoringSsl => "boringssl",
+            Self::Rustls => "rustls",
         }
     }
 }
@@ -96,6 +100,9 @@ pub enum Blind {
     /// What it belongs together with was not found.
     #[error("the other one can't be told")]
     Other,
+    /// Its functions are the compiler's to call.
+    #[error("a Rust program's own functions, which can't be caught")]
+    Rust,
     /// More returns than a function has.
     #[error("more than {} places where it returns", flow::LEAVES)]
     Leaves,
@@ -121,6 +128,8 @@ pub struct Looked {
     pub found: Vec<Found>,
     /// It is a Go program.
     pub go: bool,
+    /// Why the rest of it can't be looked through, beside what was found by its names.
+    pub unread: Option<FindError>,
 }
 
 /// Looks into a file.
@@ -129,19 +138,27 @@ pub struct Looked {
 /// When it is no ELF file, or its tables can't be read.
 pub fn look(source: &dyn Source) -> Result<Looked, FindError> {
     let image = elf::Image::parse(source)?;
-    let mut found: Vec<Found> = library::find(&image)?;
-    let go = go::is(&image);
-    if go {
-        found.extend(go::find(&image)?);
-    } else if found.iter().all(|found| found.library != Library::OpenSsl) {
-        match boring::find(&image) {
-            Ok(boring) => found.extend(boring),
+    let mut looked = Looked { build_id: image.build_id(), ..Looked::default() };
+    looked.found = library::find(&image)?;
+    looked.go = go::is(&image);
+    if looked.go {
+        looked.found.extend(go::find(&image)?);
+    } else if looked.found.iter().all(|found| found.library != Library::OpenSsl) {
+        match without_names(&image) {
+            Ok(found) => looked.found.extend(found),
             // What was found by its names is told all the same.
-            Err(_) if !found.is_empty() => {}
+            Err(error) if !looked.found.is_empty() => looked.unread = Some(error),
             Err(error) => return Err(error),
         }
     }
-    Ok(Looked { build_id: image.build_id(), found, go })
+    Ok(looked)
+}
+
+/// What is told by a file's constants and by what its code does.
+fn without_names(image: &elf::Image<'_>) -> Result<Vec<Found>, FindError> {
+    let (texts, words) = refs::texts(image, boring::SOURCE, &rustls::words())?;
+    let rustls = words.iter().all(|&there| there).then(rustls::found);
+    Ok(boring::find(image, &texts)?.into_iter().chain(rustls).collect())
 }
 
 #[cfg(test)]

@@ -18,12 +18,21 @@ const BEHIND: u64 = 8 << 10;
 /// Compilers begin functions at multiples of this.
 const ALIGNED: u64 = 16;
 
-/// The addresses of the texts that end in `ending`, which is followed by a NUL.
-pub(super) fn texts(image: &Image<'_>, ending: &str) -> Result<Vec<u64>, FindError> {
+/// The addresses of the texts that end in `ending`, which is followed by a NUL, and which of some
+/// other words are there as well.
+pub(super) fn texts<const N: usize>(
+    image: &Image<'_>,
+    ending: &str,
+    words: &[Vec<u8>; N],
+) -> Result<(Vec<u64>, [bool; N]), FindError> {
     let ending = [ending.as_bytes(), &[0]].concat();
     let finder = memmem::Finder::new(&ending);
-    let mut found = vec![];
+    let words = words.each_ref().map(memmem::Finder::new);
+    let (mut found, mut there) = (vec![], [false; N]);
     image.look_through(false, LONGEST, &mut |address, bytes| {
+        for (word, there) in words.iter().zip(&mut there) {
+            *there = *there || word.find(bytes).is_some();
+        }
         for at in finder.find_iter(bytes) {
             let before = bytes.get(..at).unwrap_or_default();
             let begins = memchr::memrchr(0, before).map_or(0, |nul| nul + 1);
@@ -35,7 +44,7 @@ pub(super) fn texts(image: &Image<'_>, ending: &str) -> Result<Vec<u64>, FindErr
             }
         }
     })?;
-    Ok(found)
+    Ok((found, there))
 }
 
 /// The instructions that put the address of one of these texts into the third or the fourth

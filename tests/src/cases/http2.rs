@@ -1,5 +1,6 @@
 //! HTTP/2 and what is spoken over HTTP beside requests: gRPC, WebSockets.
 
+use std::collections::HashMap;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,6 +17,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     }),
     ("https-http2-of-curl-is-read", |ctx| curl(ctx, Kind::Https2, "--http2")),
     ("https-http2-of-node-is-read", |ctx| ask_of_node(ctx, Kind::Https2, CONNECT)),
+    ("http2-requests-at-once-are-one-record-each", |ctx| many(ctx, Kind::Http2)),
+    ("https-http2-requests-at-once-are-one-record-each", |ctx| many(ctx, Kind::Https2)),
     ("http2-grpc-is-one-call-with-its-status", grpc),
     ("http-websocket-is-one-call-with-its-messages", websocket),
 ];
@@ -48,14 +51,16 @@ fn asked<'a>(
         requests.iter().map(|(method, path, _)| [json!(method), json!(server.url(path))]).collect();
     same("requests", json!(told), json!(wanted))?;
     let connect = run.ledger.one_to(server.addr)?;
+    let mut ends = HashMap::new();
+    for end in run.ledger.of_type("result") {
+        let other = ends.insert(end["call"].as_str(), end);
+        ensure!(other.is_none(), "a call with two results: {end}");
+    }
     let mut all = vec![];
     for (call, (_, _, status)) in calls.into_iter().zip(requests) {
         same("the connect", at(call, "/http/connection"), &connect["call"])?;
         same("the process", at(call, "/process/id"), at(connect, "/process/id"))?;
-        let named = |r: &&Value| r["type"] == "result" && r["call"] == call["call"];
-        let mut ends = run.ledger.records.iter().filter(named);
-        let end = ends.next().context("a request without a result")?;
-        ensure!(ends.next().is_none(), "a request with two results: {call}");
+        let end = *ends.get(&call["call"].as_str()).context("a request without a result")?;
         same("status", at(end, "/outcome/http_status"), &json!(status))?;
         all.push((call, end));
     }
@@ -82,19 +87,8 @@ fn streams<'a>(
 
 /// Three requests of node's own client, which connects like this.
 fn ask_of_node(ctx: &Ctx, kind: Kind, connect: &str) -> Result<()> {
-    let (server, node) = (Node::new(ctx, kind)?, tool("/usr/bin/node")?);
-    let script = format!(
-        "const [http2, net, fs] = ['http2', 'net', 'fs'].map(require);\n\
-         const [origin, port] = [{:?}, {}];\n\
-         const trusted = {:?}; const ca = trusted && fs.readFileSync(trusted);\n\
-         {connect}",
-        server.url(""),
-        server.addr.port(),
-        server.certificate
-    );
-    let script = if connect == CONNECT { script + ASK } else { script };
-    let run = Run::new(ctx).agent(["exec", node, "-e", &script]).go()?;
-    run.exited(0)?;
+    let asks = if connect == CONNECT { [connect, ASK].concat() } else { connect.to_owned() };
+    let (run, server) = of_node(ctx, kind, &asks)?;
     let requests = [("GET", "/0", 200), ("GET", "/1", 200), ("GET", "/missing", 404)];
     let all = streams(&run, &server, &requests)?;
     for (n, (_, end)) in all.iter().enumerate() {
@@ -104,8 +98,42 @@ fn ask_of_node(ctx: &Ctx, kind: Kind, connect: &str) -> Result<()> {
     same("how the last ended", at(all[2].1, "/outcome/status"), &json!("failed"))
 }
 
+/// A script of node's own client.
+fn of_node(ctx: &Ctx, kind: Kind, asks: &str) -> Result<(Recorded, Node)> {
+    let (server, node) = (Node::new(ctx, kind)?, tool("/usr/bin/node")?);
+    let script = format!(
+        "const [http2, net, fs] = ['http2', 'net', 'fs'].map(require);\n\
+         const [origin, port] = [{:?}, {}];\n\
+         const trusted = {:?}; const ca = trusted && fs.readFileSync(trusted);\n\
+         {asks}",
+        server.url(""),
+        server.addr.port(),
+        server.certificate
+    );
+    let run = Run::new(ctx).agent(["exec", node, "-e", &script]).go()?;
+    run.exited(0)?;
+    Ok((run, server))
+}
+
 fn node(ctx: &Ctx) -> Result<()> {
     ask_of_node(ctx, Kind::Http2, CONNECT)
+}
+
+/// Fifty streams of one connection at once, until all were asked for.
+fn many(ctx: &Ctx, kind: Kind) -> Result<()> {
+    let count = if ctx.quick { 500 } else { 10_000 };
+    let ask = format!(
+        "const client = http2.connect(origin, {{ ca }}); let [next, left] = [0, {count}];\n\
+         const more = () => {{\n\
+         if (next === {count}) return;\n\
+         const stream = client.request({{ ':path': '/' + next++ }});\n\
+         stream.resume().on('end', () => {{ --left ? more() : client.close(); }}); }};\n\
+         for (let n = 0; n < 50; n++) more();"
+    );
+    let (run, server) = of_node(ctx, kind, &ask)?;
+    let paths: Vec<_> = (0..count).map(|n| format!("/{n}")).collect();
+    let requests: Vec<_> = paths.iter().map(|path| ("GET", path.as_str(), 200)).collect();
+    streams(&run, &server, &requests).map(drop)
 }
 
 /// A server may send its SETTINGS before it has the client's preface (RFC 9113, 3.4).

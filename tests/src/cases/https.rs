@@ -13,12 +13,14 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("tls-library-in-an-executable-has-probes-before-it-runs", executable),
     ("tls-library-in-another-place-is-found-as-its-process-connects", elsewhere),
     ("https-of-curl-is-read-and-masked", curl),
+    ("https-of-openssl-is-read", openssl),
     ("https-of-python-is-read", python),
     ("https-of-node-is-read", node),
     ("https-of-nodes-fetch-is-read", fetch),
     ("https-of-wget-is-read", wget),
     ("https-of-git-is-read", git),
     ("https-of-go-is-read", go),
+    ("https-of-go-is-read-whatever-other-goroutines-wait-for", goroutines),
     ("https-kept-alive-is-one-call-for-each-request", keep_alive),
 ];
 
@@ -153,6 +155,18 @@ fn curl(ctx: &Ctx) -> Result<()> {
     same("one connection", both.0, both.1)
 }
 
+fn openssl(ctx: &Ctx) -> Result<()> {
+    let server = Https::of_openssl(ctx)?;
+    let (request, port) = (ctx.path("request")?, server.addr.port());
+    std::fs::write(&request, format!("GET /one HTTP/1.0\r\nHost: localhost:{port}\r\n\r\n"))?;
+    let asks_it = format!(
+        "exec /usr/bin/openssl s_client -quiet -connect 127.0.0.1:{port} \
+         -CAfile {} < {request}",
+        server.certificate
+    );
+    asks(ctx, &server, &["/bin/sh", "-c", &asks_it], &[("GET", "/one")])?.exited(0)
+}
+
 fn python(ctx: &Ctx) -> Result<()> {
     let (server, python) = (Https::new(ctx)?, tool("/usr/bin/python3")?);
     let script = format!(
@@ -215,11 +229,44 @@ fn git(ctx: &Ctx) -> Result<()> {
 }
 
 fn go(ctx: &Ctx) -> Result<()> {
-    let (server, go) = (Https::new(ctx)?, tool("/usr/bin/go")?);
-    let source = ctx.path("main.go")?;
-    let text = format!(
-        "package main\nimport (\"crypto/tls\"; \"crypto/x509\"; \"io\"; \"net/http\"; \"os\")\n\
-         func main() {{\n pem, _ := os.ReadFile({:?})\n pool := x509.NewCertPool()\n\
+    let server = Https::new(ctx)?;
+    let program = go_program(ctx, &asking(&server, ""))?;
+    let requests = [("GET", "/one"), ("GET", "/other")];
+    let run = asks(ctx, &server, &[&program], &requests)?;
+    run.exited(0)?;
+    let all = found(&run);
+    let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(program)));
+    let own = own.with_context(|| format!("nothing is told of {program}: {all:?}"))?;
+    same("library", at(own, "/coverage/library/name"), &json!("go"))
+}
+
+/// Goroutines that wait in a call for ever, more than can be followed, before the requests.
+fn goroutines(ctx: &Ctx) -> Result<()> {
+    let server = Https::new(ctx)?;
+    let many = if ctx.quick { 1_000 } else { 9_000 };
+    let waiting = format!(
+        "var begun sync.WaitGroup\n for n := 0; n < {many}; n++ {{\n begun.Add(1)\n\
+         go tls.Server(mute{{nil, &begun}}, &tls.Config{{}}).Read(make([]byte, 1))\n }}\n\
+         begun.Wait()\n"
+    );
+    let text = asking(&server, &waiting)
+        + "type mute struct { net.Conn; begun *sync.WaitGroup }\n\
+           func (m mute) Read([]byte) (int, error) { m.begun.Done(); select {} }\n\
+           func (m mute) Close() error { return nil }\n";
+    let program = go_program(ctx, &text)?;
+    let requests = [("GET", "/one"), ("GET", "/other")];
+    let run = asks(ctx, &server, &[&program], &requests)?;
+    run.exited(0)?;
+    run.ledger.nothing_lost()
+}
+
+/// A program that asks the server twice, after something else.
+fn asking(server: &Https, before: &str) -> String {
+    let imports = ["crypto/tls", "crypto/x509", "io", "net", "net/http", "os", "sync"];
+    let imports = imports.map(|name| format!("{name:?}")).join("; ");
+    format!(
+        "package main\nimport ({imports})\nvar _ net.Conn\nvar _ sync.Mutex\n\
+         func main() {{\n {before}pem, _ := os.ReadFile({:?})\n pool := x509.NewCertPool()\n\
          pool.AppendCertsFromPEM(pem)\n\
          client := &http.Client{{Transport: &http.Transport{{TLSClientConfig: \
          &tls.Config{{RootCAs: pool}}}}}}\n\
@@ -228,9 +275,14 @@ fn go(ctx: &Ctx) -> Result<()> {
         server.certificate,
         server.url("/one"),
         server.url("/other")
-    );
+    )
+}
+
+/// A Go program of this source, stripped: its path.
+fn go_program(ctx: &Ctx, text: &str) -> Result<String> {
+    let go = tool("/usr/bin/go")?;
+    let (source, program) = (ctx.path("main.go")?, ctx.path("program")?);
     std::fs::write(&source, text)?;
-    let program = ctx.path("program")?;
     let cache = std::env::temp_dir().join("observer-e2e-go");
     let built = Command::new(go)
         .args(["build", "-ldflags", "-s -w", "-o", &program, &source])
@@ -238,13 +290,7 @@ fn go(ctx: &Ctx) -> Result<()> {
         .env("GOCACHE", cache)
         .status()?;
     ensure!(built.success(), "go build: {built}");
-    let requests = [("GET", "/one"), ("GET", "/other")];
-    let run = asks(ctx, &server, &[&program], &requests)?;
-    run.exited(0)?;
-    let all = found(&run);
-    let own = all.iter().find(|r| r.pointer("/coverage/library/path") == Some(&json!(program)));
-    let own = own.with_context(|| format!("nothing is told of {program}: {all:?}"))?;
-    same("library", at(own, "/coverage/library/name"), &json!("go"))
+    Ok(program)
 }
 
 fn keep_alive(ctx: &Ctx) -> Result<()> {

@@ -3,6 +3,7 @@
 mod allow_exec;
 mod attach;
 mod burst;
+mod clients;
 mod commands;
 mod coverage;
 mod deny_exec;
@@ -119,6 +120,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         http2::CASES,
         https::CASES,
         https_bun::CASES,
+        clients::CASES,
         refused::CASES,
         environment::CASES,
         burst::CASES,

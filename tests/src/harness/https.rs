@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Ctx, skip};
+use super::{Ctx, PATIENCE, skip, until};
 
-/// Answers GET with `hello PATH` and POST with how many bytes came; keeps connections open.
+/// Answers GET with `hello PATH` and POST with how many bytes came, or below `/whence` with the port
+/// that they came from; keeps connections open.
 const SERVER: &str = r#"
 import http.server, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -27,13 +28,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(b"hello " + self.path.encode())
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer(b"%d bytes" % len(body))
+        whence = self.path.startswith("/whence")
+        self.answer(b"%d" % self.client_address[1] if whence else b"%d bytes" % len(body))
     def log_message(self, *args):
         pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+    def finish_request(self, request, address):
+        with context.wrap_socket(request, server_side=True) as wrapped:
+            super().finish_request(wrapped, address)
+    def handle_error(self, request, address):
+        pass
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(sys.argv[1], sys.argv[2])
-server.socket = context.wrap_socket(server.socket, server_side=True)
+server = Server(("127.0.0.1", 0), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
@@ -59,6 +67,30 @@ impl Https {
         let script = ctx.path("server.py")?;
         fs::write(&script, SERVER)?;
         let (child, addr) = listening(python, &[&script, &certificate, &key])?;
+        Ok(Self { addr, certificate, child })
+    }
+
+    /// One of openssl's own, which answers each connection's first request with 200 and ends.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn of_openssl(ctx: &Ctx) -> Result<Self> {
+        let openssl = tool("/usr/bin/openssl")?;
+        let (certificate, key) = certificate(ctx)?;
+        // It says more later, so what it says goes where nobody has to read it.
+        let said = ctx.path("server.out")?;
+        let child = Command::new(openssl)
+            .args(["s_server", "-www", "-accept", "127.0.0.1:0"])
+            .args(["-cert", &certificate, "-key", &key])
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&said)?)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let addr = until("the server's address", PATIENCE, || {
+            let said = fs::read_to_string(&said)?;
+            let whole = said.lines().filter(|_| said.ends_with('\n'));
+            Ok(whole.filter_map(|line| line.strip_prefix("ACCEPT ")?.parse().ok()).next())
+        })?;
         Ok(Self { addr, certificate, child })
     }
 
@@ -110,6 +142,29 @@ pub fn tool(path: &'static str) -> Result<&'static str> {
         return Ok(path);
     }
     skip(&format!("{path} is not here"))
+}
+
+/// A Python that has the clients of the setup; skips the case where there is none.
+///
+/// # Errors
+/// When it is not there.
+pub fn python() -> Result<String> {
+    set_up("OBSERVER_TEST_PYTHON")
+}
+
+/// A directory of node's modules with the clients of the setup; skips the case where there is none.
+///
+/// # Errors
+/// When it is not there.
+pub fn modules() -> Result<String> {
+    set_up("OBSERVER_TEST_MODULES")
+}
+
+fn set_up(variable: &str) -> Result<String> {
+    match std::env::var(variable) {
+        Ok(path) if fs::metadata(&path).is_ok() => Ok(path),
+        _ => skip(&format!("{variable} names nothing: `cargo xtask setup test` downloads it")),
+    }
 }
 
 /// A program in PATH; skips the case where it has none.
