@@ -15,7 +15,17 @@ use crate::harness::{
 };
 
 pub(super) const CASES: &[(&str, Case)] = &[
-    ("deny-by-hash-holds-whatever-the-file-is-called", whatever_name),
+    ("deny-by-hash-holds-for-a-copy-under-another-name", |ctx| {
+        renamed(ctx, |tool, name| Ok(fs::copy(tool, name).map(drop)?))
+    }),
+    ("deny-by-hash-holds-for-a-hard-link", |ctx| {
+        renamed(ctx, |tool, name| Ok(fs::hard_link(tool, name)?))
+    }),
+    ("deny-by-hash-holds-for-a-symbolic-link", |ctx| {
+        renamed(ctx, |tool, name| Ok(symlink(tool, name)?))
+    }),
+    ("deny-by-hash-holds-for-proc-self-fd", by_descriptor),
+    ("copy-with-a-byte-more-passes-rule-by-hash", byte_more),
     ("allow-by-hash-lets-only-that-file-run", allowed),
     ("would-deny-by-hash-lets-it-run-and-says-so", would),
     ("file-that-was-written-to-is-not-allowed-by-its-hash", written),
@@ -52,24 +62,37 @@ fn ruled<'a>(run: &'a Recorded, verdict: &str) -> Vec<(&'a str, &'a str)> {
     calls.iter().map(|call| (text(at(call, "/exec/argv/0")), text(&call["rule"]))).collect()
 }
 
-fn whatever_name(ctx: &Ctx) -> Result<()> {
-    let (tool, effect, agent) = (tool(ctx, "tool")?, ctx.path("effect")?, ctx.agent()?);
-    let (copy, hard, link) = (ctx.path("git")?, ctx.path("hard")?, ctx.path("link")?);
-    fs::copy(&tool, &copy)?;
-    fs::hard_link(&tool, &hard)?;
-    symlink(&tool, &link)?;
-    let mut args = vec!["all"];
-    for name in [&tool, &copy, &hard, &link] {
-        args.extend([agent, "spawn", name, "touch", &effect, ","]);
-    }
-    args.extend([agent, "exec-proc-fd", &tool, "touch", &effect]);
-    let run = Run::new(ctx).policy(&deny(&tool, "")?).agent(args).go()?;
+/// The same file, or the same bytes, under the name `git`.
+fn renamed(ctx: &Ctx, name: impl Fn(&str, &str) -> Result<()>) -> Result<()> {
+    let (tool, effect, other) = (tool(ctx, "tool")?, ctx.path("effect")?, ctx.path("git")?);
+    name(&tool, &other)?;
+    let run = Run::new(ctx).policy(&deny(&tool, "")?);
+    let run = run.agent(["spawn", &other, "touch", &effect]).go()?;
     never_ran(&effect)?;
     run.verify()?;
-    let denied = ruled(&run, "denied");
-    let wanted: Vec<_> =
-        [&tool, &copy, &hard, &link, &tool].map(|n| (n.as_str(), "no-tool")).into();
-    same("what was denied", denied, wanted)
+    same("what was denied", ruled(&run, "denied"), vec![(other.as_str(), "no-tool")])
+}
+
+fn by_descriptor(ctx: &Ctx) -> Result<()> {
+    let (tool, effect, agent) = (tool(ctx, "tool")?, ctx.path("effect")?, ctx.agent()?);
+    let args = ["spawn", agent, "exec-proc-fd", &tool, "touch", &effect];
+    let run = Run::new(ctx).policy(&deny(&tool, "")?).agent(args).go()?;
+    never_ran(&effect)?;
+    same("what was denied", ruled(&run, "denied"), vec![(tool.as_str(), "no-tool")])
+}
+
+/// It is another file by what it holds, and told as such.
+fn byte_more(ctx: &Ctx) -> Result<()> {
+    let (tool, effect, other) = (tool(ctx, "tool")?, ctx.path("effect")?, ctx.path("git")?);
+    fs::copy(&tool, &other)?;
+    fs::write(&other, [fs::read(&tool)?, vec![0]].concat())?;
+    let run = Run::new(ctx).policy(&deny(&tool, "")?);
+    let run = run.agent(["spawn", &other, "touch", &effect]).go()?;
+    run.exited(0)?;
+    ensure!(Path::new(&effect).exists(), "it did not run: {}", run.stderr);
+    same("what was denied", ruled(&run, "denied"), vec![])?;
+    let call = run.ledger.exec(&effect)?;
+    same("verdict", &call["verdict"], &json!("allowed"))
 }
 
 /// A policy under which the sample and these files alone may run.
