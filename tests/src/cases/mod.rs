@@ -64,7 +64,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-program-by-path",
     "deny-interpreter-stops-script",
     "deny-by-args-stops-command-before-it-acts",
-    "deny-by-hash-holds-whatever-the-file-is-called",
+    "deny-by-hash-holds-for-a-copy-under-another-name",
     "file-that-was-written-to-is-not-allowed-by-its-hash",
     "script-is-denied-by-its-hash",
     "script-allowed-with-arguments-runs-with-them",
@@ -141,6 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_tried_on_each_kernel_is_there() {
-        assert_eq!(on_each_kernel().count(), ON_EACH_KERNEL.len());
+        let there: Vec<_> = on_each_kernel().map(|(name, _)| name).collect();
+        let gone = |name: &&&str| !there.contains(*name);
+        assert_eq!(ON_EACH_KERNEL.iter().filter(gone).collect::<Vec<_>>(), [&""; 0]);
     }
 }
