@@ -3,7 +3,7 @@
 //! `cargo test --manifest-path fuzz/Cargo.toml --no-default-features -- --ignored`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytemuck::{Zeroable, bytes_of};
 use observer_common::{
@@ -214,7 +214,20 @@ const ANSWER: &[u8] = b"\0\x07\x81\x80\0\x01\0\x02\0\0\0\0\x01a\x07example\0\0\x
 #[test]
 #[ignore = "it writes into the corpus"]
 fn write_the_seeds_of_decode() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/decode");
+    for (path, bytes) in seeds_of_decode() {
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// After a change of the wire types they have to be written anew.
+#[test]
+fn the_seeds_of_decode_are_of_the_wire_types_as_they_are() {
+    for (path, bytes) in seeds_of_decode() {
+        assert!(fs::read(&path).is_ok_and(|seed| seed == bytes), "stale: {}", path.display());
+    }
+}
+
+fn seeds_of_decode() -> Vec<(PathBuf, Vec<u8>)> {
     let one = || ExecEvent { exec: 1, ..ExecEvent::default() };
     let tcp = |call| NetEvent { call, ..NetEvent::default() };
     let denied = NetEvent { verdict: verdict::DENY_RULE, rule: 1, ..tcp(10) };
@@ -296,13 +309,15 @@ fn write_the_seeds_of_decode() {
         ),
         ("escape", vec![exec(1, 0, one(), CURL), bytes_of(&escape).to_vec(), exit(8, 1, 0)]),
     ];
-    for (name, events) in seeds {
-        let framed = events.iter().flat_map(|event| {
+    let framed = |events: Vec<Vec<u8>>| {
+        let framed = |event: Vec<u8>| {
             let length = u16::try_from(event.len()).unwrap().to_le_bytes();
-            length.into_iter().chain(event.iter().copied())
-        });
-        fs::write(dir.join(name), framed.collect::<Vec<u8>>()).unwrap();
-    }
+            [&length[..], &event].concat()
+        };
+        events.into_iter().flat_map(framed).collect()
+    };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/decode");
+    seeds.into_iter().map(|(name, events)| (dir.join(name), framed(events))).collect()
 }
 
 /// More records at once than are signed each: all but the last wait for its signature.

@@ -25,6 +25,14 @@ const WORDS: usize = 64;
 #[derive(Default)]
 pub(super) struct Stopped(HashMap<u64, Vec<Word>>);
 
+#[cfg(test)]
+impl Stopped {
+    /// Of how many connections something is kept.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 struct Word {
     event: StreamDeniedEvent,
     name: Vec<u8>,
@@ -36,9 +44,14 @@ impl Word {
     /// Whether it can be of this request: of its name, or of no name.
     fn speaks_of(&self, url: &Raw) -> bool {
         let at = memchr::memmem::find(url.bytes(), b"//").map_or(0, |at| at + 2);
-        let authority = url.bytes().get(at..).unwrap_or_default();
-        let begins = authority.get(..self.name.len());
-        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(&self.name))
+        let rest = url.bytes().get(at..).unwrap_or_default();
+        let authority = rest.split(|b| b"/?#".contains(b)).next().unwrap_or_default();
+        let host = authority.rsplit(|&b| b == b'@').next().unwrap_or_default();
+        // A port may follow, and no more of another name.
+        host.split_at_checked(self.name.len()).is_some_and(|(begins, rest)| {
+            begins.eq_ignore_ascii_case(&self.name)
+                && (self.name.is_empty() || matches!(rest, [] | [b':', ..]))
+        })
     }
 }
 
@@ -51,10 +64,13 @@ impl Assembler {
         names: &mut dyn Names,
         out: &mut Vec<Item>,
     ) {
-        let full = self.stopped.0.len() >= FLOWS;
+        let full = self.stopped.0.len() >= FLOWS && !self.stopped.0.contains_key(&event.cookie);
+        if let Some(other) = full.then(|| self.stopped.0.keys().next().copied()).flatten() {
+            self.stopped_over(other, names, out);
+        }
         let words = self.stopped.0.entry(event.cookie).or_default();
         words.push(Word { event: *event, name: name.to_vec(), told: false });
-        if full || words.len() > WORDS {
+        if words.len() > WORDS {
             self.tell_stopped(event.cookie, names, out);
         }
     }

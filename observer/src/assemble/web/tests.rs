@@ -218,10 +218,14 @@ fn idle_connections_without_end_are_held_to_the_bounds() {
 
 /// The kernel's word on a request of a connection.
 fn word(run: &mut Run, kind: u32, why: u32, name: &[u8]) {
+    word_of(run, COOKIE, kind, why, name);
+}
+
+fn word_of(run: &mut Run, cookie: u64, kind: u32, why: u32, name: &[u8]) {
     run.now += 1;
     let event = observer_common::StreamDeniedEvent {
         header: header(observer_common::EventKind::StreamDenied, run.now, 1),
-        cookie: COOKIE,
+        cookie,
         local: [0; 16],
         peer: [0; 16],
         local_port: 0,
@@ -280,6 +284,19 @@ fn a_request_that_would_be_stopped_is_one_alone() {
     assert_eq!(verdicts(&run), wanted);
 }
 
+/// Whose ends were lost, say.
+#[test]
+fn stopped_connections_without_end_are_held_to_a_bound_and_each_is_told() {
+    use observer_common::{denied_why, verdict};
+    const MORE: u64 = 9;
+    let (mut run, most) = (Run::new(), super::super::stream::FLOWS);
+    for cookie in 0..most as u64 + MORE {
+        word_of(&mut run, cookie, verdict::DENY_RULE, denied_why::HOST, b"evil");
+    }
+    assert_eq!(run.assembler.stopped.len(), most);
+    assert_eq!(run.out.len() as u64, MORE);
+}
+
 /// In one packet, so that the kernel's words come before all of them.
 #[test]
 fn what_would_be_stopped_of_several_requests_is_each_one_of_its_name() {
@@ -290,7 +307,7 @@ fn what_would_be_stopped_of_several_requests_is_each_one_of_its_name() {
     word(&mut run, would, denied_why::HOST, b"worse");
     word(&mut run, would, denied_why::HOST, b"unheard");
     let asks = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    run.out(COOKIE, &["good", "evil", "good", "worse:80"].map(asks).concat());
+    run.out(COOKIE, &["good", "evil.example", "evil", "good", "worse:80"].map(asks).concat());
     run.close(COOKIE);
     run.settle();
     let mut told: Vec<_> = verdicts(&run)
@@ -300,6 +317,7 @@ fn what_would_be_stopped_of_several_requests_is_each_one_of_its_name() {
     // The last has no answer to come: it is told with its end.
     let mut wanted = [
         ("http://good/", false, false),
+        ("http://evil.example/", false, false),
         ("http://evil/", true, false),
         ("http://good/", false, false),
         ("http://worse:80/", true, false),
