@@ -311,7 +311,7 @@ fn seeds_of_decode() -> Vec<(PathBuf, Vec<u8>)> {
     ];
     let framed = |events: Vec<Vec<u8>>| {
         let framed = |event: Vec<u8>| {
-            let length = u16::try_from(event.len()).unwrap().to_le_bytes();
+            let length = (event.len() as u16).to_le_bytes();
             [&length[..], &event].concat()
         };
         events.into_iter().flat_map(framed).collect()
