@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{PATIENCE, until};
 
@@ -60,6 +60,32 @@ fn empty(cgroup: &Path) -> Option<()> {
 pub fn leftovers() -> Result<Vec<PathBuf>> {
     let mut found = children(&crate::cgroup_mount()?.join("observer"));
     found.extend(pins());
+    Ok(found)
+}
+
+/// Removes what a killed run of the cases left behind, for the next one to begin on clean ground;
+/// tells what that was.
+///
+/// # Errors
+/// When observer is in use: a run's cgroup has processes, or a process is an `observer`.
+pub fn clear_abandoned() -> Result<Vec<String>> {
+    let found: Vec<String> = leftovers()?.iter().map(|place| state_of(place)).collect();
+    if found.is_empty() {
+        return Ok(found);
+    }
+    let populated = leftovers()?.into_iter().find(|place| {
+        fs::read_to_string(place.join("cgroup.events")).is_ok_and(|e| e.contains("populated 1"))
+    });
+    if let Some(run) = populated {
+        bail!("observer is in use here: {}", state_of(&run));
+    }
+    let observer = children(Path::new("/proc")).into_iter().find(|process| {
+        fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim_end() == "observer")
+    });
+    if let Some(process) = observer {
+        bail!("observer is in use here: {} is one, with {}", process.display(), found.join("; "));
+    }
+    clear_leftovers();
     Ok(found)
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub use cgroup::{Cgroup, clear_leftovers, leftovers, pins, state_of};
+pub use cgroup::{Cgroup, clear_abandoned, clear_leftovers, leftovers, pins, state_of};
 pub use https::{Https, in_path, modules, python, tool};
 pub use ledger::{Ledger, at};
 pub use mount::{Change, Tmpfs, apart, limited, names, sparse};

@@ -366,7 +366,10 @@ impl Through {
         self.inner.as_ref().map_or(0, |inner| size_of::<Inner>() + inner.memory())
     }
 
-    fn finish(&self) -> Tunnel {
+    /// No more goes through it: what is open inside ends so.
+    fn finish(mut self, cx: &mut Context<'_>) -> Tunnel {
+        self.end(Way::Out, End::Unseen, cx);
+        self.end(Way::In, End::Unseen, cx);
         let inside = self.inner.as_ref().map_or(Inside::Other, |inner| inner.inside());
         Tunnel { inside, ..self.counts }
     }

@@ -79,7 +79,7 @@ impl Switched {
                 asked
             }
             Self::Tunnel { through, mut asked } => {
-                asked.exchange.answer.tunnel = Some(through.finish());
+                asked.exchange.answer.tunnel = Some(through.finish(cx));
                 asked
             }
             other @ (Self::Http2(_) | Self::Nothing) => {

@@ -87,6 +87,9 @@ impl Stream {
         for word in block.doubts {
             self.exchange.doubt(word);
         }
+        if self.exchange.answered {
+            return;
+        }
         if self.exchange.answer.head.is_some() {
             return self.exchange.trailers(block.fields);
         }
@@ -151,7 +154,7 @@ impl Stream {
                     return self.exchange.flawed(Status::Failed, "an answer without a head");
                 }
                 self.exchange.answered(self.answering.take(), true, cx.now);
-                self.finish_switched();
+                self.finish_switched(cx);
                 if self.connect.is_some() {
                     // A tunnel that the far end closed takes nothing more.
                     self.exchange.sent(self.asking.take(), true, cx);
@@ -187,21 +190,18 @@ impl Stream {
             Way::Out => self.exchange.sent(self.asking.take(), false, cx),
             Way::In => {
                 self.exchange.answered(self.answering.take(), false, cx.now);
-                if let Some(Switched::Tunnel(through)) = &mut self.switched {
-                    through.end(Way::In, End::Unseen, cx);
-                }
-                self.finish_switched();
+                self.finish_switched(cx);
             }
         }
     }
 
-    fn finish_switched(&mut self) {
+    fn finish_switched(&mut self, cx: &mut Context<'_>) {
         match self.switched.take() {
             Some(Switched::Socket(socket)) => {
                 self.exchange.answer.websocket = Some(socket.finish());
             }
             Some(Switched::Tunnel(through)) => {
-                self.exchange.answer.tunnel = Some(through.finish());
+                self.exchange.answer.tunnel = Some(through.finish(cx));
             }
             None => {}
         }

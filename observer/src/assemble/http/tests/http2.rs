@@ -252,3 +252,21 @@ fn a_bomb_of_references_is_told_to_a_bound() {
     assert_eq!(requests.count(), 2000);
     assert!(kept < bytes.len() * 128 + (2 << 20), "{kept} of {}", bytes.len());
 }
+
+#[test]
+fn what_a_tunnel_would_carry_after_an_answer_that_is_none_is_not_asked() {
+    let connect = frame(1, 4, 1, &field(":method", "CONNECT"));
+    let told = talk(&[
+        out([preface(), connect].concat()),
+        into(
+            [server(), frame(1, 4, 1, &field("x", "no status")), response(1, "200", false)]
+                .concat(),
+        ),
+        out(frame(0, 0, 1, b"GET /in HTTP/1.0\r\n\r\n")),
+        Step::End(Way::Out, End::Closed),
+        Step::End(Way::In, End::Closed),
+    ]);
+    let end = "1 Failed (an answer without a status) pseudo-field";
+    let body = "1 sent 20 GET /in HTTP/1.0\r\n\r\n…";
+    assert_eq!(lines(&told), ["1 CONNECT 127.0.0.1:8080", body, end]);
+}

@@ -57,6 +57,19 @@ fn tunnels_within_tunnels_end_somewhere() {
 }
 
 #[test]
+fn a_request_that_is_under_way_in_a_tunnel_ends_with_it() {
+    let told = talk(&[
+        out("CONNECT inner:80 HTTP/1.1\r\nHost: inner:80\r\n\r\n"),
+        into("HTTP/1.1 200 OK\r\n\r\n"),
+        out("POST /in HTTP/1.1\r\nHost: inner\r\nContent-Length: 9\r\n\r\nhalf"),
+        Step::End(Way::In, End::Reset),
+        Step::End(Way::Out, End::Closed),
+    ]);
+    assert_eq!(lines(&told)[1..3], ["2 POST http://inner/in", "2 sent 4 half…"]);
+    assert_eq!(lines(&told)[3], "2 Failed (reset by the server before its answer ended)");
+}
+
+#[test]
 fn messages_of_a_websocket_are_part_of_their_call() {
     let told = talk(&[
         out(
