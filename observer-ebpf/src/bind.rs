@@ -23,16 +23,12 @@ const ONLY_NEW: u64 = 1;
 pub unsafe fn bind(addr: *const [u8; 16], way: &Way, fresh: *mut Bound) {
     // SAFETY: as the caller promises.
     unsafe {
-        if let Some(bound) = BOUND.get_ptr_mut(&*addr) {
-            return add(bound, way);
-        }
         (*fresh).ways[0] = *way;
         (*fresh).next = 1;
         if BOUND.insert(&*addr, &*fresh, ONLY_NEW).is_ok() {
             return;
         }
         match BOUND.get_ptr_mut(&*addr) {
-            // Another CPU was first.
             Some(bound) => add(bound, way),
             None => {
                 emit::name_lost();
@@ -41,43 +37,67 @@ pub unsafe fn bind(addr: *const [u8; 16], way: &Way, fresh: *mut Bound) {
     }
 }
 
+/// A search through the ways of an address.
+struct Search {
+    bound: *mut Bound,
+    way: Way,
+    /// Whether it is there already.
+    there: u32,
+    /// One of another policy's, which may be written over; [`BOUND_WAYS`] where there is none.
+    stale: u32,
+}
+
 #[inline(always)]
 fn add(bound: *mut Bound, way: &Way) {
+    let mut search = Search { bound, way: *way, there: 0, stale: BOUND_WAYS as u32 };
     // SAFETY: the map's own value; each way is written whole, word by word, and one that is read
-    // half written decides as either of its names.
+    // half written decides as either of its names. The callback has the helper's signature, and
+    // the context outlives the call.
     unsafe {
-        let ways = (&raw mut (*bound).ways).cast::<Way>();
-        let mut stale = BOUND_WAYS;
-        for i in 0..BOUND_WAYS {
-            let there = ways.add(i);
-            let mut same = (&raw const (*there).flags).read_volatile() == way.flags
-                && (&raw const (*there).asked).read_volatile() == way.asked;
-            for j in 0..BOUND_ALIASES {
-                same &= (&raw const (*there).aliases[j]).read_volatile() == way.aliases[j];
-            }
-            if same {
-                return;
-            }
-            let flags = (&raw const (*there).flags).read_volatile();
-            if flags != 0 && (flags ^ way.flags) >> way_flag::GENERATION != 0 {
-                stale = i;
-            }
+        bpf_loop(BOUND_WAYS as u32, compare as *mut c_void, (&raw mut search).cast(), 0);
+        if (&raw const search.there).read_volatile() != 0 {
+            return;
         }
-        let place = if stale < BOUND_WAYS {
-            ways.add(stale)
-        } else {
+        let mut place = (&raw const search.stale).read_volatile() as usize;
+        if place >= BOUND_WAYS {
             let next = kernel::fetch_add(&raw mut (*bound).next, 1);
             if next >= BOUND_WAYS as u64 {
                 emit::name_lost();
             }
-            ways.add(next as usize % BOUND_WAYS)
-        };
+            place = next as usize;
+        }
+        let place = (&raw mut (*bound).ways).cast::<Way>().add(place % BOUND_WAYS);
         (&raw mut (*place).flags).write_volatile(0);
         (&raw mut (*place).asked).write_volatile(way.asked);
         for j in 0..BOUND_ALIASES {
             (&raw mut (*place).aliases[j]).write_volatile(way.aliases[j]);
         }
         (&raw mut (*place).flags).write_volatile(way.flags);
+    }
+}
+
+/// Compares one way. Returns 1 to end the loop.
+///
+/// Verifier: a loop of the helper's, and no branch but the last, since each doubles the ways that
+/// lead on from here.
+unsafe extern "C" fn compare(index: u64, search: *mut c_void) -> i64 {
+    // SAFETY: what `add` handed over; the index is within the ways.
+    unsafe {
+        let search = &mut *search.cast::<Search>();
+        let there = (&raw mut (*search.bound).ways).cast::<Way>().add(index as usize % BOUND_WAYS);
+        let flags = (&raw const (*there).flags).read_volatile();
+        let mut differs = flags ^ search.way.flags;
+        let of_another = differs >> way_flag::GENERATION;
+        differs |= (&raw const (*there).asked).read_volatile() ^ search.way.asked;
+        for j in 0..BOUND_ALIASES {
+            differs |= (&raw const (*there).aliases[j]).read_volatile() ^ search.way.aliases[j];
+        }
+        if flags != 0 && of_another != 0 {
+            (&raw mut search.stale).write_volatile(index as u32);
+        }
+        let same = u32::from(differs == 0);
+        (&raw mut search.there).write_volatile(same);
+        i64::from(same)
     }
 }
 

@@ -5,7 +5,6 @@ use observer_common::{Config, FileKey, ProgramKey, program_kind};
 
 use crate::kernel::{self, Ptr, at};
 use crate::maps::FILES;
-use crate::path;
 use crate::verdict::Opinion;
 
 /// Adds to the opinion what the rules say of a file by its hash. One that can't `vouch` can only have
@@ -26,7 +25,7 @@ pub unsafe fn ask(
         let to = &raw mut (*opinion).file;
         identify(to, file.unwrap_or(core::ptr::null()));
         let Some(hash) = FILES.get_ptr(&*to) else { return unknown(opinion, config) };
-        path::clear(key);
+        kernel::clear(key);
         (*key).kind = program_kind::SHA256;
         let (from, words) = (hash.cast::<u32>(), (&raw mut (*key).bytes).cast::<u32>());
         for i in 0..8 {

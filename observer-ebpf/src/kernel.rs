@@ -59,6 +59,19 @@ pub fn read_or_zero<T: Copy>(base: Ptr, offset: usize) -> T {
     }
 }
 
+/// Sets a value to zeros.
+///
+/// Verifier: one call of a helper, which clears what it can't fill, where stores would be looked at
+/// once more on each way that leads here, and a call to memset byte by byte.
+///
+/// # Safety
+/// `at` is valid for writing, and zeros are a value of its type.
+#[inline(always)]
+pub unsafe fn clear<T>(at: *mut T) {
+    // SAFETY: as the caller promises; nothing is mapped at null.
+    unsafe { bpf_probe_read_kernel_raw(at.cast(), size_of::<T>() as u32, core::ptr::null()) };
+}
+
 /// Follows a pointer at `base + offset`; null is none.
 #[inline(always)]
 pub fn follow(base: Ptr, offset: usize) -> Option<Ptr> {

@@ -10,6 +10,7 @@ use observer_common::{
 };
 
 use crate::emit::{self, Ring};
+use crate::kernel;
 use crate::maps::{CONTROL, PREFIXES};
 use crate::names::NameBuf;
 use crate::packet::TCP;
@@ -121,19 +122,16 @@ pub unsafe fn tell(ruling: &Ruling, why: u32, name: *const u8, len: u32, ends: &
     // SAFETY: the reservation is ours until it is submitted, and is written whole; the name is
     // bounded by its room.
     unsafe {
-        event.write(StreamDeniedEvent {
-            header,
-            cookie: ends.cookie,
-            local: core::mem::transmute::<[u32; 4], [u8; 16]>(ends.local),
-            peer: core::mem::transmute::<[u32; 4], [u8; 16]>(ends.peer),
-            local_port: ends.local_port,
-            peer_port: ends.peer_port,
-            verdict: ruling.verdict,
-            rule: ruling.rule,
-            why,
-            name_len: 0,
-            name: [0; HOST_LEN],
-        });
+        kernel::clear(event);
+        (*event).header = header;
+        (*event).cookie = ends.cookie;
+        (*event).local = core::mem::transmute::<[u32; 4], [u8; 16]>(ends.local);
+        (*event).peer = core::mem::transmute::<[u32; 4], [u8; 16]>(ends.peer);
+        (*event).local_port = ends.local_port;
+        (*event).peer_port = ends.peer_port;
+        (*event).verdict = ruling.verdict;
+        (*event).rule = ruling.rule;
+        (*event).why = why;
         if len != 0 {
             let to = (&raw mut (*event).name).cast::<c_void>();
             if bpf_probe_read_kernel(to, at_most::<{ HOST_LEN as u32 }>(len), name.cast()) == 0 {

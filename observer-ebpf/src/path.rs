@@ -142,21 +142,10 @@ fn push(sink: Sink, dentry: Ptr) -> Option<u32> {
 pub fn name_key(key: *mut ProgramKey, kind: u32, name: *const u8) -> bool {
     // SAFETY: the key is ours and the helper writes its length at the most.
     unsafe {
-        clear(key);
+        kernel::clear(key);
         (*key).kind = kind;
         let bytes = (&raw mut (*key).bytes).cast::<u8>();
         bpf_probe_read_kernel_str(bytes.cast(), PROGRAM_LEN as u32, name.cast()) > 1
-    }
-}
-
-/// Sets a key to zeros.
-#[inline(always)]
-pub fn clear(key: *mut ProgramKey) {
-    // As words: a loop over bytes would become a call to memset.
-    let words = key.cast::<u32>();
-    for i in 0..1 + PROGRAM_LEN / 4 {
-        // SAFETY: inside the key, which is aligned to 4.
-        unsafe { words.add(i).write_volatile(0) };
     }
 }
 
@@ -169,7 +158,7 @@ pub fn path_key(key: *mut ProgramKey, kind: u32, path: *const u8, len: u32) -> b
     }
     // SAFETY: `len` is below the key's length.
     unsafe {
-        clear(key);
+        kernel::clear(key);
         (*key).kind = kind;
         let bytes = (&raw mut (*key).bytes).cast::<u8>();
         aya_ebpf::helpers::generated::bpf_probe_read_kernel(bytes.cast(), len, path.cast()) == 0

@@ -173,7 +173,7 @@ unsafe fn prefix(bank: u32, s: *mut PathScratch, kind: u32, name: *const u8, len
     // SAFETY: the key is the caller's, and larger than a prefix.
     unsafe {
         let key = &raw mut (*s).key;
-        path::clear(key);
+        kernel::clear(key);
         let bytes = (&raw mut (*key).bytes).cast::<u8>();
         let n = if kind == unix_kind::NAME {
             // With its NUL, which no prefix has.

@@ -129,25 +129,35 @@ unsafe extern "C" fn record(_index: u64, records: *mut c_void) -> i64 {
                     }
                     c.aliases += 1;
                 }
-            } else if kind == A && size == 4 && c.silent != 0 {
-                let to = (&raw mut (*s).addr).cast::<u32>();
-                to.write(0);
-                to.add(1).write(0);
-                to.add(2).write(u32::from_ne_bytes([0, 0, 0xff, 0xff]));
-                let to = (&raw mut (*s).addr).cast::<u8>();
-                for i in 0..4 {
-                    to.add(12 + i).write_volatile(byte(s, data + i as u32));
-                }
-                bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
-            } else if kind == AAAA && size == 16 && c.silent != 0 {
-                let to = (&raw mut (*s).addr).cast::<u8>();
-                for i in 0..16 {
-                    to.add(i).write_volatile(byte(s, data + i as u32));
-                }
+            } else if c.silent != 0 && address(s, kind, data, size) {
                 bind::bind(&raw const (*s).addr, &c.way, &raw mut (*s).fresh);
             }
         }
         c.at = data + size;
         0
+    }
+}
+
+/// Brings an address of either family into its buffer; whether the record holds one.
+#[inline(always)]
+unsafe fn address(s: *mut Scratch, kind: u32, data: u32, size: u32) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let to = (&raw mut (*s).addr).cast::<u8>();
+        let at = match (kind, size) {
+            (A, 4) => 12,
+            (AAAA, 16) => 0,
+            _ => return false,
+        };
+        let words = to.cast::<u32>();
+        words.write_volatile(0);
+        words.add(1).write_volatile(0);
+        words.add(2).write_volatile(u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+        for i in 0..16 {
+            if at + i < 16 {
+                to.add((at + i) as usize & 15).write_volatile(byte(s, data + i));
+            }
+        }
+        true
     }
 }
