@@ -25,7 +25,7 @@ use crate::hashes::sha256;
 use crate::kernel::Kernel;
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart};
 use crate::masking::Masking;
-use crate::model::Raw;
+use crate::model::{Raw, RunId};
 use crate::pipeline::{Ending, Held, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
@@ -81,6 +81,7 @@ pub struct Outcome {
 
 /// A run under way.
 struct Session {
+    run: RunId,
     cgroup: Cgroup,
     kernel: Arc<Mutex<Kernel>>,
     pipeline: Pipeline,
@@ -189,7 +190,18 @@ fn begin(
     let policy = reload::Source::new(run, settings, policy.is_some(), policies);
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);
-    Ok(Session { cgroup, kernel, pipeline, libraries, hashes, healths, policy, guarded, freezes })
+    Ok(Session {
+        run,
+        cgroup,
+        kernel,
+        pipeline,
+        libraries,
+        hashes,
+        healths,
+        policy,
+        guarded,
+        freezes,
+    })
 }
 
 /// How it is told that execs which wait can't be looked into.
@@ -257,8 +269,10 @@ impl Session {
                         guard.path.display()
                     );
                 }
-            } else {
+            } else if living {
                 kernel.detach();
+            } else {
+                kernel.let_go(self.run, self.cgroup.id());
             }
         }
         if living && !(leave && self.guarded) {

@@ -136,6 +136,25 @@ impl Kernel {
         }
         self.links.clear();
     }
+
+    /// Detaches everything from a run that is over, and leaves the waiting to the kernel.
+    ///
+    /// A link that goes as its descriptor is closed waits there until no processor is in it any
+    /// more: a tenth of a second for each probe. One whose last reference is a pin goes by a worker
+    /// of the kernel's own (kernel/bpf/inode.c, bpf_free_inode; kernel/bpf/syscall.c,
+    /// bpf_link_put).
+    pub fn let_go(&mut self, run: RunId, cgroup_id: u64) {
+        if self.guard.is_none() {
+            self.guard = Guard::create(run, cgroup_id).ok();
+        }
+        if let Some(guard) = &self.guard {
+            for (number, link) in self.links.drain(..).enumerate() {
+                // What can't be pinned goes here and now.
+                let _ = link.pin(guard.path.join(format!("over{number}")));
+            }
+        }
+        self.detach();
+    }
 }
 
 /// Mounts tracefs where it is missing: the syscall tracepoints' ids are read there.
