@@ -2,6 +2,7 @@
 //! files, the console as the way out. It needs neither root nor KVM, and no network.
 
 mod image;
+mod linked;
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -85,6 +85,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "sockets-without-a-hook-are-said-in-each-run",
     "what-this-kernels-hooks-leave-out-is-said",
     "tls-is-recorded-with-its-name-and-what-passed",
+    "https-of-openssl-is-read-and-masked",
     "burst-of-execs-is-recorded-or-counted",
     "each-program-stays-far-from-the-verifiers-limit",
 ];

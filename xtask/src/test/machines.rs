@@ -14,6 +14,9 @@ use super::tally::Tally;
 use crate::setup::kernels;
 use crate::vm::Machine;
 
+/// What the cases ask of the host's own programs, with the libraries that those are linked with.
+const PROGRAMS: [&str; 1] = ["openssl"];
+
 /// Runs them, and reports each kernel as a part. Their lines come as they are written, each with
 /// its kernel.
 pub(super) fn run(
@@ -73,11 +76,14 @@ fn in_a_machine(binaries: &Binaries, series: &str, filter: &[String]) -> Result<
         command.push("--kernel".to_owned());
     }
     command.extend_from_slice(filter);
-    let files = binaries.all().map(|file| {
+    // Where the host lacks one, its cases say so there.
+    let programs = PROGRAMS.iter().filter_map(|name| place::program(name));
+    let files = binaries.all().into_iter().cloned().chain(programs).map(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        (file.clone(), format!("/bin/{name}"))
+        let there = format!("/bin/{name}");
+        (file, there)
     });
-    let machine = Machine { series, files: files.into(), environment, command, limit: LIMIT };
+    let machine = Machine { series, files: files.collect(), environment, command, limit: LIMIT };
     let mut closing = None;
     let ended = machine.boot(&mut |line| {
         println!("[{series}] {line}");

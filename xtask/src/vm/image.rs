@@ -7,8 +7,9 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use super::linked;
 use crate::run::capture;
 
 const DIRECTORY: u32 = 0o040_000;
@@ -61,14 +62,18 @@ impl Image {
         Ok(image)
     }
 
-    /// An executable file of this host.
+    /// An executable file of this host, with the libraries that it is linked with: those stand where
+    /// they stand here.
     ///
     /// # Errors
-    /// If it can't be read, or needs a dynamic linker: the machine has none.
+    /// If one of them can't be read.
     pub(super) fn file(&mut self, there: &str, here: &Path) -> Result<()> {
-        let content = fs::read(here).with_context(|| format!("can't read {}", here.display()))?;
+        let content = read(here)?;
         if needs_interpreter(&content) {
-            bail!("{} is linked dynamically, and the machine has no libraries", here.display());
+            for library in linked::libraries(here)? {
+                let path = library.to_str().context("a library's path that is no text")?;
+                self.push(path, REGULAR | 0o755, (0, 0), read(&library)?);
+            }
         }
         self.push(there, REGULAR | 0o755, (0, 0), content);
         Ok(())
@@ -128,6 +133,10 @@ impl Image {
             self.directory(parent);
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("can't read {}", path.display()))
 }
 
 const PASSWD: &str = "\
@@ -225,6 +234,14 @@ mod tests {
         let names: Vec<_> = image.entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["a", "a/b", "a/b/one", "a/b/two"]);
         assert_eq!(image.entries[3].content, b"new");
+    }
+
+    #[test]
+    fn a_program_brings_the_libraries_that_it_is_linked_with() {
+        let mut image = Image { entries: Vec::new(), directories: BTreeSet::new() };
+        image.file("/bin/x", &std::env::current_exe().unwrap()).unwrap();
+        let has = |name: &str| image.entries.iter().any(|entry| entry.name.contains(name));
+        assert!(has("bin/x") && has("/libc.so") && has("/ld-linux"));
     }
 
     #[test]
