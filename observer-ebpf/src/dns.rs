@@ -43,6 +43,10 @@ const HEAD: u32 = 12;
 /// What follows a question's name.
 const QUESTION_TAIL: u32 = 4;
 
+/// What a hook takes: each looks at its own, and the verifier with it.
+const QUESTIONS: u32 = dns_op::QUESTION;
+const ANSWERS: u32 = dns_op::ANSWER;
+
 /// A buffer for one message.
 #[repr(C)]
 pub struct Scratch {
@@ -116,8 +120,8 @@ pub fn leaves(skb: *mut __sk_buff) -> i32 {
         (*event).local = packet.from;
         (*event).local_port = packet.from_port;
         (*event).protocol = packet.protocol;
-        (*event).op = dns_op::QUESTION;
-        let pass = each(skb, s, &packet);
+        (*event).op = QUESTIONS;
+        let pass = each::<QUESTIONS>(skb, s, &packet);
         release(s);
         pass
     };
@@ -148,13 +152,13 @@ pub fn arrives(skb: *mut __sk_buff) -> i32 {
         (*event).local = packet.to;
         (*event).local_port = packet.to_port;
         (*event).protocol = packet.protocol;
-        (*event).op = dns_op::ANSWER;
+        (*event).op = ANSWERS;
         (*event).verdict = verdict::ALLOW;
         (*event).rule = 0;
         let trusted = RESOLVERS.get(packet.from).copied().unwrap_or(0) != 0
             && NETWORKS.get(network).is_some();
         (*event).flags = if trusted { dns_flag::TRUSTED } else { 0 };
-        each(skb, s, &packet);
+        each::<ANSWERS>(skb, s, &packet);
         release(s);
     }
     PASS
@@ -272,7 +276,7 @@ struct Segment {
 /// Verifier: what differs from packet to packet stands in the buffer, a map value, before anything
 /// is looped over: so all the ways that led here are one from here on.
 #[inline(always)]
-unsafe fn each(skb: *mut __sk_buff, s: *mut Scratch, packet: &Packet) -> bool {
+unsafe fn each<const WHAT: u32>(skb: *mut __sk_buff, s: *mut Scratch, packet: &Packet) -> bool {
     // SAFETY: as the caller promises; the callback has the helper's signature, and the context
     // outlives the call.
     unsafe {
@@ -282,13 +286,13 @@ unsafe fn each(skb: *mut __sk_buff, s: *mut Scratch, packet: &Packet) -> bool {
         (&raw mut (*s).odd).write_volatile(u32::from(packet.odd));
         (&raw mut (*s).pass).write_volatile(1);
         let mut segment = Segment { skb, s };
-        bpf_loop(DNS_SEGMENT as u32 + 1, next as *mut c_void, (&raw mut segment).cast(), 0);
+        bpf_loop(DNS_SEGMENT as u32 + 1, next::<WHAT> as *mut c_void, (&raw mut segment).cast(), 0);
         (&raw const (*s).pass).read_volatile() != 0
     }
 }
 
 /// Takes one message of a packet. Returns 1 to end the loop.
-unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
+unsafe extern "C" fn next<const WHAT: u32>(index: u64, segment: *mut c_void) -> i64 {
     // SAFETY: what `each` handed over.
     unsafe {
         let c = &mut *segment.cast::<Segment>();
@@ -314,7 +318,7 @@ unsafe extern "C" fn next(index: u64, segment: *mut c_void) -> i64 {
         }
         (&raw mut (*s).from).write_volatile(at + len);
         let whole = load(c.skb, s, at, len);
-        if (&raw const (*s).event.op).read_volatile() == dns_op::ANSWER {
+        if WHAT == ANSWERS {
             if whole && (&raw const (*s).odd).read_volatile() == 0 {
                 answer(s);
             } else {

@@ -246,9 +246,7 @@ impl Opinion {
             let Some(found) = PROGRAMS.get_value_ptr_mut(bank, &*key) else { return };
             let found = &*found;
             let mut own = found.decision;
-            if !vouch {
-                own.kind &= !decision::ALLOW;
-            }
+            own.kind &= !(decision::ALLOW * u32::from(!vouch));
             Self::merge(this, own);
             Self::set_group(this, slot, found.group, vouch);
         }
@@ -319,9 +317,7 @@ impl Opinion {
         unsafe {
             let Some(found) = PROGRAMS.get_value_ptr_mut(bank, &*key) else { return };
             let mut own = (*found).decision;
-            if !vouch {
-                own.kind &= !decision::ALLOW;
-            }
+            own.kind &= !(decision::ALLOW * u32::from(!vouch));
             Self::merge(this, own);
         }
     }
@@ -344,8 +340,9 @@ impl Opinion {
             let kind = &raw mut (*this).decision.kind;
             let rule = &raw mut (*this).decision.rule;
             let (had, first) = (kind.read_volatile(), rule.read_volatile());
-            let (old, new) = (highest(had), highest(other.kind));
-            if new > old || (new == old && other.rule < first) {
+            // The higher kind, and of equal ones the first rule. One branch: see `kernel::read_or_zero`.
+            let rank = |kind, rule: u32| u64::from(highest(kind)) << u32::BITS | u64::from(!rule);
+            if rank(other.kind, other.rule) > rank(had, first) {
                 rule.write_volatile(other.rule);
             }
             kind.write_volatile(had | other.kind);
