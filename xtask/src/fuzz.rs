@@ -32,7 +32,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
         bail!("can't fuzz: {missing}");
     }
     for target in options.targets {
-        one(target, options.seconds)?;
+        one(target, options.seconds, From::Anywhere)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,12 +76,29 @@ pub(crate) fn missing() -> Option<&'static str> {
     None
 }
 
+/// Where the fuzzer begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At a number of its own choice, with what it kept before: each time it sees something else.
+    Anywhere,
+    /// At the seeds alone and a fixed number: what it tries is the same wherever this tree is
+    /// tested, as far as the time goes.
+    Seeds,
+}
+
 /// Fuzzes one target for so long.
 ///
 /// # Errors
 /// When it found something, or could not begin.
-pub(crate) fn one(target: &str, seconds: u32) -> Result<()> {
-    let kept = place::target().join("fuzz").join(target);
+pub(crate) fn one(target: &str, seconds: u32, from: From) -> Result<()> {
+    let kept = match from {
+        From::Anywhere => "fuzz",
+        From::Seeds => "fuzz-from-seeds",
+    };
+    let kept = place::target().join(kept).join(target);
+    if from == From::Seeds && kept.exists() {
+        fs::remove_dir_all(&kept).with_context(|| kept.display().to_string())?;
+    }
     fs::create_dir_all(&kept).with_context(|| kept.display().to_string())?;
     let mut fuzz = Command::new("rustup");
     fuzz.current_dir(place::workspace())
@@ -97,6 +114,9 @@ pub(crate) fn one(target: &str, seconds: u32) -> Result<()> {
             "-print_funcs=0",
             "-print_final_stats=1",
         ]);
+    if from == From::Seeds {
+        fuzz.arg("-seed=1");
+    }
     run(&mut fuzz).with_context(|| {
         format!(
             "{target} broke: the input is in fuzz/artifacts/{target}/, and belongs into {}, \

@@ -133,7 +133,9 @@ fn fuzzing(report: &mut Report) {
         let name = format!("fuzzing {target} for {SECONDS} s");
         match missing {
             Some(why) => report.skip(&name, why, Expected::No),
-            None => report.part(&name, || fuzz::one(target, SECONDS).map(|()| Tally::PASSED)),
+            None => report.part(&name, || {
+                fuzz::one(target, SECONDS, fuzz::From::Seeds).map(|()| Tally::PASSED)
+            }),
         }
     }
 }
