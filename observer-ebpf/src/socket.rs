@@ -1,27 +1,29 @@
-//! Sockets: where the run connects, sends, binds and listens, and what comes of it.
+//! Sockets: where the run connects, sends and binds.
 //!
 //! The address hooks are attached to the run's cgroup, and after an escape to the cgroup that a
 //! process went to; there they act on labelled processes alone.
+
+mod outcome;
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_send_signal, bpf_sk_storage_get,
+    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_storage_get,
 };
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
-    Config, EventKind, Header, Label, NetEvent, ResultEvent, SENT_TO, config_flag, net_op, verdict,
+    Config, EventKind, Header, Label, NetEvent, SENT_TO, config_flag, net_op, verdict,
 };
 
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::{CONNECTING, FLOWS};
-use crate::stream;
 use crate::verdict::{self as policy, Ruling};
 
-const SIGKILL: u32 = 9;
+pub use outcome::{connect_returned, moved, state};
+
 const AF_INET6: u16 = 10;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -30,20 +32,6 @@ const IPPROTO_UDP: u32 = 17;
 const IPPROTO_UDPLITE: u32 = 136;
 /// BPF_SK_STORAGE_GET_F_CREATE.
 const CREATE: u64 = 1;
-
-/// States of a TCP socket (include/net/tcp_states.h).
-const ESTABLISHED: i32 = 1;
-const SYN_SENT: i32 = 2;
-const CLOSE: i32 = 7;
-const LISTEN: i32 = 10;
-
-/// Errors of connect(2) that are not its end.
-const EINTR: i64 = -4;
-const EALREADY: i64 = -114;
-const EINPROGRESS: i64 = -115;
-const EISCONN: i64 = -106;
-/// From here down, the kernel's own restarts of a syscall.
-const ERESTARTSYS: i64 = -512;
 
 /// What a socket is at.
 #[repr(C)]
@@ -287,61 +275,6 @@ fn known(flow: &mut Flow, addr: &[u8; 16], port: u32) -> bool {
     false
 }
 
-/// A TCP socket changed its state.
-#[inline(always)]
-pub fn state(sk: Ptr, old: i32, new: i32) {
-    if new == CLOSE {
-        stream::closed(sk);
-    }
-    if new == SYN_SENT {
-        unhooked(sk);
-    } else if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
-        // SAFETY: the tracepoint's own socket.
-        let Some(flow) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
-        if flow.call == 0 {
-            return;
-        }
-        let (call, began) = (flow.call, flow.began);
-        flow.call = 0;
-        let error: i32 =
-            if new == CLOSE { kernel::read(sk, at!(sock_err)).unwrap_or(0) } else { 0 };
-        let header = kernel::absent(flow.pid, flow.exec);
-        ended(header, call, began, error as u32, u32::from(new == CLOSE && error == 0));
-    } else if new == LISTEN && old != LISTEN {
-        listening(sk);
-    }
-}
-
-/// A connection begins, in its caller (tcp_v4_connect, tcp_v6_connect: the far end is set by
-/// then). Where no address hook saw it, its process is outside of the cgroups that have them: it
-/// has just left its run's. It is told here, and where the rules deny it, its process ends before
-/// it can send anything.
-#[inline(always)]
-fn unhooked(sk: Ptr) {
-    // SAFETY: the tracepoint's own socket.
-    let seen = unsafe { storage(sk.cast_mut().cast(), 0).as_ref() };
-    if seen.is_some_and(hooked_now) {
-        return;
-    }
-    let Some(label) = lineage::current_label() else { return };
-    let common = sk.wrapping_add(at!(sock_common));
-    let family: u16 = kernel::read_or_zero(common, at!(skc_family));
-    let (end, ruling) = connected(&policy::config(), sk, u32::from(family), IPPROTO_TCP);
-    let denied = ruling.denies();
-    if denied {
-        // SAFETY: ends the task that runs.
-        unsafe { bpf_send_signal(SIGKILL) };
-    }
-    let (call, header) = tell(&label, net_op::CONNECT_UNHOOKED, &end, ruling, Ring::Events);
-    // SAFETY: as above; the storage lives as long as the socket does.
-    match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
-        Some(flow) => flow.begin(call, &header),
-        None => {
-            emit::flow_lost();
-        }
-    }
-}
-
 /// Where a socket is connected, and what the rules say of that.
 #[inline(always)]
 fn connected(config: &Config, sk: Ptr, family: u32, protocol: u32) -> (End, Ruling) {
@@ -382,76 +315,10 @@ pub fn unheld(config: &Config) -> Ruling {
     .under(config)
 }
 
-/// Whether an address hook saw the connect that this thread is at. A socket's last connect may have
-/// failed before it was on its way; what it left here says nothing of the next one.
-#[inline(always)]
-fn hooked_now(flow: &Flow) -> bool {
-    // SAFETY: read at once.
-    let under_way = unsafe { CONNECTING.get(bpf_get_current_pid_tgid()) };
-    flow.call != 0 && under_way.is_some_and(|connect| connect.call == flow.call)
-}
-
-/// A process is moved: what its thread's last connect left here does not go with it.
-#[inline(always)]
-pub fn moved(task: Ptr) {
-    let (tgid, pid): (u32, u32) =
-        (kernel::read_or_zero(task, at!(task_tgid)), kernel::read_or_zero(task, at!(task_pid)));
-    let _ = CONNECTING.remove((u64::from(tgid) << 32) | u64::from(pid));
-}
-
 /// An IPv4 address, network order, as the IPv6 one that is mapped to it.
 #[inline(always)]
 fn mapped(v4: u32) -> [u8; 16] {
     bytes([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), v4])
-}
-
-/// connect(2) returned, in the thread that called it.
-#[inline(always)]
-pub fn connect_returned(ret: i64) {
-    let thread = bpf_get_current_pid_tgid();
-    // SAFETY: copied at once.
-    let Some(flow) = (unsafe { CONNECTING.get(thread).copied() }) else { return };
-    let _ = CONNECTING.remove(thread);
-    let under_way = matches!(ret, EINTR | EALREADY | EINPROGRESS | EISCONN) || ret <= ERESTARTSYS;
-    if under_way {
-        return;
-    }
-    // For TCP this may come after the state's own word: user space takes the first.
-    let header = kernel::absent(flow.pid, flow.exec);
-    ended(header, flow.call, flow.began, (-ret) as u32, 0);
-}
-
-#[inline(always)]
-fn ended(mut header: Header, call: u64, began: u64, error: u32, abandoned: u32) {
-    emit::send(&mut header, Ring::Events, EventKind::Result, false, |header| ResultEvent {
-        header: *header,
-        call,
-        began,
-        error,
-        abandoned,
-    });
-}
-
-#[inline(always)]
-fn listening(sk: Ptr) {
-    let Some(label) = lineage::current_label() else { return };
-    let common = sk.wrapping_add(at!(sock_common));
-    let family: u16 = kernel::read_or_zero(common, at!(skc_family));
-    let port: u16 = kernel::read_or_zero(common, at!(skc_num));
-    let addr: [u8; 16] = if family == AF_INET6 {
-        kernel::read_or_zero(common, at!(skc_v6_rcv_saddr))
-    } else {
-        mapped(kernel::read_or_zero(common, at!(skc_rcv_saddr)))
-    };
-    let protocol: u16 = kernel::read_or_zero(sk, at!(sock_protocol));
-    // The cookie that sock_gen_cookie gave it, or 0 where nobody has asked yet.
-    let cookie: u64 = kernel::read_or_zero(common, at!(skc_cookie));
-    let (protocol, family) = (u32::from(protocol), u32::from(family));
-    let end = End { addr, port: u32::from(port), protocol, family, cookie };
-    let (_, who) = tell(&label, net_op::LISTEN, &end, Ruling::ALLOW, Ring::Control);
-    if protocol == IPPROTO_TCP {
-        stream::listening(sk, &who);
-    }
 }
 
 /// A socket was made. Those that destination rules can't hold are told, and denied where there
