@@ -6,7 +6,8 @@ use core::mem::size_of;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use observer_common::{EventKind, Header, TLS_PIECE, TLS_PIECES, TlsEvent, tls_op, tls_site};
 
-use super::{Frame, Thread, stream, stream_key};
+use super::session::{stream, stream_key};
+use super::thread::{Frame, Thread};
 use crate::emit::{self, Ring};
 use crate::kernel;
 use crate::lineage;
