@@ -163,6 +163,8 @@ fn talk(first: &[(Way, &[u8])], mut bytes: &[u8]) {
     let capture = Capture { body: 64, rules: vec![] };
     let mut conversation = Conversation::new(Flow::plaintext(None));
     let (mut told, mut now, mut fed) = (vec![], 0, bytes.len());
+    // As on a socket, a direction ends once and says nothing more.
+    let mut ended = [false; 2];
     for (way, bytes) in first {
         conversation.bytes(&capture, *way, now, bytes, &mut told);
         fed += bytes.len();
@@ -172,22 +174,27 @@ fn talk(first: &[(Way, &[u8])], mut bytes: &[u8]) {
         let length = u16::from_le_bytes([low, high]);
         let way = if kind & 1 == 0 { Way::Out } else { Way::In };
         bytes = rest;
+        let over = &mut ended[usize::from(way == Way::In)];
         match kind >> 1 & 7 {
-            0 => conversation.gap(&capture, way, now, Some(length.into()), &mut told),
-            1 => {
+            0 if !*over => conversation.gap(&capture, way, now, Some(length.into()), &mut told),
+            1 if !*over => {
                 let how = [End::Closed, End::Reset, End::Unseen][usize::from(low) % 3];
                 conversation.end(&capture, way, now, how, &mut told);
+                *over = true;
             }
+            0 | 1 => {}
             _ => {
                 let (piece, rest) = bytes.split_at(usize::from(length).min(bytes.len()));
-                conversation.bytes(&capture, way, now, piece, &mut told);
+                if !*over {
+                    conversation.bytes(&capture, way, now, piece, &mut told);
+                }
                 bytes = rest;
             }
         }
         // Some of what is held costs more than its bytes: a request that waits, a field's name.
         assert!(conversation.memory() < (256 << 10) + 256 * fed, "{}", conversation.memory());
     }
-    for way in [Way::Out, Way::In] {
+    for (way, _) in [Way::Out, Way::In].into_iter().zip(ended).filter(|(_, over)| !over) {
         conversation.end(&capture, way, now, End::Closed, &mut told);
     }
     let mut open = HashSet::new();

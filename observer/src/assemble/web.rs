@@ -1,6 +1,8 @@
 //! Requests and answers → calls and results: what `http` tells of each connection, tied to the
 //! process that opened it, the exec that this process runs since, and the connect that was recorded.
 
+mod memory;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -14,18 +16,11 @@ use crate::model::{
     Outcome, Raw, Reason, Status, Transport,
 };
 
-/// Conversations that are followed at once.
-const CONVERSATIONS: usize = 65_536;
-/// Bytes that all of them hold together; then the ones that were silent the longest are given up.
-const MEMORY: usize = 64 << 20;
-/// A conversation's memory is counted anew after so many bytes.
-const RECOUNT: usize = 8 * 1024;
 /// Calls that wait for their content, within a batch.
 const HELD: usize = 256;
 /// Connects that are remembered by their sockets.
 const CONNECTS: usize = 65_536;
 
-const FULL: &str = "too much is open at once";
 /// What is said of messages where the far end may have read other bytes.
 const DIFFER: &str = "bytes-differ";
 
@@ -81,6 +76,8 @@ struct Talk {
     /// Whether what the far end read may differ from what was read here.
     doubtful: bool,
     ended: [bool; 2],
+    /// Bytes of the contents in `asked`.
+    sent: usize,
     memory: usize,
     unweighed: usize,
     turn: u64,
@@ -161,7 +158,6 @@ impl Web {
             if matches!(chunk, Chunk::End(_)) {
                 return;
             }
-            self.make_room(at);
             let about = about();
             let flow = http::Flow {
                 transport: about.transport,
@@ -177,6 +173,7 @@ impl Web {
                 spoken: false,
                 doubtful: false,
                 ended: [false; 2],
+                sent: 0,
                 memory: 0,
                 unweighed: 0,
                 turn: 0,
@@ -202,62 +199,14 @@ impl Web {
                 };
                 conversation.end(capture, way, at, how, &mut told);
                 talk.ended[usize::from(way == Way::In)] = true;
-                talk.unweighed = RECOUNT;
+                talk.unweighed += memory::RECOUNT;
                 if talk.ended == [true; 2] {
                     self.over.push(carrier);
                 }
             }
         }
         self.told.extend(told.into_iter().map(|told| (carrier, told)));
-        if talk.unweighed >= RECOUNT {
-            talk.unweighed = 0;
-            let now = talk.conversation.memory();
-            self.memory = self.memory.saturating_sub(talk.memory) + now;
-            talk.memory = now;
-            if self.memory > MEMORY {
-                self.let_go(at, MEMORY / 4 * 3);
-            }
-        }
-    }
-
-    /// Gives up those that were silent the longest until no more than `most` is held.
-    fn let_go(&mut self, at: u64, most: usize) {
-        let mut order: Vec<(u64, Carrier)> = self
-            .conversations
-            .iter()
-            .filter(|(_, talk)| talk.memory > 0)
-            .map(|(&carrier, talk)| (talk.turn, carrier))
-            .collect();
-        order.sort_unstable();
-        for (_, carrier) in order {
-            if self.memory <= most {
-                return;
-            }
-            self.give_up(carrier, at);
-        }
-    }
-
-    fn give_up(&mut self, carrier: Carrier, at: u64) {
-        let Some(talk) = self.conversations.get_mut(&carrier) else { return };
-        let mut told = vec![];
-        talk.conversation.give_up(&self.capture, at, FULL, &mut told);
-        self.told.extend(told.into_iter().map(|told| (carrier, told)));
-        self.memory = self.memory.saturating_sub(talk.memory);
-        talk.memory = 0;
-    }
-
-    /// Makes room for one more conversation: an eighth of them goes at once.
-    fn make_room(&mut self, at: u64) {
-        if self.conversations.len() < CONVERSATIONS {
-            return;
-        }
-        let mut order: Vec<(u64, Carrier)> =
-            self.conversations.iter().map(|(&carrier, talk)| (talk.turn, carrier)).collect();
-        order.sort_unstable();
-        for (_, carrier) in order.into_iter().take(CONVERSATIONS / 8) {
-            self.give_up(carrier, at);
-            self.over.push(carrier);
-        }
+        self.weigh(carrier, at);
     }
 }
 
@@ -275,15 +224,14 @@ impl Assembler {
                     self.requested(carrier, id, at, request, names, out);
                 }
                 Told::Sent { id, body } => {
-                    let asked = self.web.asked(carrier, id);
-                    match asked.map(|asked| (asked.held.take(), asked)) {
-                        Some((Some(mut call), _)) => {
+                    match self.web.asked(carrier, id).map(|asked| asked.held.take()) {
+                        Some(Some(mut call)) => {
                             if let Action::Http(http) = &mut call.action {
                                 http.request.body = Some(body);
                             }
                             out.push(Item::Call(call));
                         }
-                        Some((None, asked)) => asked.sent = Some(body),
+                        Some(None) => self.web.keep(carrier, id, body),
                         None => {}
                     }
                 }
@@ -352,9 +300,9 @@ impl Assembler {
         out: &mut Vec<Item>,
     ) {
         let stamp = self.stamp(at);
-        let Some(talk) = self.web.conversations.get_mut(&carrier) else { return };
+        let Some(talk) = self.web.conversations.get(&carrier) else { return };
         answer.ambiguous.extend(talk.doubtful.then_some(DIFFER));
-        let Some(asked) = talk.asked.remove(&id) else { return };
+        let Some(asked) = self.web.settle(carrier, id) else { return };
         out.extend(asked.held.map(Item::Call));
         answer.sent = asked.sent;
         let duration_ns = Some(at.saturating_sub(asked.at));

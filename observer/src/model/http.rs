@@ -126,6 +126,17 @@ pub struct HttpBody {
     pub whole: bool,
 }
 
+impl HttpBody {
+    /// Bytes that it holds, beside its own size, before masking.
+    pub fn memory(&self) -> usize {
+        let kept = match &self.content {
+            HttpContent::Bytes(kept) => kept.len(),
+            _ => 0,
+        };
+        self.media.len() + self.coding.len() + kept
+    }
+}
+
 /// A content's bytes, or what masking made of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpContent {

@@ -81,7 +81,7 @@ impl Content {
 
     /// Bytes that it holds.
     pub(super) fn memory(&self) -> usize {
-        self.kept.capacity()
+        self.kept.capacity() + self.media.len() + self.coding.len()
     }
 
     /// What there is. `ended` says that nothing more belongs to it. None where the message has no

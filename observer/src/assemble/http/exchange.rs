@@ -2,7 +2,7 @@
 
 use super::{Context, Told};
 use crate::model::{
-    HttpAnswer, HttpContent, HttpFields, HttpResponse, HttpVersion, Raw, Reason, Status,
+    HttpAnswer, HttpBody, HttpFields, HttpResponse, HttpVersion, Raw, Reason, Status,
 };
 
 use super::body::Content;
@@ -107,10 +107,7 @@ impl Exchange {
             + self.host.len()
             + answer.head.as_ref().map_or(0, |head| fields(&head.fields))
             + answer.trailers.as_ref().map_or(0, fields)
-            + answer.body.as_ref().map_or(0, |body| match &body.content {
-                HttpContent::Bytes(kept) => kept.len(),
-                _ => 0,
-            })
+            + answer.body.as_ref().map_or(0, HttpBody::memory)
     }
 
     /// Tells how it ended.

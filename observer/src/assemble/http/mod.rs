@@ -254,12 +254,15 @@ impl Inner {
                 Self::Other(Inside::Other)
             }
         };
-        let now = cx.now;
+        let (now, over) = (cx.now, opening.over);
         for (way, at, bytes) in opening.held() {
             cx.now = at;
             self.bytes(way, &bytes, cx);
         }
         cx.now = now;
+        if let Some(how) = over {
+            self.end(Way::In, how, cx);
+        }
     }
 
     fn gap(&mut self, way: Way, bytes: Option<u64>, cx: &mut Context<'_>) {
@@ -281,7 +284,7 @@ impl Inner {
     fn end(&mut self, way: Way, how: End, cx: &mut Context<'_>) {
         match self {
             Self::Opening(opening) => {
-                if let Some(seen) = opening.end(way) {
+                if let Some(seen) = opening.end(way, how) {
                     self.begin(seen, cx);
                     self.end(way, how, cx);
                 }

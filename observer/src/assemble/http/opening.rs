@@ -1,7 +1,7 @@
 //! The first bytes of a connection: what is spoken there. HTTP begins with its client.
 
 use super::h1::is_token;
-use super::{Way, limits};
+use super::{End, Way, limits};
 
 /// HTTP/2's client preface (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -26,6 +26,8 @@ pub(super) enum Seen {
 pub(super) struct Opening {
     out: Held,
     into: Held,
+    /// How the server's direction ended, where it did: the agent may speak all the same.
+    pub(super) over: Option<End>,
 }
 
 #[derive(Default)]
@@ -55,12 +57,16 @@ impl Opening {
     }
 
     /// One direction ended: what is spoken, if that is known now.
-    pub(super) fn end(&mut self, way: Way) -> Option<Seen> {
+    pub(super) fn end(&mut self, way: Way, how: End) -> Option<Seen> {
         match way {
+            Way::In => {
+                self.over.get_or_insert(how);
+                None
+            }
             Way::Out if !self.out.bytes.is_empty() => {
                 Some(judge(&self.out.bytes, true).unwrap_or(Seen::Other))
             }
-            _ => None,
+            Way::Out => None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The direction of answers.
 
+use super::asking::UNDECIDED;
 use super::collect::{Collector, Lines};
 use super::framing::{self, Framing};
 use super::reader::Reader;
@@ -8,7 +9,7 @@ use super::{Answering, Asking, H1, Method, feed, head};
 use crate::assemble::http::exchange::content;
 use crate::assemble::http::h2::H2;
 use crate::assemble::http::websocket::Socket;
-use crate::assemble::http::{Context, Through, Told, Way, limits};
+use crate::assemble::http::{Context, End, Through, Told, Way, limits};
 use crate::model::Status;
 
 impl H1 {
@@ -123,22 +124,23 @@ impl H1 {
             self.asking = Asking::Head { lines: Collector::new(limits::HEAD), at: 0 };
             self.tell(cx);
             self.asked(&held, cx);
+            if self.closed {
+                self.end(Way::Out, End::Closed, cx);
+            }
         }
         self.tell(cx);
     }
 
     /// The connection goes on as something else, from both sides.
     fn switch(&mut self, socket: Option<Socket>, cx: &mut Context<'_>) {
+        if let Asking::Content(_) = self.asking {
+            // It was answered before its content ended: the rest is not the new protocol's.
+            self.lose_requests("a switch of protocols within a request's content", cx);
+        }
         let held = match std::mem::replace(&mut self.asking, Asking::Over) {
-            Asking::Held(held) => held,
-            Asking::Content(reader) => {
-                // It was answered before its content ended: the rest is not the new protocol's.
-                if let Some(asked) = self.open.back_mut() {
-                    asked.exchange.sent(Some(reader.content), false, cx);
-                }
-                vec![]
-            }
-            Asking::Head { .. } | Asking::Over => vec![],
+            Asking::Held(held) => Some(held),
+            // Bytes may have come that nobody kept.
+            _ => self.closed.then(Vec::new),
         };
         self.tell(cx);
         let Some(asked) = self.open.pop_front() else { return };
@@ -149,8 +151,13 @@ impl H1 {
             }
             _ => Switched::Tunnel { through: Through::new(cx.depth), asked },
         };
-        if !held.is_empty() {
-            switched.bytes(Way::Out, &held, cx);
+        match held {
+            Some(held) if held.is_empty() => {}
+            Some(held) => switched.bytes(Way::Out, &held, cx),
+            None => switched.gap(Way::Out, None, cx),
+        }
+        if self.closed {
+            switched.end(Way::Out, End::Closed, cx);
         }
         self.switched = Some(Box::new(switched));
     }
@@ -176,9 +183,9 @@ impl H1 {
         for asked in self.open.iter_mut().filter(|asked| !asked.exchange.answered) {
             asked.exchange.flawed(status, why);
         }
-        if let Asking::Held(_) = self.asking {
-            self.asking = Asking::Over;
+        match &self.asking {
+            Asking::Held(held) if !held.is_empty() => self.lose_requests(UNDECIDED, cx),
+            _ => self.tell(cx),
         }
-        self.tell(cx);
     }
 }

@@ -9,6 +9,9 @@ use crate::assemble::http::exchange::{Exchange, content};
 use crate::assemble::http::{Context, Told, Way, limits, target};
 use crate::model::{HttpRequest, Raw};
 
+/// Why what was sent behind an offer to go on with another protocol is not read.
+pub(super) const UNDECIDED: &str = "nothing says whether what follows an offer is HTTP";
+
 impl H1 {
     pub(super) fn asked(&mut self, mut bytes: &[u8], cx: &mut Context<'_>) {
         while !bytes.is_empty() {
@@ -36,6 +39,9 @@ impl H1 {
                         }
                         Err(why) => self.lose_requests(why, cx),
                     }
+                }
+                Asking::Held(_) if matches!(self.answering, Answering::Over { .. }) => {
+                    return self.lose_requests(UNDECIDED, cx);
                 }
                 Asking::Held(held) => {
                     held.extend_from_slice(bytes);

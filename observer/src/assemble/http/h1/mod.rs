@@ -29,6 +29,10 @@ pub(super) struct H1 {
     /// Those whose request or answer has not ended, the oldest first.
     open: VecDeque<Asked>,
     switched: Option<Box<Switched>>,
+    /// The agent's direction came to its end.
+    closed: bool,
+    /// The server's did.
+    left: bool,
     /// It was met when it had begun already.
     halfway: bool,
 }
@@ -55,7 +59,8 @@ enum Asking {
         at: u64,
     },
     Content(Box<Reader>),
-    /// The answer decides what these bytes are: CONNECT, or an upgrade that was offered.
+    /// The answer decides what these bytes are: CONNECT, or an upgrade that was offered. Where no
+    /// answer can come, nothing does.
     Held(Vec<u8>),
     Over,
 }
@@ -81,6 +86,8 @@ impl H1 {
             answering: Answering::Head { lines: Collector::new(limits::HEAD), at: 0 },
             open: VecDeque::new(),
             switched: None,
+            closed: false,
+            left: false,
             halfway,
         }
     }
@@ -131,11 +138,20 @@ impl H1 {
     }
 
     pub(super) fn end(&mut self, way: Way, how: End, cx: &mut Context<'_>) {
+        self.closed |= way == Way::Out;
+        self.left |= way == Way::In;
         if let Some(switched) = &mut self.switched {
-            return switched.end(way, how, cx);
+            switched.end(way, how, cx);
+            // A side may say more when the other has ended, except after a reset.
+            if self.left && (self.closed || how != End::Closed) {
+                switched.over(cx);
+            }
+            return;
         }
         match way {
             Way::Out => match &self.asking {
+                // The answer decides still what they are.
+                Asking::Held(held) if !held.is_empty() => {}
                 Asking::Head { lines, .. } if !lines.is_empty() => {
                     self.lose_requests("it ended within a request's head", cx);
                 }

@@ -50,13 +50,9 @@ impl Switched {
 
     pub(super) fn end(&mut self, way: Way, how: End, cx: &mut Context<'_>) {
         match self {
-            Self::Http2(http) => return http.end(way, how, cx),
+            Self::Http2(http) => http.end(way, how, cx),
             Self::Tunnel { through, .. } => through.end(way, how, cx),
             Self::Socket { .. } | Self::Nothing => {}
-        }
-        // One that is half closed is told when its other side ends.
-        if way == Way::In {
-            self.over(cx);
         }
     }
 
@@ -71,7 +67,7 @@ impl Switched {
         self.over(cx);
     }
 
-    /// Tells of what was switched to.
+    /// Tells of what was switched to: no more comes of it.
     pub(super) fn over(&mut self, cx: &mut Context<'_>) {
         let mut asked = match std::mem::replace(self, Self::Nothing) {
             Self::Socket { socket, mut asked } => {

@@ -207,7 +207,7 @@ impl H2 {
         if self.streams.get(&id).is_some_and(over)
             && let Some(stream) = self.streams.remove(&id)
         {
-            stream.exchange.tell(cx);
+            stream.tell(cx);
         }
     }
 

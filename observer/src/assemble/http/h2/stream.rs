@@ -154,9 +154,8 @@ impl Stream {
                     return self.exchange.flawed(Status::Failed, "an answer without a head");
                 }
                 self.exchange.answered(self.answering.take(), true, cx.now);
-                self.finish_switched(cx);
-                if self.connect.is_some() {
-                    // A tunnel that the far end closed takes nothing more.
+                if self.connect.is_some() && self.switched.is_none() {
+                    // There is no tunnel: nothing more goes in.
                     self.exchange.sent(self.asking.take(), true, cx);
                 }
             }
@@ -190,12 +189,15 @@ impl Stream {
             Way::Out => self.exchange.sent(self.asking.take(), false, cx),
             Way::In => {
                 self.exchange.answered(self.answering.take(), false, cx.now);
-                self.finish_switched(cx);
+                if let Some(Switched::Tunnel(through)) = &mut self.switched {
+                    through.end(way, End::Unseen, cx);
+                }
             }
         }
     }
 
-    fn finish_switched(&mut self, cx: &mut Context<'_>) {
+    /// Tells how it ended: in both directions.
+    pub(super) fn tell(mut self, cx: &mut Context<'_>) {
         match self.switched.take() {
             Some(Switched::Socket(socket)) => {
                 self.exchange.answer.websocket = Some(socket.finish());
@@ -205,6 +207,7 @@ impl Stream {
             }
             None => {}
         }
+        self.exchange.tell(cx);
     }
 
     fn content(&mut self, way: Way) -> Option<&mut Content> {

@@ -201,6 +201,7 @@ fn a_tunnel_within_a_stream_is_read_too() {
         out(frame(0, 0, 1, b"GET /in HTTP/1.1\r\nHost: inner\r\n\r\n")),
         into(frame(0, 0, 1, b"HTTP/1.1 204 No\r\n\r\n")),
         into(frame(0, 1, 1, b"")),
+        out(frame(0, 1, 1, b"")),
     ]);
     assert_eq!(lines(&told)[..3], ["1 CONNECT inner:80", "2 GET http://inner/in", "2 Ok 204"]);
     assert!(lines(&told)[3..].contains(&"1 Ok 200 tunnel 33 19 http".to_owned()), "{told:?}");
@@ -251,6 +252,21 @@ fn a_bomb_of_references_is_told_to_a_bound() {
         .sum();
     assert_eq!(requests.count(), 2000);
     assert!(kept < bytes.len() * 128 + (2 << 20), "{kept} of {}", bytes.len());
+}
+
+#[test]
+fn a_request_in_a_streams_tunnel_is_read_though_the_far_end_closed_its_side() {
+    let connect =
+        frame(1, 4, 1, &[field(":method", "CONNECT"), field(":authority", "i:80")].concat());
+    let told = talk(&[
+        out([preface(), connect].concat()),
+        into([server(), response(1, "200", true)].concat()),
+        out(frame(0, 0, 1, b"GET /in HTTP/1.0\r\nHost: i\r\n\r\n")),
+        out(frame(0, 1, 1, b"")),
+    ]);
+    let unanswered = "2 Failed (closed by the server before its answer ended)";
+    let inside = ["2 GET http://i/in", unanswered, "1 Ok 200 tunnel 29 0 http"];
+    assert_eq!(lines(&told)[1..], inside);
 }
 
 #[test]

@@ -112,6 +112,83 @@ fn an_upgrade_to_something_else_is_counted() {
         into("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n\x01\0\0"),
         out("ls\n"),
         Step::End(Way::In, End::Closed),
+        Step::End(Way::Out, End::Closed),
     ]);
     assert_eq!(lines(&told)[1], "1 Ok 101 tunnel 3 3 other");
+}
+
+const OFFER: &str = "GET /1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+const HIDDEN: &str = "GET /2 HTTP/1.1\r\nHost: h\r\n\r\n";
+const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn requests_behind_an_offer_are_read_though_the_agent_closed_its_side() {
+    let told = talk(&[
+        out([OFFER, HIDDEN].concat()),
+        Step::End(Way::Out, End::Closed),
+        into([EMPTY, EMPTY].concat()),
+        Step::End(Way::In, End::Closed),
+    ]);
+    assert_eq!(lines(&told), ["1 GET http://h/1", "1 Ok 200", "2 GET http://h/2", "2 Ok 200"]);
+}
+
+#[test]
+fn what_is_sent_behind_an_offer_without_an_answer_is_said_to_be_unread() {
+    let unread = "unparsed Out: nothing says whether what follows an offer is HTTP";
+    let told = talk(&[out([OFFER, HIDDEN].concat()), into("what?\r\n\r\n"), out(HIDDEN)]);
+    let told = lines(&told);
+    assert_eq!(
+        (told.len(), told.iter().filter(|line| *line == unread).count()),
+        (4, 1),
+        "{told:?}"
+    );
+    let told = talk(&[out(OFFER), into("what?\r\n\r\n"), out(HIDDEN), out(HIDDEN)]);
+    let told = lines(&told);
+    assert_eq!(
+        (told.len(), told.iter().filter(|line| *line == unread).count()),
+        (4, 1),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_was_not_held_before_a_switch_is_not_passed_over_in_silence() {
+    let told = talk(&[
+        out(OFFER),
+        out(vec![b'x'; limits::HELD + 1]),
+        into("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
+        out(HIDDEN),
+        Step::End(Way::Out, End::Closed),
+        Step::End(Way::In, End::Closed),
+    ]);
+    assert_eq!(
+        lines(&told)[1..],
+        [
+            "unparsed Out: much was sent before an upgrade was answered",
+            "1 Ok 101 tunnel 28 0 other"
+        ]
+    );
+}
+
+#[test]
+fn a_request_in_a_tunnel_is_read_though_the_far_end_closed_its_side() {
+    let told = talk(&[
+        out("CONNECT inner:80 HTTP/1.1\r\nHost: inner:80\r\n\r\n"),
+        into("HTTP/1.1 200 OK\r\n\r\n"),
+        Step::End(Way::In, End::Closed),
+        out(HIDDEN),
+        Step::End(Way::Out, End::Closed),
+    ]);
+    let unanswered = "2 Failed (closed by the server before its answer ended)";
+    assert_eq!(lines(&told)[1..], ["2 GET http://h/2", unanswered, "1 Ok 200 tunnel 28 0 http"]);
+}
+
+#[test]
+fn a_request_that_follows_the_servers_end_has_an_answer() {
+    let told =
+        talk(&[Step::End(Way::In, End::Closed), out(HIDDEN), Step::End(Way::Out, End::Closed)]);
+    let unanswered = "1 Failed (closed by the server before its answer ended)";
+    assert_eq!(lines(&told), ["1 GET http://h/2", unanswered]);
+    let told = talk(&[into(EMPTY), Step::End(Way::In, End::Closed), out(HIDDEN)]);
+    assert_eq!(lines(&told), ["1 GET http://h/2", "1 Ok 200"]);
 }
