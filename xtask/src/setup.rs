@@ -55,7 +55,7 @@ const fn compiler(name: &'static str, why: &'static str) -> Package {
     Package { name, program: None, group: Build, debian_toolchain: true, why }
 }
 
-static PACKAGES: [Package; 15] = [
+static PACKAGES: [Package; 16] = [
     package("gcc", Some("gcc"), Build, "links every program, and compiles C of two crates"),
     package("libc6-dev", None, Build, "the C library to link with"),
     compiler("rustc-web", "compiles the eBPF programs"),
@@ -69,6 +69,7 @@ static PACKAGES: [Package; 15] = [
     package("wget", Some("wget"), Test, "an agent's HTTP and TLS (GnuTLS)"),
     package("iproute2", Some("ip"), Test, "hosts with addresses of their own"),
     package("openssl", Some("openssl"), Test, "certificates and TLS servers"),
+    package("golang-go", Some("go"), Test, "an agent in Go, which has a TLS of its own"),
     package("python3", Some("python3"), Test, "an agent in a scripting language"),
     package("xz-utils", Some("xz"), Kernels, "unpacks their modules"),
 ];

@@ -19,6 +19,9 @@ pub const UNTIED_ONE: usize = 64 << 10;
 pub const UNTIED_ALL: usize = 8 << 20;
 /// How long they wait, nanoseconds: ciphertext is sent right after it was made.
 pub const UNTIED_FOR: u64 = 200_000_000;
+/// How long a connection whose socket was closed is still read, nanoseconds: after a reset, or where
+/// both ends had said that they send no more, an agent reads what has arrived.
+pub const CLOSED_FOR: u64 = 500_000_000;
 
 /// A connection of a TLS library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ struct State {
     waiting: Vec<(Direction, u64, Piece)>,
     waiting_bytes: usize,
     since: u64,
+    /// How its socket was closed, and when; or when something was read after that.
+    closed: Option<(Close, u64)>,
 }
 
 enum Piece {
@@ -68,6 +73,8 @@ pub struct TlsStreams {
     by_cookie: HashMap<u64, Vec<u64>>,
     order: VecDeque<u64>,
     untied: Vec<u64>,
+    /// Those whose sockets were closed, the first first.
+    closing: VecDeque<u64>,
     waiting_bytes: usize,
     counts: Counts,
 }
@@ -110,6 +117,7 @@ impl TlsStreams {
             waiting: vec![],
             waiting_bytes: 0,
             since: at,
+            closed: None,
         });
         if event.cookie != 0 && state.connection.cookie.is_none() {
             state.connection.cookie = Some(event.cookie);
@@ -122,6 +130,9 @@ impl TlsStreams {
             tls_op::RECEIVED => Direction::Received,
             _ => return,
         };
+        if let Some((_, when)) = &mut state.closed {
+            *when = at.max(*when);
+        }
         let given = &mut state.given[way as usize];
         // What comes before its place was given already, or its stream's counts are off.
         let before = event.offset.saturating_sub(*given);
@@ -153,7 +164,8 @@ impl TlsStreams {
         }
     }
 
-    /// Gives what has waited long enough for its socket to be known.
+    /// Gives what has waited long enough for its socket to be known, and the ends of connections whose
+    /// sockets were closed long enough ago.
     pub fn settle(&mut self, now: u64, out: Out<'_>) {
         let mut untied = std::mem::take(&mut self.untied);
         untied.retain(|id| {
@@ -170,12 +182,23 @@ impl TlsStreams {
             false
         });
         self.untied = untied;
+        while let Some(&id) = self.closing.front() {
+            let closed = self.connections.get(&id).and_then(|state| state.closed);
+            if closed.is_some_and(|(_, at)| now.saturating_sub(at) <= CLOSED_FOR) {
+                return;
+            }
+            self.closing.pop_front();
+            self.end(id, Close::Unseen, now, out);
+        }
     }
 
-    /// A socket was closed: its connections end as it did.
-    pub fn closed(&mut self, cookie: u64, close: Close, at: u64, out: Out<'_>) {
+    /// A socket was closed: its connections end as it did, soon.
+    pub fn closed(&mut self, cookie: u64, close: Close, at: u64) {
         for id in self.by_cookie.remove(&cookie).unwrap_or_default() {
-            self.end(id, close, at, out);
+            if let Some(state) = self.connections.get_mut(&id) {
+                state.closed = Some((close, at));
+                self.closing.push_back(id);
+            }
         }
     }
 
@@ -188,8 +211,10 @@ impl TlsStreams {
         }
         self.order.clear();
         self.untied.clear();
+        self.closing.clear();
     }
 
+    /// Ends a connection: as its socket did, where that was closed.
     fn end(&mut self, id: u64, close: Close, at: u64, out: Out<'_>) {
         let Some(mut state) = self.connections.remove(&id) else { return };
         if let Some(cookie) = state.connection.cookie
@@ -202,6 +227,7 @@ impl TlsStreams {
         }
         self.waiting_bytes = self.waiting_bytes.saturating_sub(state.waiting_bytes);
         state.release(out);
+        let (close, at) = state.closed.unwrap_or((close, at));
         for way in [Direction::Sent, Direction::Received] {
             out(&state.connection, way, at, Chunk::End(close));
         }
@@ -213,8 +239,8 @@ impl TlsStreams {
         }
         while self.connections.len() >= CONNECTIONS {
             let Some(id) = self.order.pop_front() else { return };
-            if self.connections.contains_key(&id) {
-                self.counts.evicted += 1;
+            if let Some(state) = self.connections.get(&id) {
+                self.counts.evicted += u64::from(state.closed.is_none());
                 self.end(id, Close::Unseen, now, out);
             }
         }
@@ -283,10 +309,33 @@ mod tests {
         let reply = event(tls_op::RECEIVED, 0, 2, 42, 3);
         let (seen, _) = feed(&mut streams, |s, out| s.event(&reply, b"ok", out));
         assert_eq!(seen, [Seen::Bytes(Direction::Received, b"ok".to_vec())]);
-        let (seen, _) = feed(&mut streams, |s, out| s.closed(42, Close::Reset, 4, out));
+        streams.closed(42, Close::Reset, 4);
+        let late = event(tls_op::RECEIVED, 2, 1, 42, 5);
+        let (seen, _) = feed(&mut streams, |s, out| s.event(&late, b"!", out));
+        assert_eq!(seen, [Seen::Bytes(Direction::Received, b"!".to_vec())]);
+        assert_eq!(feed(&mut streams, |s, out| s.settle(5 + CLOSED_FOR, out)).0, []);
+        let (seen, _) = feed(&mut streams, |s, out| s.settle(6 + CLOSED_FOR, out));
         let ends = [Direction::Sent, Direction::Received].map(|way| Seen::End(way, Close::Reset));
         assert_eq!(seen, ends);
         assert!(streams.is_empty());
+    }
+
+    #[test]
+    fn a_connection_ends_once_as_its_socket_did_whoever_says_so_first() {
+        for say in [tls_op::ENDED, 0] {
+            let mut streams = TlsStreams::default();
+            let first = event(tls_op::SENT, 0, 3, 42, 1);
+            feed(&mut streams, |s, out| s.event(&first, b"GET", out));
+            streams.closed(42, Close::Reset, 4);
+            let (seen, _) = feed(&mut streams, |s, out| match say {
+                0 => s.finish(9, out),
+                op => s.event(&event(op, 3, 0, 42, 9), b"", out),
+            });
+            let ends = [Direction::Sent, Direction::Received];
+            assert_eq!(seen, ends.map(|way| Seen::End(way, Close::Reset)));
+            assert_eq!(feed(&mut streams, |s, out| s.settle(CLOSED_FOR * 2, out)).0, []);
+            assert!(streams.closing.is_empty() && streams.is_empty());
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Assembler {
             },
             Event::StreamEnd(event) => {
                 self.stream_end(event, names, out);
-                self.plaintext_end(event, names, out);
+                self.plaintext_end(event);
             }
             Event::Tls { event, bytes } => self.plaintext(event, bytes, names, out),
             Event::Door(event) => out.push(Item::Call(Box::new(self.door(event, names)))),

@@ -24,16 +24,10 @@ impl Assembler {
     }
 
     /// A socket is closed, and with it what went through it.
-    pub(super) fn plaintext_end(
-        &mut self,
-        event: &StreamEndEvent,
-        names: &mut dyn Names,
-        out: &mut Vec<Item>,
-    ) {
+    pub(super) fn plaintext_end(&mut self, event: &StreamEndEvent) {
         let reset = event.flags & stream_flag::RESET != 0 || event.error != 0;
         let close = if reset { Close::Reset } else { Close::Fin };
-        let (cookie, time) = (event.cookie, event.header.time);
-        self.give(names, out, |libraries, to| libraries.closed(cookie, close, time, to));
+        self.libraries.closed(event.cookie, close, event.header.time);
     }
 
     /// Gives what waited long enough for its socket to be known.

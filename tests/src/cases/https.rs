@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::harness::{Ctx, Gate, Https, Recorded, Run, at, same, tool};
+use crate::harness::{Ctx, Gate, Https, Recorded, Run, at, in_path, same, tool};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("tls-library-of-the-host-has-probes-before-it-is-loaded", libraries),
@@ -297,7 +297,7 @@ fn asking(server: &Https, before: &str) -> String {
 
 /// A Go program of this source, stripped: its path.
 fn go_program(ctx: &Ctx, text: &str) -> Result<String> {
-    let go = tool("/usr/bin/go")?;
+    let go = in_path("go")?;
     let (source, program) = (ctx.path("main.go")?, ctx.path("program")?);
     std::fs::write(&source, text)?;
     let cache = std::env::temp_dir().join("observer-e2e-go");

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::https::{asks, found};
-use crate::harness::{Ctx, Https, Recorded, at, in_path, same};
+use crate::harness::{Ctx, Gate, Https, Recorded, Run, at, in_path, same};
 
-pub(super) const CASES: &[(&str, Case)] =
-    &[("https-of-bun-is-read", bun), ("https-of-a-program-that-bun-made-is-read", compiled)];
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("https-of-bun-is-read", bun),
+    ("https-of-a-program-that-bun-made-is-read", compiled),
+    ("https-of-bun-without-an-answer-ends-with-its-connection", closed),
+];
 
 /// A program that asks twice, and the two requests.
 fn script(ctx: &Ctx, server: &Https) -> Result<String> {
@@ -45,6 +48,32 @@ fn compiled(ctx: &Ctx) -> Result<()> {
     let run = asks(ctx, &server, &[&program], &REQUESTS)?;
     run.exited(0)?;
     told_twice(&run, &program)
+}
+
+/// The end of its library's connection is not seen; its socket's is, while the program lives.
+fn closed(ctx: &Ctx) -> Result<()> {
+    let (server, bun) = (Https::new(ctx)?, in_path("bun")?);
+    let (path, fifo) = (ctx.path("agent.mjs")?, ctx.fifo("gate")?);
+    let text = format!(
+        "const ca = await Bun.file({:?}).text();\n\
+         try {{ await fetch({:?}, {{ tls: {{ ca }} }}) }} catch {{}}\n\
+         await Bun.spawn(['cat', {fifo:?}]).exited;\n",
+        server.certificate,
+        server.url("/close")
+    );
+    std::fs::write(&path, text)?;
+    let mut live = Run::new(ctx).agent(["exec", &bun, "run", &path]).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.until_recorded("the request's end", |record| {
+        record["type"] == "result" && record.pointer("/http/times").is_some()
+    })?;
+    gate.open();
+    let run = live.finish()?;
+    run.exited(0)?;
+    for call in run.ledger.calls("http") {
+        same("status", at(run.ledger.outcome(call)?, "/status"), &json!("failed"))?;
+    }
+    Ok(())
 }
 
 /// The file is told of as it is found, and once more when plaintext was read through it.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Ctx, PATIENCE, skip, until};
 
-/// Answers GET with `hello PATH` and POST with how many bytes came, or below `/whence` with the port
+/// Answers GET with `hello PATH`, or below `/close` by closing the connection, and POST with how many bytes came, or below `/whence` with the port
 /// that they came from; keeps connections open.
 const SERVER: &str = r#"
 import http.server, ssl, sys
@@ -25,6 +25,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
     def do_GET(self):
+        if self.path.startswith("/close"):
+            self.close_connection = True
+            return
         self.answer(b"hello " + self.path.encode())
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -179,6 +182,6 @@ pub fn in_path(name: &str) -> Result<String> {
     match found {
         // As the kernel names it, links followed.
         Some(file) => Ok(file.canonicalize()?.display().to_string()),
-        None => skip(&format!("{name} is not in PATH")),
+        None => skip(&format!("{name} is not in PATH: `cargo xtask setup test` has it")),
     }
 }

@@ -1,4 +1,4 @@
-use observer_common::{StreamEndEvent, StreamEvent, direction, stream_flag};
+use observer_common::{StreamEndEvent, StreamEvent, TlsEvent, direction, stream_flag, tls_op};
 
 use super::super::tests::{World, as_event, connect, exec, header};
 use super::super::*;
@@ -214,6 +214,44 @@ fn idle_connections_without_end_are_held_to_the_bounds() {
     }
     // What was given up is said.
     assert!(run.out.iter().any(|item| matches!(item, Item::Coverage { .. })));
+}
+
+/// Plaintext of a library that never tells of a connection's end.
+fn plaintext(run: &mut Run, stream: u64, op: u32, offset: u64, text: &str) {
+    run.now += 1;
+    let header = header(observer_common::EventKind::Tls, run.now, 1);
+    let (seen, len) = (text.len() as u32, text.len() as u32);
+    let event =
+        TlsEvent { header, stream, cookie: COOKIE, offset, seen, len, op, ..TlsEvent::default() };
+    run.event(&Event::Tls { event, bytes: text.as_bytes() });
+}
+
+#[test]
+fn a_socket_that_is_closed_ends_what_its_library_does_not_and_what_it_had_received_is_read() {
+    for answered in [false, true] {
+        let mut run = Run::new();
+        run.event(&Event::Net(observer_common::NetEvent { cookie: COOKIE, ..connect(20, 1, 5) }));
+        let asks = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        plaintext(&mut run, 9, tls_op::SENT, 0, asks);
+        run.close(COOKIE);
+        run.settle();
+        if answered {
+            plaintext(&mut run, 9, tls_op::RECEIVED, 0, "HTTP/1.1 413 No\r\n\r\n");
+        }
+        let ended = run.now;
+        run.now += crate::assemble::library::CLOSED_FOR + 1;
+        run.settle();
+        let [_, call, end] = run.out.as_slice() else { panic!("{:?}", run.out) };
+        assert_eq!(http(call).1.transport, Transport::Tls);
+        let result = &answer(end).result;
+        assert_eq!((result.at.mono_ns, result.outcome.status), (ended, Status::Failed));
+        let whole = Reason::Http { status: 413, note: None };
+        assert_eq!(result.outcome.reason == whole, answered, "{:?}", result.outcome);
+        // Another one, at the same place in the agent's memory.
+        plaintext(&mut run, 10, tls_op::SENT, 0, asks);
+        run.settle();
+        http(&run.out[3]);
+    }
 }
 
 /// What conversations hold, counted anew.
