@@ -42,9 +42,13 @@ pub(super) fn answer<'a>(answer: &'a HttpAnswer, record: &mut Fields<'a>) {
         out.insert("headers", headers(&head.fields));
         cut_fields("headers", &head.fields, &mut truncated);
     }
-    if let Some(fields) = &answer.trailers {
-        out.insert("trailers", headers(fields));
-        cut_fields("trailers", fields, &mut truncated);
+    for (key, fields) in
+        [("trailers", &answer.trailers), ("request_trailers", &answer.sent_trailers)]
+    {
+        if let Some(fields) = fields {
+            out.insert(key, headers(fields));
+            cut_fields(key, fields, &mut truncated);
+        }
     }
     for (key, content) in [("body", &answer.body), ("request_body", &answer.sent)] {
         if let Some(content) = content {
@@ -255,7 +259,7 @@ pub(super) fn shorten(record: &mut Fields<'_>) -> bool {
     {
         return note(record, "websocket", 0);
     }
-    for key in ["headers", "trailers"] {
+    for key in ["headers", "trailers", "request_trailers"] {
         let lines = http.get_mut(key).and_then(Value::as_list_mut);
         if let Some(lines) = lines.filter(|lines| lines.len() > 1) {
             lines.truncate(lines.len() / 2);
@@ -273,7 +277,7 @@ pub(super) fn shorten(record: &mut Fields<'_>) -> bool {
         }
     }
     // One header fills it all.
-    for key in ["headers", "trailers"] {
+    for key in ["headers", "trailers", "request_trailers"] {
         if http.remove(key).is_some() {
             return note(record, key, 0);
         }

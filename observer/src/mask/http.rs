@@ -44,7 +44,7 @@ impl Fields<'_> {
         if let Some(head) = &mut answer.head {
             self.http_fields(&mut head.fields);
         }
-        if let Some(trailers) = &mut answer.trailers {
+        for trailers in [&mut answer.trailers, &mut answer.sent_trailers].into_iter().flatten() {
             self.http_fields(trailers);
         }
         for body in [&mut answer.body, &mut answer.sent].into_iter().flatten() {

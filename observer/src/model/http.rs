@@ -198,6 +198,8 @@ pub struct HttpAnswer {
     pub sent: Option<HttpBody>,
     /// Trailers of the response.
     pub trailers: Option<HttpFields>,
+    /// Trailers of the request.
+    pub sent_trailers: Option<HttpFields>,
     /// Interim responses (1xx), in order; a few.
     pub interim: Vec<u16>,
     /// When things happened, in nanoseconds from the request's first byte.

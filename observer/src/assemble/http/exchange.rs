@@ -71,6 +71,13 @@ impl Exchange {
         self.answer.body = content.finish(ended);
     }
 
+    /// Trailers of the request.
+    pub(super) fn sent_trailers(&mut self, fields: HttpFields) {
+        if !fields.lines.is_empty() || fields.cut {
+            self.answer.sent_trailers.get_or_insert(fields);
+        }
+    }
+
     /// Trailers of the response.
     pub(super) fn trailers(&mut self, fields: HttpFields) {
         if fields.lines.is_empty() && !fields.cut {
@@ -107,6 +114,7 @@ impl Exchange {
             + self.host.len()
             + answer.head.as_ref().map_or(0, |head| fields(&head.fields))
             + answer.trailers.as_ref().map_or(0, fields)
+            + answer.sent_trailers.as_ref().map_or(0, fields)
             + answer.body.as_ref().map_or(0, HttpBody::memory)
     }
 

@@ -89,6 +89,9 @@ fn line(told: &Told) -> String {
             if let Some(trailers) = &answer.trailers {
                 line += &format!(" trailers {}", trailers.lines.len());
             }
+            if let Some(trailers) = &answer.sent_trailers {
+                line += &format!(" sent trailers {}", trailers.lines.len());
+            }
             if !answer.interim.is_empty() {
                 line += &format!(" after {:?}", answer.interim);
             }

@@ -147,7 +147,10 @@ impl Socket {
     }
 
     /// What there was.
-    pub(super) fn finish(self) -> WebSocket {
+    pub(super) fn finish(mut self) -> WebSocket {
+        for side in [&mut self.sent, &mut self.received] {
+            side.cut();
+        }
         WebSocket {
             sent: self.sent.counts,
             received: self.received.counts,
@@ -254,9 +257,7 @@ impl Side {
             self.message = Some(message);
             return;
         }
-        self.counts.count += 1;
-        self.counts.bytes += message.bytes;
-        self.counts.largest = self.counts.largest.max(message.bytes);
+        self.count(message.bytes);
         if self.texts >= FIRST {
             return;
         }
@@ -266,6 +267,19 @@ impl Side {
             // Nothing is undone any more.
             self.inflater = self.inflater.take().map(Inflater::lost);
         }
+    }
+
+    /// The message under way has no end: its text is not told, which may be cut within a secret.
+    fn cut(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.count(message.bytes);
+        }
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.counts.count += 1;
+        self.counts.bytes += bytes;
+        self.counts.largest = self.counts.largest.max(bytes);
     }
 }
 

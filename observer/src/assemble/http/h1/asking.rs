@@ -32,7 +32,8 @@ impl H1 {
                             if let Some(lines) = step.end {
                                 if let Some(lines) = lines {
                                     let doubts = &mut last.exchange.answer.ambiguous;
-                                    head::trailers(&lines, doubts);
+                                    let fields = head::trailers(&lines, doubts);
+                                    last.exchange.sent_trailers(fields);
                                 }
                                 self.end_request(true, cx);
                             }

@@ -173,7 +173,7 @@ impl H2 {
             Err(why) => return self.lose(way, why, cx),
         };
         match (way, self.streams.get_mut(&id)) {
-            (Way::Out, Some(_)) => {} // trailers of a request
+            (Way::Out, Some(stream)) => stream.exchange.sent_trailers(block.fields),
             (Way::Out, None) => {
                 if id.is_multiple_of(2) || id <= self.newest {
                     if id > self.newest {

@@ -347,3 +347,13 @@ fn an_endless_stream_and_endless_pipelining_hold_no_memory() {
     assert_eq!(requests, limits::PIPELINED + 1);
     assert!(matches!(told.last(), Some(Told::Unparsed { .. })));
 }
+
+#[test]
+fn trailers_of_a_request_are_told_with_its_answer() {
+    let told = talk(&[
+        out("POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        out("2\r\nhi\r\n0\r\nX-Key: v\r\nX-More: w\r\n\r\n"),
+        into(OK),
+    ]);
+    assert_eq!(lines(&told)[2], "1 Ok 200 2 ok sent trailers 2");
+}

@@ -286,3 +286,13 @@ fn what_a_tunnel_would_carry_after_an_answer_that_is_none_is_not_asked() {
     let body = "1 sent 20 GET /in HTTP/1.0\r\n\r\n…";
     assert_eq!(lines(&told), ["1 CONNECT 127.0.0.1:8080", body, end]);
 }
+
+#[test]
+fn trailers_of_a_streams_request_are_told_with_its_answer() {
+    let told = talk(&[
+        out([preface(), request(1, "POST", "/a", false), frame(0, 0, 1, b"hi")].concat()),
+        out(frame(1, 5, 1, &field("x-key", "v"))),
+        into([server(), response(1, "200", true)].concat()),
+    ]);
+    assert_eq!(lines(&told), ["1 POST http://h/a", "1 sent 2 hi", "1 Ok 200 sent trailers 1"]);
+}

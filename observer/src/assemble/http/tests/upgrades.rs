@@ -192,3 +192,19 @@ fn a_request_that_follows_the_servers_end_has_an_answer() {
     let told = talk(&[into(EMPTY), Step::End(Way::In, End::Closed), out(HIDDEN)]);
     assert_eq!(lines(&told), ["1 GET http://h/2", "1 Ok 200"]);
 }
+
+#[test]
+fn a_message_of_a_websocket_without_an_end_is_counted() {
+    let told = talk(&[
+        out("GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        into(b"HTTP/1.1 101 S\r\n\r\n\x01\x02he"),
+        out(b"\x81\x85\0\0\0\0hid"),
+        Step::End(Way::Out, End::Closed),
+        Step::End(Way::In, End::Closed),
+    ]);
+    assert_eq!(lines(&told)[1], "1 Ok 101 websocket 1 1");
+    let Told::Answer { answer, .. } = &told[1] else { panic!() };
+    let socket = answer.websocket.as_ref().unwrap();
+    assert_eq!((socket.sent.bytes, socket.received.bytes), (3, 2));
+    assert_eq!(socket.first, []);
+}
