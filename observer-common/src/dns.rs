@@ -12,6 +12,8 @@ pub const DNS_ANSWERS: usize = 64;
 pub const DNS_SEGMENT: usize = 4;
 /// Resolvers that may be trusted.
 pub const RESOLVERS_MAX: u32 = 64;
+/// Addresses that are bound at most.
+pub const BOUND_MAX: usize = 65_536;
 /// Names by which one address is remembered.
 pub const BOUND_WAYS: usize = 8;
 /// Names in a chain of aliases that deny by rules of their own.
@@ -117,7 +119,7 @@ pub struct Way {
 }
 
 /// Bits of [`Way::flags`]. Above [`way_flag::GENERATION`] stand the low bits of the generation of
-/// the policy whose sets are named: those of another one mean nothing now.
+/// the policy whose sets are named, in whose bank it stands.
 pub mod way_flag {
     /// The bit from which on the generation stands.
     pub const GENERATION: u32 = 8;
@@ -144,3 +146,7 @@ const _: () = {
     assert!(size_of::<Way>() == 16);
     assert!(size_of::<Bound>() == 16 * BOUND_WAYS + 8);
 };
+
+// SAFETY: integers and arrays of them, without padding, as the sizes above assert.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Bound {}

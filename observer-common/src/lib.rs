@@ -13,8 +13,8 @@ mod table;
 mod tls;
 
 pub use dns::{
-    Asked, AskedKey, BOUND_ALIASES, BOUND_WAYS, Bound, DNS_ANSWERS, DNS_MAX, DNS_SEGMENT, DnsEvent,
-    RESOLVERS_MAX, Way, dns_flag, dns_op, way_flag,
+    Asked, AskedKey, BOUND_ALIASES, BOUND_MAX, BOUND_WAYS, Bound, DNS_ANSWERS, DNS_MAX,
+    DNS_SEGMENT, DnsEvent, RESOLVERS_MAX, Way, dns_flag, dns_op, way_flag,
 };
 pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, unix_flag, unix_kind};
 pub use event::{

@@ -23,12 +23,13 @@ const ONLY_NEW: u64 = 1;
 pub unsafe fn bind(addr: *const [u8; 16], way: &Way, fresh: *mut Bound) {
     // SAFETY: as the caller promises.
     unsafe {
+        let Some(bank) = BOUND.get(way.flags >> way_flag::GENERATION & 1) else { return };
         (*fresh).ways[0] = *way;
         (*fresh).next = 1;
-        if BOUND.insert(&*addr, &*fresh, ONLY_NEW).is_ok() {
+        if bank.insert(&*addr, &*fresh, ONLY_NEW).is_ok() {
             return;
         }
-        match BOUND.get_ptr_mut(&*addr) {
+        match bank.get_ptr_mut(&*addr) {
             Some(bound) => add(bound, way),
             None => {
                 emit::name_lost();
@@ -43,13 +44,11 @@ struct Search {
     way: Way,
     /// Whether it is there already.
     there: u32,
-    /// One of another policy's, which may be written over; [`BOUND_WAYS`] where there is none.
-    stale: u32,
 }
 
 #[inline(always)]
 fn add(bound: *mut Bound, way: &Way) {
-    let mut search = Search { bound, way: *way, there: 0, stale: BOUND_WAYS as u32 };
+    let mut search = Search { bound, way: *way, there: 0 };
     // SAFETY: the map's own value; each way is written whole, word by word, and one that is read
     // half written decides as either of its names. The callback has the helper's signature, and
     // the context outlives the call.
@@ -58,15 +57,11 @@ fn add(bound: *mut Bound, way: &Way) {
         if (&raw const search.there).read_volatile() != 0 {
             return;
         }
-        let mut place = (&raw const search.stale).read_volatile() as usize;
-        if place >= BOUND_WAYS {
-            let next = kernel::fetch_add(&raw mut (*bound).next, 1);
-            if next >= BOUND_WAYS as u64 {
-                emit::name_lost();
-            }
-            place = next as usize;
+        let next = kernel::fetch_add(&raw mut (*bound).next, 1);
+        if next >= BOUND_WAYS as u64 {
+            emit::name_lost();
         }
-        let place = (&raw mut (*bound).ways).cast::<Way>().add(place % BOUND_WAYS);
+        let place = (&raw mut (*bound).ways).cast::<Way>().add(next as usize % BOUND_WAYS);
         (&raw mut (*place).flags).write_volatile(0);
         (&raw mut (*place).asked).write_volatile(way.asked);
         for j in 0..BOUND_ALIASES {
@@ -85,15 +80,10 @@ unsafe extern "C" fn compare(index: u64, search: *mut c_void) -> i64 {
     unsafe {
         let search = &mut *search.cast::<Search>();
         let there = (&raw mut (*search.bound).ways).cast::<Way>().add(index as usize % BOUND_WAYS);
-        let flags = (&raw const (*there).flags).read_volatile();
-        let mut differs = flags ^ search.way.flags;
-        let of_another = differs >> way_flag::GENERATION;
+        let mut differs = (&raw const (*there).flags).read_volatile() ^ search.way.flags;
         differs |= (&raw const (*there).asked).read_volatile() ^ search.way.asked;
         for j in 0..BOUND_ALIASES {
             differs |= (&raw const (*there).aliases[j]).read_volatile() ^ search.way.aliases[j];
-        }
-        if flags != 0 && of_another != 0 {
-            (&raw mut search.stale).write_volatile(index as u32);
         }
         let same = u32::from(differs == 0);
         (&raw mut search.there).write_volatile(same);
@@ -118,7 +108,7 @@ struct Weigh {
 #[inline(always)]
 pub fn decide(config: &Config, addr: &[u8; 16], port: u32, protocol: u32) -> Decision {
     const NOTHING: Decision = Decision { kind: decision::DEFAULT, rule: 0 };
-    let Some(bound) = BOUND.get_ptr(addr) else { return NOTHING };
+    let Some(bound) = BOUND.get_value_ptr_mut(config.bank(), addr) else { return NOTHING };
     let mut weigh = Weigh {
         config,
         bound,
@@ -166,9 +156,6 @@ unsafe extern "C" fn one(index: u64, weigh: *mut c_void) -> i64 {
     }
     // SAFETY: the caller's, which outlives the loop.
     let config = unsafe { &*weigh.config };
-    if (flags ^ config.generation << way_flag::GENERATION) >> way_flag::GENERATION != 0 {
-        return 0;
-    }
     let mut said = Decision { kind: decision::DEFAULT, rule: 0 };
     if asked != 0 {
         said = of_set(config, asked, weigh.port, weigh.protocol);

@@ -171,10 +171,11 @@ pub static DNS: Array<dns::Scratch> = Array::with_max_entries(1, 0);
 #[map]
 pub static ASKED: LruHashMap<AskedKey, Asked> = LruHashMap::with_max_entries(8192, 0);
 
-/// Addresses, to the names that answers gave them. Full: counted, and what is not bound is
-/// decided by its address alone.
-#[map]
-pub static BOUND: HashMap<NetKey, Bound> = HashMap::with_max_entries(65_536, ON_DEMAND);
+/// Addresses, to the names that answers gave them. User space begins a bank with what it knows of
+/// the run's answers; then they come from here. Full: counted, and what is not bound is decided by
+/// its address alone.
+#[btf_map]
+pub static BOUND: Banks<btf_maps::HashMap<NetKey, Bound, 1, { ON_DEMAND as usize }>> = Banks::new();
 
 /// Resolvers whose answers may allow: 1, or 0 once a process of the run has answered from there.
 #[map]

@@ -101,6 +101,7 @@ fn round(events: &[Vec<u8>]) -> Stages {
             Item::Resolved(answer) => Entry::Resolved(Box::new(masker.resolved(*answer))),
             Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
             Item::TlsEnd(_) | Item::Confirmed { .. } => panic!("nobody talks TLS here"),
+            Item::Answered { .. } => panic!("nobody asks for names here"),
             Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
         })
         .collect();

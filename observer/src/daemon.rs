@@ -26,7 +26,7 @@ use crate::kernel::Kernel;
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart};
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
-use crate::pipeline::{Ending, Held, Pipeline, Policies, Setup, Summary};
+use crate::pipeline::{Bindings, Ending, Held, Pipeline, Policies, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
@@ -166,7 +166,7 @@ fn begin(
     }
     let freeze = settings.freeze.then(|| cgroup.path().to_owned());
     let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze, libraries.asker());
-    let policies = Policies::default();
+    let (policies, bindings) = (Policies::default(), Bindings::default());
     policies.add(
         1,
         policy.as_ref().map(hash),
@@ -181,13 +181,14 @@ fn begin(
         masker,
         mount,
         policies: policies.clone(),
+        bindings: bindings.clone(),
         capture: settings.capture.clone(),
         hooks: Box::new(reactions),
         libraries: found,
         held: held(looked, &healths),
     };
     let pipeline = Pipeline::start(rings, setup)?;
-    let policy = reload::Source::new(run, settings, policy.is_some(), policies);
+    let policy = reload::Source::new(run, settings, policy.is_some(), policies, bindings);
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);
     Ok(Session {

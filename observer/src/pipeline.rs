@@ -5,6 +5,7 @@
 //! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
 //! each count becomes a `loss` record.
 
+mod bindings;
 mod policies;
 mod read;
 mod worker;
@@ -25,8 +26,9 @@ use crate::exec_hold::Health;
 use crate::kernel::{Batch, Meters, Rings};
 use crate::ledger::{Carriers, Events, Writer};
 use crate::mask::Masker;
-use crate::model::{LibraryCoverage, Reload, RunId, Stamp};
+use crate::model::{Answered, LibraryCoverage, Reload, RunId, Stamp};
 use crate::probes::Missed;
+pub use bindings::Bindings;
 pub use policies::Policies;
 use read::read;
 use worker::Worker;
@@ -51,6 +53,8 @@ pub struct Setup {
     pub mount: Mount,
     /// The run's policies.
     pub policies: Policies,
+    /// What its answers bound.
+    pub bindings: Bindings,
     /// Which contents of HTTP messages are kept.
     pub capture: Capture,
     /// What the run's world is told.
@@ -90,6 +94,8 @@ pub trait Hooks: Send {
     /// # Errors
     /// When it could not be ended.
     fn stopped(&mut self, connection: Connection) -> io::Result<()>;
+    /// An answer came of which the policy that decides may not know yet.
+    fn answered(&mut self, answered: &Answered);
     /// The run is over: ends those whose parts waited for the rest.
     ///
     /// # Errors

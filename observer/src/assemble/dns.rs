@@ -6,13 +6,14 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use observer_common::{DnsEvent, dns_flag, dns_op};
 
 use super::{Assembler, Item, Names, Open, verdict_of};
 use crate::model::{
-    Action, Call, CallResult, Dns, DnsAnswer, DnsData, DnsRecord, HostName, Kind, NameFrom,
-    Outcome, Protocol, Raw, Reason, Status, Verdict,
+    Action, Answered, Call, CallResult, Dns, DnsAnswer, DnsData, DnsRecord, HostName, Kind,
+    NameFrom, Outcome, Protocol, Raw, Reason, Status, Verdict,
 };
 use message::{Data, Message, addresses, kind_word, rcode_word};
 
@@ -142,8 +143,15 @@ impl Assembler {
         let trusted = event.flags & dns_flag::TRUSTED != 0;
         if let Some((name, _)) = &message.question {
             let from = if trusted { NameFrom::Dns } else { NameFrom::UntrustedDns };
-            for addr in addresses(&message) {
+            let server = server(event).ip();
+            for (addr, aliases) in addresses(&message) {
                 self.lookups.remember(addr, HostName { name: Raw::from(name.as_str()), from });
+                // The kernel reads no name with a dot inside a label.
+                if aliases.iter().chain([name]).all(|name| !name.contains(r"\.")) {
+                    let name = name.clone();
+                    let answered = Arc::new(Answered { addr, name, aliases, server, trusted });
+                    out.push(Item::Answered { at: event.header.time, answered });
+                }
             }
         }
         let Some(open) = self.lookups.open.remove(&event.call) else { return };

@@ -17,14 +17,15 @@ mod wait;
 mod web;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use observer_common::{Header, UNHASHED, denied_why, verdict};
 use ring::digest;
 
 use crate::decode::Event;
 use crate::model::{
-    Answer, Call, CallId, CallResult, DnsAnswer, Kind, Outcome, Process, ProcessId, Raw, Reason,
-    RunId, Stamp, Status, TlsEnd, Verdict,
+    Answer, Answered, Call, CallId, CallResult, DnsAnswer, Kind, Outcome, Process, ProcessId, Raw,
+    Reason, RunId, Stamp, Status, TlsEnd, Verdict,
 };
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
@@ -60,6 +61,13 @@ pub enum Item {
     Result(CallResult),
     /// The answer to a question that was told before.
     Resolved(Box<DnsAnswer>),
+    /// An answer gave a name an address.
+    Answered {
+        /// When: CLOCK_BOOTTIME, nanoseconds.
+        at: u64,
+        /// Which.
+        answered: Arc<Answered>,
+    },
     /// The end of an attempt, and what came back.
     Answer(Box<Answer>),
     /// Something of the run can't be seen.

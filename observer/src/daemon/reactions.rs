@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::abort::{Aborts, Connection};
 use crate::cgroup::Mount;
 use crate::kernel::Kernel;
+use crate::model::Answered;
 use crate::pipeline::Hooks;
 use crate::probes::Asker;
 
@@ -59,6 +60,13 @@ impl Hooks for Reactions {
 
     fn stopped(&mut self, connection: Connection) -> io::Result<()> {
         self.aborts.stop(&connection)
+    }
+
+    fn answered(&mut self, answered: &Answered) {
+        let Ok(mut kernel) = self.kernel.lock() else { return };
+        if let Err(error) = kernel.bind(answered) {
+            eprintln!("observer: a name's address is not known to the policy: {error}");
+        }
     }
 
     fn over(&mut self) -> io::Result<()> {

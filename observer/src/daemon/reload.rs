@@ -14,7 +14,7 @@ use super::prepare::{read_policy, resolvers};
 use super::{POLICY, Session, Settings};
 use crate::clock;
 use crate::model::{Raw, Reload, RunId};
-use crate::pipeline::Policies;
+use crate::pipeline::{Bindings, Policies};
 use crate::policy::Policy;
 use crate::signals::Received;
 
@@ -22,6 +22,7 @@ use crate::signals::Received;
 pub(super) struct Source {
     file: PathBuf,
     policies: Policies,
+    bindings: Bindings,
     /// Tells others which process to ask.
     _asked: Option<Asked>,
 }
@@ -33,10 +34,11 @@ impl Source {
         settings: &Settings,
         is_there: bool,
         policies: Policies,
+        bindings: Bindings,
     ) -> Option<Self> {
         let file = settings.policy.clone().unwrap_or_else(|| POLICY.into());
         let absolute = std::path::absolute(&file).unwrap_or(file);
-        is_there.then(|| Self { file: absolute, policies, _asked: Asked::new(run) })
+        is_there.then(|| Self { file: absolute, policies, bindings, _asked: Asked::new(run) })
     }
 }
 
@@ -125,7 +127,9 @@ impl Session {
         // Events of it can come as soon as it decides.
         let sha256 = HEXLOWER.encode(&policy.tables().sha256);
         source.policies.add(next, Some(sha256), policy.ids());
-        let taken = kernel.replace(policy.tables(), &resolvers(Some(policy)));
+        let answers = source.bindings.begin();
+        let taken = kernel.replace(policy.tables(), &resolvers(Some(policy)), &answers);
+        source.bindings.end(clock::now().mono_ns);
         if taken.is_err() {
             source.policies.remove(next);
         }

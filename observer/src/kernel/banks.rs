@@ -10,15 +10,17 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData};
 use aya::{Ebpf, Pod};
 use observer_common::{
-    ArgKey, Config, Decision, Group, NameKey, NameValue, NetKey, PortKey, ProgramKey, ProgramValue,
-    UnixPrefix,
+    ArgKey, BOUND_MAX, Bound, Config, Decision, Group, NameKey, NameValue, NetKey, PortKey,
+    ProgramKey, ProgramValue, UnixPrefix,
 };
 
+use super::bound;
 use super::doors;
 use super::error::{LoadError, Step};
 use super::load::take;
 use super::shapes::Shapes;
 use super::tables;
+use crate::model::Answered;
 use crate::policy::Tables;
 
 /// Far more than a program runs for: the kernel bounds its instructions.
@@ -35,6 +37,7 @@ pub(super) struct Banks {
     config: Array<MapData, Config>,
     prefixes: Bank<Prefixes<NetKey, u32>>,
     names: Bank<Prefixes<NameKey, NameValue>>,
+    bound: Bank<Keys<NetKey, Bound>>,
     ports: Bank<Keys<PortKey, Decision>>,
     programs: Bank<Keys<ProgramKey, ProgramValue>>,
     args: Bank<Keys<ArgKey, u32>>,
@@ -43,6 +46,8 @@ pub(super) struct Banks {
     unix: Bank<Keys<ProgramKey, Decision>>,
     unix_prefixes: Bank<Prefixes<UnixPrefix, Decision>>,
     generation: u32,
+    /// The names of the policy that decides.
+    named: Option<bound::Names>,
     lsm: bool,
     mounts: [u32; 2],
     shapes: Shapes,
@@ -62,6 +67,7 @@ impl Banks {
             config: take(ebpf, "CONFIG")?,
             prefixes: take(ebpf, "PREFIXES")?,
             names: take(ebpf, "NAMES")?,
+            bound: take(ebpf, "BOUND")?,
             ports: take(ebpf, "PORTS")?,
             programs: take(ebpf, "PROGRAMS")?,
             args: take(ebpf, "ARGS")?,
@@ -70,6 +76,7 @@ impl Banks {
             unix: take(ebpf, "UNIX")?,
             unix_prefixes: take(ebpf, "UNIX_PREFIXES")?,
             generation: 0,
+            named: None,
             lsm,
             mounts,
             shapes,
@@ -81,9 +88,14 @@ impl Banks {
         self.generation
     }
 
-    /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where
-    /// this fails, the one before goes on deciding.
-    pub(super) fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
+    /// Lets a policy decide from now on; none allows all. `answers` are those that came before, the
+    /// oldest first, each with whether its resolver is believed. Returns its generation, from 1.
+    /// Where this fails, the one before goes on deciding.
+    pub(super) fn install(
+        &mut self,
+        policy: Option<&Tables>,
+        answers: &[(&Answered, bool)],
+    ) -> Result<u32, LoadError> {
         let generation = self.generation + 1;
         let mounts = self.mounts;
         let config = Config { generation, mounts, ..tables::config(policy, self.lsm) };
@@ -101,6 +113,9 @@ impl Banks {
             map.insert(&Key::new(bits, key), value, 0).step(WHAT)?;
         }
         self.names.set(bank, &map, 0).step(WHAT)?;
+        let mut named = bound::Names::new(config, map, shapes.make("BOUND", BOUND_MAX)?);
+        named.fill(answers)?;
+        self.bound.set(bank, named.bound(), 0).step(WHAT)?;
         let ports = shapes.make("PORTS", t.ports.len())?;
         fill(&mut self.ports, bank, ports, tables::ports(t))?;
         let programs = tables::programs(t);
@@ -114,6 +129,7 @@ impl Banks {
         self.config.set(bank, config, 0).step("write the run's configuration")?;
         self.active.set(0, generation, 0).step("let the policy decide")?;
         self.generation = generation;
+        self.named = Some(named);
         // Whoever asks the other bank still must be through before that is written again.
         grace();
         Ok(generation)
@@ -121,6 +137,11 @@ impl Banks {
 }
 
 impl Banks {
+    /// Binds an answer that came before the policy which decides did.
+    pub(super) fn bind(&mut self, answered: &Answered, trusted: bool) -> Result<(), LoadError> {
+        self.named.as_mut().map_or(Ok(()), |named| named.bind(answered, trusted))
+    }
+
     fn install_doors(&mut self, bank: u32, t: &Tables) -> Result<(), LoadError> {
         let system = self.shapes.make("SYSTEM", t.system.len())?;
         fill(&mut self.system, bank, system, doors::system(t))?;

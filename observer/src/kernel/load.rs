@@ -1,6 +1,7 @@
 //! Loading: the object of programs and its maps, for one run.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
@@ -17,6 +18,7 @@ use super::probe::{Capabilities, ExecDenial};
 use super::programs::{VMLINUX, load_programs, offsets};
 use super::ring::Rings;
 use super::tables;
+use crate::model::Answered;
 use crate::policy::Tables;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
@@ -108,21 +110,41 @@ impl Kernel {
             networks.insert(cookie, 1, 0).step("name the run's network")?;
         }
         kernel.trust(options.resolvers)?;
-        kernel.install(options.tables)?;
+        kernel.install(options.tables, &[])?;
         Ok(kernel)
     }
 
-    /// Lets a policy decide from now on, with the resolvers that it trusts: both or neither.
-    /// Returns its generation.
-    pub fn replace(&mut self, policy: &Tables, resolvers: &[IpAddr]) -> Result<u32, LoadError> {
+    /// Lets a policy decide from now on, with the resolvers that it trusts: both or neither. It
+    /// knows of the `answers` that came before, the oldest first. Returns its generation.
+    pub fn replace(
+        &mut self,
+        policy: &Tables,
+        resolvers: &[IpAddr],
+        answers: &[Arc<Answered>],
+    ) -> Result<u32, LoadError> {
         // What can't be held is known before anything is changed.
         self.capabilities.doors.held(policy)?;
         let known: Vec<(NetKey, u32)> = self.resolvers.iter().filter_map(Result::ok).collect();
-        let taken = self.trust(resolvers).and_then(|()| self.install(Some(policy)));
+        let taken = self.trust(resolvers).and_then(|()| {
+            let trusted = |answered: &Arc<Answered>| self.is_believed(answered);
+            let answers: Vec<_> = answers.iter().map(|a| (&**a, trusted(a))).collect();
+            self.install(Some(policy), &answers)
+        });
         if taken.is_err() {
             self.trust_again(&known)?;
         }
         taken
+    }
+
+    /// Binds an answer that came before the policy which decides did.
+    pub fn bind(&mut self, answered: &Answered) -> Result<(), LoadError> {
+        self.banks.bind(answered, self.is_believed(answered))
+    }
+
+    /// Whether an answer's resolver was believed as it came, and is.
+    fn is_believed(&self, answered: &Answered) -> bool {
+        let server = tables::net_key(answered.server);
+        answered.trusted && self.resolvers.get(&server, 0).is_ok_and(|trust| trust != 0)
     }
 
     /// Believes whom it believed before.
@@ -160,7 +182,11 @@ impl Kernel {
 
     /// Lets a policy decide from now on; none allows all. Returns its generation, from 1. Where
     /// this fails, the one before goes on deciding.
-    fn install(&mut self, policy: Option<&Tables>) -> Result<u32, LoadError> {
+    fn install(
+        &mut self,
+        policy: Option<&Tables>,
+        answers: &[(&Answered, bool)],
+    ) -> Result<u32, LoadError> {
         if let Some(policy) = policy {
             self.capabilities.doors.held(policy)?;
             self.cgroups_denied |= doors::cgroups_denied(policy);
@@ -169,7 +195,7 @@ impl Kernel {
                 self.attach_doors()?;
             }
         }
-        self.banks.install(policy)
+        self.banks.install(policy, answers)
     }
 
     /// The generation of the policy that decides.

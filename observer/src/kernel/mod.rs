@@ -4,6 +4,7 @@
 
 mod attach;
 mod banks;
+mod bound;
 mod btf;
 mod doors;
 mod error;

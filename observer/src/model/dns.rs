@@ -59,6 +59,21 @@ pub enum DnsData {
     Other(u16),
 }
 
+/// An address that an answer gave a name: what the kernel bound by it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Answered {
+    /// The address.
+    pub addr: IpAddr,
+    /// The name that was asked for, as [`Dns::name`] has it.
+    pub name: String,
+    /// The aliases (CNAME) that led from there to the address, in their order.
+    pub aliases: Vec<String>,
+    /// The resolver.
+    pub server: IpAddr,
+    /// Whether the run may believe it.
+    pub trusted: bool,
+}
+
 /// The name that a destination goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName {

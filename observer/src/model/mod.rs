@@ -18,7 +18,7 @@ pub use call::{
     Action, Call, CallId, CallResult, Cut, CutField, Exec, Image, Kind, Net, NetOp, Outcome,
     Protocol, Reason, Status, Verdict,
 };
-pub use dns::{Dns, DnsAnswer, DnsData, DnsRecord, HostName, NameFrom};
+pub use dns::{Answered, Dns, DnsAnswer, DnsData, DnsRecord, HostName, NameFrom};
 pub use door::{Door, OtherSocket, System, Unix, UnixAddress, UnixOp};
 pub use http::{
     Answer, EventStream, Grpc, Http, HttpAnswer, HttpBody, HttpContent, HttpFields, HttpPart,

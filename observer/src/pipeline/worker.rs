@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use observer_common::{exec_flag, net_op};
 
 use super::world::World;
-use super::{Ending, Finds, Held, Hooks, Message, Policies, Setup, Summary, TICK};
+use super::{Bindings, Ending, Finds, Held, Hooks, Message, Policies, Setup, Summary, TICK};
 use crate::abort::{self, Connection};
 use crate::assemble::{Assembler, Item};
 use crate::clock;
@@ -42,6 +43,7 @@ const LAST_WORD: Duration = Duration::from_secs(3);
 pub(super) struct Worker {
     world: World,
     policies: Policies,
+    bindings: Bindings,
     /// The generation of the policy that the last event was decided by.
     under: u32,
     assembler: Assembler,
@@ -73,6 +75,7 @@ impl Worker {
         Self {
             world: World::new(setup.mount, setup.policies.clone(), &setup.masker),
             policies: setup.policies,
+            bindings: setup.bindings,
             under: 0,
             assembler,
             run: setup.run,
@@ -243,6 +246,12 @@ impl Worker {
             Item::Result(result) => Entry::Result(result),
             Item::Resolved(answer) => Entry::Resolved(Box::new(self.masker.resolved(*answer))),
             Item::Answer(answer) => Entry::Answer(Box::new(self.masker.answer(*answer))),
+            Item::Answered { at, answered } => {
+                if self.bindings.add(Arc::clone(&answered), at) {
+                    self.hooks.answered(&answered);
+                }
+                return;
+            }
             Item::Coverage { at, what, why } => {
                 Entry::Coverage { run: self.run, at, what, covered: false, why }
             }

@@ -53,7 +53,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("answer-in-another-network-binds-nothing", other_network),
 ];
 
-const AT: &str = "127.0.53.1";
+pub(super) const AT: &str = "127.0.53.1";
 const OTHER: &str = "127.0.53.2";
 
 /// What the cases' resolver knows.

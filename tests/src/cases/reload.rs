@@ -7,11 +7,18 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::harness::{Ctx, Gate, Run, Tcp, at, command, same};
+use super::names::{AT, list, resolver};
+use super::net::supported;
+use crate::harness::{Ctx, Gate, Recorded, Run, Tcp, at, command, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("reload-decides-from-then-on-and-a-bad-policy-keeps-the-old", decides),
     ("reload-under-traffic-leaves-no-call-to-neither-policy", traffic),
+    ("reload-denies-a-name-whose-address-was-asked-for-before", |ctx| {
+        named_before(ctx, "[[deny]]\nid = \"other\"\nnet = { host = \"other.test\" }\n")
+    }),
+    ("reload-denies-a-name-that-was-asked-for-before-any-was-ruled", |ctx| named_before(ctx, "")),
+    ("reload-allows-a-name-whose-address-was-asked-for-before", still_allowed),
 ];
 
 /// Writes a policy as an editor does: the file is whole at any time.
@@ -129,4 +136,55 @@ fn traffic(ctx: &Ctx) -> Result<()> {
     }
     ensure!(seen.len() >= 2, "only {seen:?} decided anything");
     Ok(())
+}
+
+/// Asks for a name and goes where it leads, waits for a reload, and goes there again.
+fn goes_twice(ctx: &Ctx, before: &str, after: &str, port: u16) -> Result<Recorded> {
+    let (agent, file, fifo) = (ctx.agent()?, ctx.path("policy.toml")?, ctx.fifo("reloaded")?);
+    let (server, to) = (format!("{AT}:53"), format!("127.0.0.1:{port}"));
+    let port = port.to_string();
+    write(&file, &format!("version = 1\n{before}"))?;
+    let reach = ["all", agent, "reach", &server, "good.test", &port];
+    let again = [",", agent, "wait-file", &fifo, agent, "connect", &to];
+    let args = [&reach[..], &again].concat();
+    let mut live = Run::new(ctx).options(["--policy", &file]).agent(args).start()?;
+    let gate = Gate::of(&fifo)?;
+    let answered = |r: &Value| r["type"] == "result" && at(r, "/dns/answers").is_array();
+    live.until_recorded("the answer", answered)?;
+    write(&file, &format!("version = 1\n{after}"))?;
+    live.signal(Signal::HUP)?;
+    live.until_recorded("the second policy", |r| is_reload(r, 2))?;
+    gate.open();
+    let run = live.finish()?;
+    supported(&run)?;
+    run.verify()?;
+    Ok(run)
+}
+
+fn named_before(ctx: &Ctx, rule: &str) -> Result<()> {
+    let (resolver, server) = (resolver()?, Tcp::new()?);
+    let before = format!("default = \"allow\"\nresolvers = [\"{AT}\"]\n{rule}");
+    let after = format!("{before}[[deny]]\nid = \"no-good\"\nnet = {{ host = \"good.test\" }}\n");
+    let run = goes_twice(ctx, &before, &after, server.addr.port())?;
+    run.exited(libc::EPERM)?;
+    let calls = run.ledger.to(server.addr);
+    let words: Vec<&Value> = calls.iter().map(|call| &call["verdict"]).collect();
+    same("verdicts", words, vec![&json!("allowed"), &json!("denied")])?;
+    same("rule", &calls[1]["rule"], &json!("no-good"))?;
+    same("connections at the server", server.reached()?, 1)?;
+    same("questions", resolver.asked().len(), 1)
+}
+
+fn still_allowed(ctx: &Ctx) -> Result<()> {
+    let (resolver, server) = (resolver()?, Tcp::new()?);
+    let before = list(ctx, server.addr.port())?;
+    let other = "[[allow]]\nid = \"first\"\nnet = { host = \"a.good.test\" }\n";
+    let after =
+        before.replace("[[allow]]\nid = \"sample\"", &format!("{other}[[allow]]\nid = \"sample\""));
+    let run = goes_twice(ctx, &before, &after, server.addr.port())?;
+    run.exited(0)?;
+    let calls = run.ledger.to(server.addr);
+    let rules: Vec<&Value> = calls.iter().map(|call| &call["rule"]).collect();
+    same("rules", rules, vec![&json!("good"), &json!("good")])?;
+    same("questions", resolver.asked().len(), 1)
 }

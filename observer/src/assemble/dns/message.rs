@@ -101,7 +101,7 @@ fn record(bytes: &[u8], at: usize) -> Option<(Record, usize)> {
         AAAA if internet => {
             <[u8; 16]>::try_from(data).ok().map(|a| Data::Addr(Ipv6Addr::from(a).into()))
         }
-        NS | CNAME | PTR | DNAME => name(bytes, from).map(|(name, _)| Data::Name(name)),
+        NS | CNAME | PTR | DNAME if internet => name(bytes, from).map(|(name, _)| Data::Name(name)),
         _ => None,
     };
     let data = data.unwrap_or(Data::Other(len));
@@ -198,18 +198,21 @@ pub(super) fn rcode_word(rcode: u8) -> &'static str {
     }
 }
 
-/// The addresses that a message gives its question's name, over its aliases.
-pub(super) fn addresses(message: &Message) -> Vec<IpAddr> {
+/// The addresses that a message gives its question's name, each with the aliases that led there.
+pub(super) fn addresses(message: &Message) -> Vec<(IpAddr, Vec<Name>)> {
     let Some((asked, _)) = &message.question else { return vec![] };
     let mut current = asked;
-    let mut found = vec![];
+    let (mut aliases, mut found) = (vec![], vec![]);
     for record in &message.answers {
         if record.owner != *current {
             continue;
         }
         match &record.data {
-            Data::Addr(addr) => found.push(addr.to_canonical()),
-            Data::Name(to) if record.kind == CNAME => current = to,
+            Data::Addr(addr) => found.push((addr.to_canonical(), aliases.clone())),
+            Data::Name(to) if record.kind == CNAME => {
+                aliases.push(to.clone());
+                current = to;
+            }
             Data::Name(_) | Data::Other(_) => {}
         }
     }
@@ -261,7 +264,8 @@ mod tests {
         let read = read(&bytes).unwrap();
         assert_eq!(read.question, Some(("a.example".to_owned(), A)));
         assert_eq!(read.answers.len(), 4);
-        assert_eq!(addresses(&read), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        let addr = "192.0.2.1".parse::<IpAddr>().unwrap();
+        assert_eq!(addresses(&read), [(addr, vec!["cdn.example".to_owned()])]);
     }
 
     #[test]

@@ -56,7 +56,10 @@ fn an_answer_is_its_questions_result_and_names_what_is_connected_to() {
     let Action::Dns(dns) = &asked.action else { panic!("{asked:?}") };
     assert_eq!((&dns.name, dns.kind.as_str()), (&Raw::from("a.example"), "A"));
     assert_eq!(asked.outcome, None);
-    let Item::Resolved(answer) = &items[1] else { panic!("{items:?}") };
+    let Item::Answered { at: 30, answered } = &items[1] else { panic!("{items:?}") };
+    assert_eq!((answered.name.as_str(), answered.trusted), ("a.example", true));
+    assert_eq!(answered.aliases, ["b.example"]);
+    let Item::Resolved(answer) = &items[2] else { panic!("{items:?}") };
     assert_eq!(answer.result.call, asked.id);
     assert_eq!(answer.result.outcome.duration_ns, Some(20));
     assert!(answer.trusted && answer.records.len() == 2);
