@@ -72,6 +72,15 @@ fn what_is_suggested_of_a_ledger_is_replayed_without_a_denial_and_parses_without
     {
         names.extend(reached(100 + 3 * n, name, &format!("192.0.2.{n}"), true));
     }
+    // A connection that asks for another name than led there, one that asks for none, and requests.
+    names.extend(reached(150, "edge.example.net", "192.0.2.78", true));
+    names.extend(reached(160, "plain.example.net", "192.0.2.79", true));
+    let peer = |last: u32| json!({ "addr": format!("192.0.2.{last}"), "port": 443 });
+    names.push(call(153, "tls", json!({ "tls": { "sni": "api.example.org", "peer": peer(78) } })));
+    names.push(call(163, "tls", json!({ "tls": { "peer": peer(79) } })));
+    let http = json!({ "url": "http://www.example.org:443/", "version": "1.1",
+        "transport": "plaintext", "peer": peer(78) });
+    names.push(call(154, "http", json!({ "http": http })));
     // One address under two names, and a name that only the run's own resolver gave.
     names.extend(reached(130, "b.pkg.example.com", "192.0.2.0", true));
     names.extend(reached(140, "own.example.com", "192.0.2.77", false));
@@ -149,6 +158,9 @@ fn what_is_suggested_of_a_ledger_is_replayed_without_a_denial_and_parses_without
             );
             let grouped = text.contains("\"*.pkg.example.com\"");
             assert_eq!(grouped, exact.is_empty() && matches!(what, "names" | "all"), "{text}");
+            let asked = |name: &str| text.contains(name) == matches!(what, "names" | "all");
+            assert!(asked("api.example.org") && asked("www.example.org"), "{text}");
+            assert!(asked("\"192.0.2.79\""), "{text}");
         }
     }
 }

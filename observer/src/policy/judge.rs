@@ -13,6 +13,8 @@ use super::rule::{Class, Rule, Scope};
 use super::{Policy, loader};
 use crate::model::Door;
 
+const TCP: u8 = 6;
+
 /// An attempt, as far as rules can tell it from others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Attempt {
@@ -37,6 +39,15 @@ pub enum Attempt {
         protocol: u8,
         /// The port.
         port: u16,
+    },
+    /// What a TCP connection asks for once it is open: in its TLS hello, or in a request.
+    Asked {
+        /// Where it leads.
+        addr: IpAddr,
+        /// The port.
+        port: u16,
+        /// The name, lower-case, without a dot at the end; none where it names none.
+        name: Option<String>,
     },
     /// A question for a name.
     Lookup(String),
@@ -99,7 +110,12 @@ impl Policy {
             .collect();
         let decision = match attempt {
             Attempt::Socket(_) => self.decide_raw(),
-            Attempt::Lookup(_) if !self.names_hosts() => Decision::DefaultAllow,
+            Attempt::Lookup(_) | Attempt::Asked { .. } if !self.names_hosts() => {
+                Decision::DefaultAllow
+            }
+            Attempt::Asked { addr, port, name } => {
+                self.decide_asked(routed(*addr), *port, name.as_deref())
+            }
             _ => self.decide(matches),
         };
         let decision = match loader {
@@ -110,6 +126,18 @@ impl Policy {
         let denies = decision.denies();
         let would = matches!(decision, Decision::Would { .. }) || denies && !self.enforce;
         Judgement { decision, denied: denies && self.enforce, would, matching }
+    }
+
+    /// Decides what a connection asks for: a name that is denied is so anywhere, and what the address
+    /// allows by itself needs no name (observer-ebpf, named.rs).
+    fn decide_asked(&self, addr: IpAddr, port: u16, name: Option<&str>) -> Decision {
+        let address = self.decide_net(addr, TCP, port);
+        let by_name = self.decide_under(address.denies(), |rule| match (&rule.scope, name) {
+            (Scope::Net(net), Some(name)) => net.matches_name(name.as_bytes(), TCP, port),
+            _ => false,
+        });
+        let counts = address.denies() || by_name.denies();
+        if counts || matches!(by_name, Decision::Would { .. }) { by_name } else { address }
     }
 
     /// Decides what a loader is given; `matches` says which rules mean the loader itself.
@@ -229,6 +257,10 @@ fn matches(rule: &Rule, attempt: &Attempt, known: Option<&Known>) -> bool {
         (Scope::Net(net), Attempt::Named { name, protocol, port }) => {
             net.matches_wherever(*protocol, *port)
                 || net.matches_name(name.as_bytes(), *protocol, *port)
+        }
+        (Scope::Net(net), Attempt::Asked { addr, port, name }) => {
+            let named = |name: &String| net.matches_name(name.as_bytes(), TCP, *port);
+            net.matches(routed(*addr), TCP, *port) || name.as_ref().is_some_and(named)
         }
         (Scope::Net(net), Attempt::Lookup(name)) => {
             net.hosts.iter().any(|host| host.contains(name.as_bytes()))

@@ -57,12 +57,40 @@ pub fn recorded(record: &Value) -> Option<Recorded> {
         ("socket", Some("open")) => {
             sure(Attempt::Socket(net["protocol"].as_str().unwrap_or("raw").to_owned()))
         }
+        ("tls" | "http", _) => asked(record, kind).or_else(unjudged),
         ("dns", _) => match name(&record["dns"]["name"]) {
             Some(name) if record["dns"]["op"] != "answer" => sure(Attempt::Lookup(name)),
             _ => unjudged(),
         },
         _ => unjudged(),
     }
+}
+
+/// What a connection asks for, where the kernel reads it: not within TLS, and not in HTTP/2. What
+/// readers differ in, or can't read, has a rule of its own.
+fn asked(record: &Value, kind: &str) -> Option<Recorded> {
+    let found = &record[kind];
+    let http = kind == "http";
+    let plain = found["transport"] == "plaintext" && found["version"] != "2";
+    if http && !plain || found["unread"] == true || !found["ambiguous"].is_null() {
+        return None;
+    }
+    let addr = found["peer"]["addr"].as_str()?.parse().ok()?;
+    let port = u16::try_from(found["peer"]["port"].as_u64()?).ok()?;
+    let name = if http { authority(found["url"].as_str()?) } else { name(&found["sni"]) };
+    let masked = name.as_ref().is_some_and(|name| is_masked(name.as_bytes()));
+    let doubt = masked.then_some("a part of the name is masked");
+    Some(Recorded::Attempt { attempt: Attempt::Asked { addr, port, name }, doubt })
+}
+
+/// The name that a URL has, if it is none of an address.
+pub(super) fn authority(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let whole = rest.split(['/', '?', '#']).next()?;
+    let host = whole.rsplit_once(':').map_or(whole, |(host, _)| host);
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    let address = name.starts_with('[') || name.parse::<IpAddr>().is_ok();
+    (!name.is_empty() && !address).then_some(name)
 }
 
 /// A unix socket: rules are held against what its server bound, and of an allowed connect the record
@@ -189,6 +217,36 @@ mod tests {
         assert_eq!(program.path, b"/home/x/run");
         assert_eq!(program.interpreter.as_deref(), Some(&b"/usr/bin/dash"[..]));
         assert_eq!(doubt, Some("arguments are masked"));
+    }
+
+    #[test]
+    fn what_a_connection_asks_for_is_judged_where_the_kernel_reads_it() {
+        let peer = json!({"addr": "192.0.2.1", "port": 80});
+        let http = |fields: Value| {
+            let mut http = json!({"url": "http://A.example.:80/x?y", "version": "1.1", "peer": peer,
+                "transport": "plaintext"});
+            http.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            recorded(&json!({"type": "call", "kind": "http", "http": http}))
+        };
+        let asked = |name: Option<&str>| {
+            let (addr, name) = ("192.0.2.1".parse().unwrap(), name.map(str::to_owned));
+            let attempt = Attempt::Asked { addr, port: 80, name };
+            Some(Recorded::Attempt { attempt, doubt: None })
+        };
+        assert_eq!(http(json!({})), asked(Some("a.example")));
+        assert_eq!(http(json!({"url": "b.example:443", "method": "CONNECT"})), asked(Some("b.example")));
+        for none in ["http://[::1]:80/", "http://192.0.2.1/", "/x", "http:///"] {
+            assert_eq!(http(json!({"url": none})), asked(None), "{none}");
+        }
+        let unjudged = Some(Recorded::Unjudged("http".to_owned()));
+        assert_eq!(http(json!({"transport": "tls"})), unjudged);
+        assert_eq!(http(json!({"version": "2"})), unjudged);
+        assert_eq!(http(json!({"ambiguous": ["obs-fold"]})), unjudged);
+        let tls = |tls: Value| recorded(&json!({"type": "call", "kind": "tls", "tls": tls}));
+        assert_eq!(tls(json!({"sni": "A.example", "peer": peer})), asked(Some("a.example")));
+        assert_eq!(tls(json!({"peer": peer})), asked(None));
+        let unread = tls(json!({"unread": true, "peer": peer}));
+        assert_eq!(unread, Some(Recorded::Unjudged("tls".to_owned())));
     }
 
     #[test]

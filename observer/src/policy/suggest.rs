@@ -4,6 +4,7 @@
 //! is believed gave one, else by address, a rule for each set of ports. Where several names share a
 //! parent that is nobody else's, the parent stands for them. What was masked stands in no rule.
 
+mod asked;
 mod hosts;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::asked::{Asked, Places};
 use self::hosts::{Group, Named, absorb, grouped};
 use self::text::{Text, entry_line, quoted, times};
 use super::MAX_PROGRAM;
@@ -23,7 +25,8 @@ use crate::model::{Door, Protocol, moves};
 #[derive(Clone, Debug, Default)]
 pub struct Suggestion {
     programs: BTreeMap<ProgramName, u64>,
-    places: BTreeMap<Place, BTreeMap<(u8, u16), u64>>,
+    places: Places,
+    asked: Asked,
     lookups: BTreeMap<String, u64>,
     sockets: BTreeMap<String, u64>,
     unix: BTreeMap<(bool, String), u64>,
@@ -63,8 +66,12 @@ impl Suggestion {
                     || Place::Addr(addr.to_canonical()),
                     |known| Place::Host(known.name.clone()),
                 );
+                if matches!(place, Place::Host(_)) {
+                    self.asked.connected(*addr, *port);
+                }
                 *self.places.entry(place).or_default().entry((*protocol, *port)).or_default() += 1;
             }
+            Attempt::Asked { addr, port, name } => self.asked.add(*addr, *port, name.as_deref()),
             Attempt::Named { name, protocol, port } => {
                 let place = Place::Host(name.clone());
                 *self.places.entry(place).or_default().entry((*protocol, *port)).or_default() += 1;
@@ -86,7 +93,9 @@ impl Suggestion {
             Attempt::Net { names, .. } => {
                 self.denied.extend(names.iter().map(|known| known.name.clone()));
             }
-            Attempt::Named { name, .. } | Attempt::Lookup(name) => {
+            Attempt::Named { name, .. }
+            | Attempt::Lookup(name)
+            | Attempt::Asked { name: Some(name), .. } => {
                 self.denied.insert(name.clone());
             }
             _ => {}
@@ -303,7 +312,9 @@ impl Suggestion {
         type Places = (BTreeSet<u8>, Vec<(String, u64)>);
         let mut found: BTreeMap<Key, Places> = BTreeMap::new();
         let known = |protocol: u8| protocol_word(protocol).map_or(UNNAMED, |_| protocol);
-        for (place, uses) in &self.places {
+        let mut places = self.places.clone();
+        self.asked.complete(&mut places);
+        for (place, uses) in &places {
             let protocols: BTreeSet<u8> = uses.keys().map(|(one, _)| known(*one)).collect();
             for protocol in protocols {
                 let of = uses.iter().filter(|((one, _), _)| known(*one) == protocol);

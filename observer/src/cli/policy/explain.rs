@@ -262,6 +262,7 @@ impl Told<'_> {
             Attempt::Net { .. } | Attempt::Named { .. } => {
                 "cgroup/connect4,6 and sendmsg4,6 (EPERM)"
             }
+            Attempt::Asked { .. } => "cgroup_skb, where the name leaves",
             Attempt::Lookup(_) => "cgroup_skb, where the question leaves",
             Attempt::Socket(_) => "cgroup/sock_create (EPERM)",
             Attempt::UnixPath(_) | Attempt::UnixName(_) => {

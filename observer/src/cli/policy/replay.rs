@@ -121,7 +121,7 @@ impl Replay {
         let (was, is) = (End::of(record), End::under(&found));
         self.denied += u64::from(is == End::Denied);
         self.would += u64::from(is == End::WouldDeny);
-        let doubt = doubt.filter(|what| what.contains("path") || policy.reads_arguments());
+        let doubt = doubt.filter(|what| !what.contains("arguments") || policy.reads_arguments());
         let unhashed = policy.reads_hashes() && matches!(attempt, Attempt::Exec(_));
         let doubt = doubt.or(unhashed.then_some("the record has no hash of the program"));
         self.doubtful += u64::from(doubt.is_some());
@@ -230,6 +230,10 @@ pub(super) fn describe(attempt: &Attempt) -> String {
         }
         Attempt::Named { name, protocol, port } => {
             format!("connect {} {name}:{port}", observer::model::Protocol(*protocol))
+        }
+        Attempt::Asked { addr, port, name } => {
+            let name = name.as_deref().unwrap_or("no name");
+            format!("ask {} for {name}", std::net::SocketAddr::new(*addr, *port))
         }
         Attempt::Lookup(name) => format!("lookup {name}"),
         Attempt::Socket(kind) => format!("socket {kind}"),

@@ -219,3 +219,38 @@ fn doors_are_named_and_let_through() {
     assert!(policy.judge(&Attempt::System(Door::Bpf)).denied);
     assert!(policy.judge(&Attempt::UnixPath(b"/run/docker.sock".to_vec())).denied);
 }
+
+fn asked(addr: &str, port: u16, name: Option<&str>) -> Attempt {
+    Attempt::Asked { addr: addr.parse().unwrap(), port, name: name.map(str::to_owned) }
+}
+
+#[test]
+fn what_a_connection_asks_for_by_another_name_is_allowed_too() {
+    let text = covers(&[
+        net("192.0.2.1", 443, Some("edge.example.net")),
+        asked("192.0.2.1", 443, Some("api.example.com")),
+        asked("192.0.2.1", 443, Some("edge.example.net")),
+    ]);
+    assert!(text.contains("\"api.example.com\",  # once\n  \"edge.example.net\",  # once"), "{text}");
+    assert!(!text.contains("192.0.2.1"), "{text}");
+}
+
+#[test]
+fn what_asks_for_no_name_is_allowed_by_its_address() {
+    for name in [None, Some("<mask:generic:k:0>"), Some("192.0.2.1"), Some("a b")] {
+        let text = covers(&[
+            net("192.0.2.1", 443, Some("edge.example.net")),
+            asked("192.0.2.1", 443, Some("api.example.com")),
+            asked("192.0.2.1", 443, name),
+        ]);
+        assert!(text.contains("to = [\n  \"192.0.2.1\",  # once\n], port = [443]"), "{text}");
+        assert!(!text.contains("api.example.com"), "an address that is allowed needs no name: {text}");
+    }
+}
+
+#[test]
+fn names_asked_for_at_an_address_of_its_own_stand_in_no_rule() {
+    let attempts = [net("192.0.2.1", 443, None), asked("192.0.2.1", 443, Some("api.example.com"))];
+    let text = covers(&attempts);
+    assert!(!text.contains("host"), "{text}");
+}
