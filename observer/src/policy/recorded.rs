@@ -234,7 +234,10 @@ mod tests {
             Some(Recorded::Attempt { attempt, doubt: None })
         };
         assert_eq!(http(json!({})), asked(Some("a.example")));
-        assert_eq!(http(json!({"url": "b.example:443", "method": "CONNECT"})), asked(Some("b.example")));
+        assert_eq!(
+            http(json!({"url": "b.example:443", "method": "CONNECT"})),
+            asked(Some("b.example"))
+        );
         for none in ["http://[::1]:80/", "http://192.0.2.1/", "/x", "http:///"] {
             assert_eq!(http(json!({"url": none})), asked(None), "{none}");
         }

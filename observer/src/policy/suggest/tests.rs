@@ -231,7 +231,10 @@ fn what_a_connection_asks_for_by_another_name_is_allowed_too() {
         asked("192.0.2.1", 443, Some("api.example.com")),
         asked("192.0.2.1", 443, Some("edge.example.net")),
     ]);
-    assert!(text.contains("\"api.example.com\",  # once\n  \"edge.example.net\",  # once"), "{text}");
+    assert!(
+        text.contains("\"api.example.com\",  # once\n  \"edge.example.net\",  # once"),
+        "{text}"
+    );
     assert!(!text.contains("192.0.2.1"), "{text}");
 }
 
@@ -244,7 +247,10 @@ fn what_asks_for_no_name_is_allowed_by_its_address() {
             asked("192.0.2.1", 443, name),
         ]);
         assert!(text.contains("to = [\n  \"192.0.2.1\",  # once\n], port = [443]"), "{text}");
-        assert!(!text.contains("api.example.com"), "an address that is allowed needs no name: {text}");
+        assert!(
+            !text.contains("api.example.com"),
+            "an address that is allowed needs no name: {text}"
+        );
     }
 }
 
