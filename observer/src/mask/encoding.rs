@@ -29,9 +29,9 @@ pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) ->
     let mut at = from;
     let mut reached = to;
     while at < to {
-        let len = run(text, at, to);
+        let (len, found) = look(&text[at..to]);
         if len >= SHORTEST {
-            reached = reached.max(word(text, at, at + len, out));
+            reached = reached.max(word(text, at, at + len, found, out));
         }
         if at + len == text.len() {
             tail(text, at, out);
@@ -76,9 +76,8 @@ fn run(text: &[u8], at: usize, to: usize) -> usize {
     text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count())
 }
 
-fn word(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
+fn word(text: &[u8], start: usize, end: usize, found: Look, out: &mut Vec<Word>) -> usize {
     let whole = &text[start..end];
-    let found = look(whole);
     if found.hex {
         hex(whole, start, out);
     }
@@ -225,20 +224,26 @@ struct Look {
     base32: bool,
 }
 
-/// One pass over a word: where twelve bytes of ASCII in a row would come out of it, at any
+/// One pass over a word, which ends with its digits: how long it is, and where twelve bytes of ASCII in a row would come out of it, at any
 /// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
 /// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
-fn look(word: &[u8]) -> Look {
+fn look(text: &[u8]) -> (usize, Look) {
     let mut lanes = 0u64;
     let mut hex = false;
     let mut regions: Vec<(usize, usize)> = vec![];
-    for (at, &b) in word.iter().enumerate() {
+    let mut len = text.len();
+    for (at, &b) in text.iter().enumerate() {
+        let own = LANES[usize::from(b)];
+        if own & NO_DIGIT != 0 {
+            len = at;
+            break;
+        }
         // One shift for all of them; no bit goes on into the next lane.
-        lanes = (lanes << 1) & !STARTS | LANES[usize::from(b)];
+        lanes = (lanes << 1) & !STARTS | own;
         hex |= lanes & SIXTEENS == SIXTEENS;
         if lanes & TEXT == TEXT {
             // Four groups, of which the last ends with the next digit.
-            let (from, to) = (at.saturating_sub(14), (at + 2).min(word.len()));
+            let (from, to) = (at.saturating_sub(14), at + 2);
             // The alignments are apart: a stretch goes on only where it began.
             let same = |r: &&mut (usize, usize)| r.0 % 4 == from % 4 && from <= r.1 + GAP;
             match regions.iter_mut().rev().take(4).find(same) {
@@ -247,13 +252,16 @@ fn look(word: &[u8]) -> Look {
             }
         }
     }
-    Look {
+    // The digit after the last one may be none.
+    regions.iter_mut().for_each(|region| region.1 = region.1.min(len));
+    let word = &text[..len];
+    let found = Look {
         regions,
-        wide: word.len() >= 24 && word.iter().filter(|&&b| b == b'A').count() * 6 > word.len(),
+        wide: len >= 24 && word.iter().filter(|&&b| b == b'A').count() * 6 > len,
         hex,
-        base32: word.len() >= SHORTEST32
-            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
-    }
+        base32: len >= SHORTEST32 && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
+    };
+    (len, found)
 }
 
 /// Where the lanes of `look` begin: the last digits that may be a group's first, its second, its
@@ -262,6 +270,8 @@ const FIRST: u32 = 0;
 const SECOND: u32 = FIRST + 15;
 const THIRD: u32 = SECOND + 14;
 const SIXTEEN: u32 = THIRD + 13;
+/// Beyond the lanes: what ends a word.
+const NO_DIGIT: u64 = 1 << 63;
 const STARTS: u64 = 1 << FIRST | 1 << SECOND | 1 << THIRD | 1 << SIXTEEN;
 /// Four groups in a row: their third digits end here, their second a digit before, and so on.
 const TEXT: u64 = 0x1111 << (FIRST + 2) | 0x1111 << (SECOND + 1) | 0x1111 << THIRD;
@@ -280,6 +290,8 @@ const fn lanes() -> [u64; 256] {
             out[b] |= ((d >= 8 && d < 32) as u64) << FIRST;
             out[b] |= ((d & 8 == 0) as u64) << SECOND;
             out[b] |= ((d & 2 == 0) as u64) << THIRD;
+        } else {
+            out[b] |= NO_DIGIT;
         }
         out[b] |= (matches!(c, b'2'..=b'7') as u64) << SIXTEEN;
         b += 1;

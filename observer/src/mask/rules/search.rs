@@ -22,21 +22,23 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     let before = spans.len();
     let mut search =
         Search { compiled, off, text, start, end, covered: start, dead: 0, rests: vec![] };
-    let automaton = &compiled.keywords;
-    // The automaton's own table, asked without the bookkeeping of the common interface.
-    let mut state = compiled.start;
-    for (n, &b) in text[start..end].iter().enumerate() {
-        state = automaton.next_state(Anchored::No, state, b);
-        if !automaton.is_special(state) || !automaton.is_match(state) {
-            continue;
-        }
-        for index in 0..automaton.match_len(state) {
-            let pattern = automaton.match_pattern(state, index).as_usize();
-            if let Some(&(rule, len)) = compiled.owner.get(pattern) {
-                let (after, len) = (start + n + 1, usize::from(len));
-                search.hit(usize::from(rule), after - len, len, spans);
-            }
-        }
+    let word = &text[start..end];
+    // Each step waits for the one before, so a long word is run through in two halves side by side.
+    // The second begins early enough to see whole what ends within it.
+    let (middle, second) = if word.len() < 2 * compiled.longest {
+        (word.len(), word.len())
+    } else {
+        let middle = (word.len() + compiled.longest) / 2;
+        (middle, middle - compiled.longest)
+    };
+    let mut late = vec![];
+    compiled.run(
+        [&word[..middle], &word[second..]],
+        |state, after| search.hits(state, start + after, spans),
+        |state, after| late.push((state, second + after)),
+    );
+    for (state, after) in late.into_iter().filter(|&(_, after)| after > middle) {
+        search.hits(state, start + after, spans);
     }
     if !search.rests.is_empty() {
         search.settle(before, spans);
@@ -48,7 +50,57 @@ struct Compiled {
     start: StateID,
     /// For each keyword its rule, and how long it is.
     owner: Vec<(u16, u16)>,
+    /// How long the longest is.
+    longest: usize,
     rules: Vec<Entry>,
+}
+
+impl Compiled {
+    /// Runs the automaton over two words; tells for each in which states keywords end, and after how
+    /// many bytes.
+    #[inline]
+    fn run(
+        &self,
+        [one, other]: [&[u8]; 2],
+        mut hit: impl FnMut(StateID, usize),
+        mut other_hit: impl FnMut(StateID, usize),
+    ) {
+        let (mut state, mut other_state) = (self.start, self.start);
+        let both = one.len().min(other.len());
+        for n in 0..both {
+            state = self.step(state, one[n]);
+            other_state = self.step(other_state, other[n]);
+            if self.ends_one(state) {
+                hit(state, n + 1);
+            }
+            if self.ends_one(other_state) {
+                other_hit(other_state, n + 1);
+            }
+        }
+        for (n, &b) in one.iter().enumerate().skip(both) {
+            state = self.step(state, b);
+            if self.ends_one(state) {
+                hit(state, n + 1);
+            }
+        }
+        for (n, &b) in other.iter().enumerate().skip(both) {
+            other_state = self.step(other_state, b);
+            if self.ends_one(other_state) {
+                other_hit(other_state, n + 1);
+            }
+        }
+    }
+
+    /// The automaton's own table, asked without the bookkeeping of the common interface.
+    #[inline(always)]
+    fn step(&self, state: StateID, b: u8) -> StateID {
+        self.keywords.next_state(Anchored::No, state, b)
+    }
+
+    #[inline(always)]
+    fn ends_one(&self, state: StateID) -> bool {
+        self.keywords.is_special(state) && self.keywords.is_match(state)
+    }
 }
 
 struct Entry {
@@ -95,7 +147,8 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
     }
     let keywords = DFA::builder().build(words).ok()?;
     let start = keywords.start_state(Anchored::No).ok()?;
-    Some(Compiled { keywords, start, owner, rules })
+    let longest = owner.iter().map(|&(_, len)| usize::from(len)).max()?;
+    Some(Compiled { keywords, start, owner, longest, rules })
 });
 
 struct Search<'a> {
@@ -113,6 +166,18 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Takes the keywords that end in a state, `after` the text's beginning.
+    fn hits(&mut self, state: StateID, after: usize, spans: &mut Vec<Span>) {
+        let automaton = &self.compiled.keywords;
+        for index in 0..automaton.match_len(state) {
+            let pattern = automaton.match_pattern(state, index).as_usize();
+            if let Some(&(rule, len)) = self.compiled.owner.get(pattern) {
+                let len = usize::from(len);
+                self.hit(usize::from(rule), after - len, len, spans);
+            }
+        }
+    }
+
     fn hit(&mut self, rule: usize, at: usize, len: usize, spans: &mut Vec<Span>) {
         let Some(entry) = self.compiled.rules.get(rule) else { return };
         if at < self.covered || self.off.get(rule).is_some_and(|&off| off) {
@@ -294,4 +359,34 @@ pub(in crate::mask) fn ready() -> Result<(), String> {
     let compiled = COMPILED.as_ref().ok_or("no automaton")?;
     let broken = compiled.rules.iter().find(|entry| entry.regex().is_none());
     broken.map_or(Ok(()), |entry| Err(format!("{}: {}", entry.rule.sort, entry.rule.regex)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_wherever_it_stands_in_a_long_word() {
+        const LEN: usize = 400;
+        let is_found = |token: &[u8], at: usize| {
+            let mut text = vec![b'.'; LEN];
+            text[at..at + token.len()].copy_from_slice(token);
+            let mut spans = vec![];
+            word(&[], &text, 0, LEN, &mut spans);
+            spans.iter().any(|span| span.start < at + token.len() && at < span.end)
+        };
+        let mut tried = 0;
+        for rule in all() {
+            let token = rule.example.concat().into_bytes();
+            // The others look at what stands around a word.
+            if rule.look != Look::Ahead || token.len() > LEN / 2 || !is_found(&token, 0) {
+                continue;
+            }
+            tried += 1;
+            for at in 0..=LEN - token.len() {
+                assert!(is_found(&token, at), "{} at {at}", rule.sort);
+            }
+        }
+        assert!(tried > 100, "{tried}");
+    }
 }
