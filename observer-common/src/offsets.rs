@@ -44,6 +44,8 @@ offsets! {
     task_fs = "task_struct"."fs",
     /// How it ended.
     task_exit_code = "task_struct"."exit_code",
+    /// What it is (include/linux/sched.h, PF_).
+    task_flags = "task_struct"."flags",
     /// What its thread group shares.
     task_signal = "task_struct"."signal",
     /// Its cgroups.

@@ -35,11 +35,27 @@ pub fn connecting(other: Ptr) -> i32 {
     answer(ruling.denies())
 }
 
-/// A datagram to `socket`. One that is allowed is told once for each sender and receiver.
+/// Whether the thread that runs is within connect(2), whose end tells of it. A call by io_uring, or by
+/// a 32-bit one, has no end that is seen.
+#[inline(always)]
+fn is_connecting() -> bool {
+    /// arch/x86/entry/syscalls/syscall_64.tbl.
+    const CONNECT: u64 = 42;
+    /// A worker of io_uring: its registers are those that its maker had.
+    const PF_IO_WORKER: u32 = 0x10;
+    let call: u64 = kernel::read_or_zero(kernel::current_regs(), kernel::SYSCALL);
+    let flags: u32 = kernel::read_or_zero(kernel::current(), at!(task_flags));
+    call == CONNECT && flags & PF_IO_WORKER == 0
+}
+
+/// A datagram to `socket`, or a datagram socket's connect. One that is allowed is told once for each sender and receiver.
 #[inline(always)]
 pub fn sending(socket: Ptr) -> i32 {
     let Some(label) = lineage::current_label() else { return 0 };
     let Some(other) = kernel::follow(socket, at!(socket_sk)) else { return 0 };
+    if is_connecting() {
+        return connecting(other);
+    }
     let Some(addr) = kernel::follow(other, at!(unix_addr)) else { return 0 };
     // Both, so that another socket at the same place is told again.
     let key = [other as u64 ^ (u64::from(kernel::current_tgid()) << 32), addr as u64];

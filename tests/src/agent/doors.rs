@@ -44,6 +44,12 @@ pub(super) fn unix_send(name: &OsStr) -> Result<u8> {
     Ok(0)
 }
 
+/// Connects a datagram socket to the unix socket at a path.
+pub(super) fn unix_datagram_connect(path: &OsStr) -> Result<u8> {
+    UnixDatagram::unbound()?.connect(path)?;
+    Ok(0)
+}
+
 /// Connects to a unix socket by a path that is relative to its directory.
 pub(super) fn unix_relative(path: &OsStr) -> Result<u8> {
     let path = std::path::Path::new(path);

@@ -80,6 +80,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "dodge" => dodge::dodge(&text(rest, 0)?, &text(rest, 1)?),
         "race" => dodge::race(&text(rest, 0)?, tail(rest)?),
         "unix-send" => doors::unix_send(at(rest, 0)?),
+        "unix-datagram-connect" => doors::unix_datagram_connect(at(rest, 0)?),
         "unix-relative" => doors::unix_relative(at(rest, 0)?),
         "socket" => doors::socket(number(rest, 0)?, number(rest, 1)?, number(rest, 2)?),
         "ptrace" => doors::ptrace(number(rest, 0)?),

@@ -33,6 +33,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     }),
     ("deny-unix-holds-for-datagrams", |ctx| unix_send(ctx, true)),
     ("unix-datagram-is-recorded", |ctx| unix_send(ctx, false)),
+    ("deny-unix-of-a-datagram-sockets-connect-is-told-once", |ctx| unix_joins(ctx, true)),
+    ("unix-datagram-sockets-connect-is-told-once", |ctx| unix_joins(ctx, false)),
     ("deny-unix-by-abstract-name-and-no-other", unix_abstract),
     ("unix-allow-list-names-its-rule", unix_allowed),
     ("deny-system-ptrace", |ctx| aimed(ctx, "ptrace", &["ptrace", "PID"])),
@@ -199,6 +201,25 @@ fn unix_send(ctx: &Ctx, deny: bool) -> Result<()> {
     let call = to_unix(&run)?;
     same("path", at(call, "/net/path"), &json!(path))?;
     same("verdict", &call["verdict"], &json!("allowed"))
+}
+
+/// A datagram socket's connect is asked of the hook that datagrams are, and is none.
+fn unix_joins(ctx: &Ctx, deny: bool) -> Result<()> {
+    let path = ctx.path("d.sock")?;
+    let _server = UnixDatagram::bind(&path)?;
+    let args = ["unix-datagram-connect", path.as_str()];
+    if deny {
+        return ruled(ctx, "unix = { path = [\"d.sock\"] }", &args, |run| {
+            let call = to_unix(run)?;
+            same("op", at(call, "/net/op"), &json!("connect"))?;
+            denied(run, call, "no-way")
+        });
+    }
+    let run = Run::new(ctx).agent(args).go()?;
+    run.exited(0)?;
+    let call = to_unix(&run)?;
+    same("op", at(call, "/net/op"), &json!("connect"))?;
+    same("status", &run.ledger.outcome(call)?["status"], &json!("ok"))
 }
 
 fn unix_abstract(ctx: &Ctx) -> Result<()> {

@@ -74,6 +74,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-holds-and-is-recorded-for-32-bit-calls",
     "deny-unix-by-path",
     "deny-unix-holds-for-datagrams",
+    "deny-unix-of-a-datagram-sockets-connect-is-told-once",
     "deny-system-ptrace",
     "deny-system-signal",
     "deny-system-bpf",
