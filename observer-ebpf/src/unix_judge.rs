@@ -53,9 +53,6 @@ fn is_connecting() -> bool {
 pub fn sending(socket: Ptr) -> i32 {
     let Some(label) = lineage::current_label() else { return 0 };
     let Some(other) = kernel::follow(socket, at!(socket_sk)) else { return 0 };
-    if is_connecting() {
-        return connecting(other);
-    }
     let Some(addr) = kernel::follow(other, at!(unix_addr)) else { return 0 };
     // Both, so that another socket at the same place is told again.
     let key = [other as u64 ^ (u64::from(kernel::current_tgid()) << 32), addr as u64];
@@ -63,6 +60,9 @@ pub fn sending(socket: Ptr) -> i32 {
     let told = unsafe { UNIX_SENT.get(key).is_some() };
     if told && config().flags & config_flag::UNIX_RULES == 0 {
         return 0;
+    }
+    if is_connecting() {
+        return connecting(other);
     }
     let ruling = judge(&label, other, unix_flag::DATAGRAM, !told);
     if ruling.denies() {

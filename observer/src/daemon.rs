@@ -166,7 +166,8 @@ fn begin(
     }
     let freeze = settings.freeze.then(|| cgroup.path().to_owned());
     let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze, libraries.asker());
-    let (policies, bindings) = (Policies::default(), Bindings::default());
+    let policies = Policies::default();
+    let bindings = policy.as_ref().map(|_| Bindings::default());
     policies.add(
         1,
         policy.as_ref().map(hash),
@@ -188,7 +189,7 @@ fn begin(
         held: held(looked, &healths),
     };
     let pipeline = Pipeline::start(rings, setup)?;
-    let policy = reload::Source::new(run, settings, policy.is_some(), policies, bindings);
+    let policy = bindings.map(|bindings| reload::Source::new(run, settings, policies, bindings));
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);
     Ok(Session {

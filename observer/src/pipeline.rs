@@ -53,8 +53,8 @@ pub struct Setup {
     pub mount: Mount,
     /// The run's policies.
     pub policies: Policies,
-    /// What its answers bound.
-    pub bindings: Bindings,
+    /// What its answers bound, for a policy that takes over; none where none can.
+    pub bindings: Option<Bindings>,
     /// Which contents of HTTP messages are kept.
     pub capture: Capture,
     /// What the run's world is told.

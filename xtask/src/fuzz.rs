@@ -32,7 +32,7 @@ pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
         bail!("can't fuzz: {missing}");
     }
     for target in options.targets {
-        one(target, options.seconds, From::Anywhere)?;
+        one(target, options.seconds, Start::Anywhere)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -78,7 +78,7 @@ pub(crate) fn missing() -> Option<&'static str> {
 
 /// Where the fuzzer begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Start {
     /// At a number of its own choice, with what it kept before: each time it sees something else.
     Anywhere,
     /// At the seeds alone and a fixed number: what it tries is the same wherever this tree is
@@ -90,13 +90,13 @@ pub(crate) enum From {
 ///
 /// # Errors
 /// When it found something, or could not begin.
-pub(crate) fn one(target: &str, seconds: u32, from: From) -> Result<()> {
-    let kept = match from {
-        From::Anywhere => "fuzz",
-        From::Seeds => "fuzz-from-seeds",
+pub(crate) fn one(target: &str, seconds: u32, start: Start) -> Result<()> {
+    let kept = match start {
+        Start::Anywhere => "fuzz",
+        Start::Seeds => "fuzz-from-seeds",
     };
     let kept = place::target().join(kept).join(target);
-    if from == From::Seeds && kept.exists() {
+    if start == Start::Seeds && kept.exists() {
         fs::remove_dir_all(&kept).with_context(|| kept.display().to_string())?;
     }
     fs::create_dir_all(&kept).with_context(|| kept.display().to_string())?;
@@ -114,7 +114,7 @@ pub(crate) fn one(target: &str, seconds: u32, from: From) -> Result<()> {
             "-print_funcs=0",
             "-print_final_stats=1",
         ]);
-    if from == From::Seeds {
+    if start == Start::Seeds {
         fuzz.arg("-seed=1");
     }
     run(&mut fuzz).with_context(|| {

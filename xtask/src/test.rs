@@ -134,7 +134,7 @@ fn fuzzing(report: &mut Report) {
         match missing {
             Some(why) => report.skip(&name, why, Expected::No),
             None => report.part(&name, || {
-                fuzz::one(target, SECONDS, fuzz::From::Seeds).map(|()| Tally::PASSED)
+                fuzz::one(target, SECONDS, fuzz::Start::Seeds).map(|()| Tally::PASSED)
             }),
         }
     }

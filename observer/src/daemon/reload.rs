@@ -28,17 +28,16 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// None where the run has no policy.
+    /// Of a run that has a policy.
     pub(super) fn new(
         run: RunId,
         settings: &Settings,
-        is_there: bool,
         policies: Policies,
         bindings: Bindings,
-    ) -> Option<Self> {
+    ) -> Self {
         let file = settings.policy.clone().unwrap_or_else(|| POLICY.into());
         let absolute = std::path::absolute(&file).unwrap_or(file);
-        is_there.then(|| Self { file: absolute, policies, bindings, _asked: Asked::new(run) })
+        Self { file: absolute, policies, bindings, _asked: Asked::new(run) }
     }
 }
 

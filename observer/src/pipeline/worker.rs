@@ -43,7 +43,7 @@ const LAST_WORD: Duration = Duration::from_secs(3);
 pub(super) struct Worker {
     world: World,
     policies: Policies,
-    bindings: Bindings,
+    bindings: Option<Bindings>,
     /// The generation of the policy that the last event was decided by.
     under: u32,
     assembler: Assembler,
@@ -247,7 +247,8 @@ impl Worker {
             Item::Resolved(answer) => Entry::Resolved(Box::new(self.masker.resolved(*answer))),
             Item::Answer(answer) => Entry::Answer(Box::new(self.masker.answer(*answer))),
             Item::Answered { at, answered } => {
-                if self.bindings.add(Arc::clone(&answered), at) {
+                let is_late = |kept: &Bindings| kept.add(Arc::clone(&answered), at);
+                if self.bindings.as_ref().is_some_and(is_late) {
                     self.hooks.answered(&answered);
                 }
                 return;

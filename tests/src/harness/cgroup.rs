@@ -73,11 +73,8 @@ pub fn clear_abandoned() -> Result<Vec<String>> {
     if found.is_empty() {
         return Ok(found);
     }
-    let populated = leftovers()?.into_iter().find(|place| {
-        fs::read_to_string(place.join("cgroup.events")).is_ok_and(|e| e.contains("populated 1"))
-    });
-    if let Some(run) = populated {
-        bail!("observer is in use here: {}", state_of(&run));
+    if let Some(run) = found.iter().find(|state| state.contains("populated 1")) {
+        bail!("observer is in use here: {run}");
     }
     let observer = children(Path::new("/proc")).into_iter().find(|process| {
         fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim_end() == "observer")
