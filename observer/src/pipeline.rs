@@ -95,7 +95,10 @@ pub trait Hooks: Send {
     /// When it could not be ended.
     fn stopped(&mut self, connection: Connection) -> io::Result<()>;
     /// An answer came of which the policy that decides may not know yet.
-    fn answered(&mut self, answered: &Answered);
+    ///
+    /// # Errors
+    /// When it can't be told of it, and why.
+    fn answered(&mut self, answered: &Answered) -> Result<(), String>;
     /// The run is over: ends those whose parts waited for the rest.
     ///
     /// # Errors

@@ -62,11 +62,9 @@ impl Hooks for Reactions {
         self.aborts.stop(&connection)
     }
 
-    fn answered(&mut self, answered: &Answered) {
-        let Ok(mut kernel) = self.kernel.lock() else { return };
-        if let Err(error) = kernel.bind(answered) {
-            eprintln!("observer: a name's address is not known to the policy: {error}");
-        }
+    fn answered(&mut self, answered: &Answered) -> Result<(), String> {
+        let mut kernel = self.kernel.lock().map_err(|error| error.to_string())?;
+        kernel.bind(answered).map_err(|error| error.to_string())
     }
 
     fn over(&mut self) -> io::Result<()> {

@@ -248,10 +248,21 @@ impl Worker {
             Item::Answer(answer) => Entry::Answer(Box::new(self.masker.answer(*answer))),
             Item::Answered { at, answered } => {
                 let is_late = |kept: &Bindings| kept.add(Arc::clone(&answered), at);
-                if self.bindings.as_ref().is_some_and(is_late) {
-                    self.hooks.answered(&answered);
+                if !self.bindings.as_ref().is_some_and(is_late) {
+                    return;
                 }
-                return;
+                let Err(error) = self.hooks.answered(&answered) else { return };
+                let why = format!(
+                    "the policy that was read again does not know of {}: {error}",
+                    answered.addr
+                );
+                Entry::Coverage {
+                    run: self.run,
+                    at: clock::now(),
+                    what: "names".to_owned(),
+                    covered: false,
+                    why,
+                }
             }
             Item::Coverage { at, what, why } => {
                 Entry::Coverage { run: self.run, at, what, covered: false, why }
