@@ -6,33 +6,27 @@
 //! programs run in whoever's context sends or receives, so a connection's process is remembered
 //! when its socket begins to connect or to listen.
 
+mod life;
 mod piece;
 
-use core::ffi::c_void;
-
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_sk_cgroup_id, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock,
-};
+use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_tcp_sock};
 use aya_ebpf::programs::SkBuffContext;
 use observer_common::{
-    EventKind, Header, STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, StreamEndEvent, TLS_RECEIVED,
-    TLS_SENT, direction, stream_flag, stream_kind, stream_kind_of, stream_offset,
+    Header, STREAM_EARLY, STREAM_ROOMS, STREAM_TURN, TLS_RECEIVED, TLS_SENT, direction,
+    stream_flag, stream_kind, stream_kind_of, stream_offset,
 };
 
-use crate::emit::{self, Ring};
+use crate::emit;
 use crate::host;
-use crate::kernel::{self, Ptr, at};
-use crate::lineage;
-use crate::maps::STREAMS;
 use crate::named::Held;
 use crate::segment::{FIN, RST, SYN, Segment, URG, at_most, load_raw};
 use crate::sni;
+use life::find;
 use piece::Piece;
 
-/// BPF_SK_STORAGE_GET_F_CREATE.
-const CREATE: u64 = 1;
-const AF_INET6: u32 = 10;
+pub use life::{closed, listening};
+
 const IPPROTO_TCP: u32 = 6;
 /// TCP_LISTEN (include/net/tcp_states.h).
 const LISTEN: u32 = 10;
@@ -56,16 +50,6 @@ const HELD_MORE: u32 = 0;
 const HELD_ALLOWED: u32 = 1;
 const HELD_DENIED: u32 = 2;
 
-/// What a socket's storage is of.
-mod state {
-    /// Nothing yet.
-    pub const NEW: u32 = 0;
-    /// A socket that listens, or one that it has just accepted: the storage is cloned.
-    pub const LISTENS: u32 = 1;
-    /// A connection.
-    pub const OPEN: u32 = 2;
-}
-
 /// A connection. It lives as long as its socket.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -81,7 +65,7 @@ pub struct Stream {
     pub peer_port: u32,
     /// By [`direction`].
     ways: [Way; 2],
-    /// A [`state`].
+    /// A state of its storage (`life::state`).
     state: u32,
     /// [`stream_flag`] bits that hold for all of it.
     flags: u32,
@@ -191,110 +175,6 @@ fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &S
         Held::Allowed => HELD_ALLOWED,
         Held::Denied => HELD_DENIED,
     };
-}
-
-/// The socket's connection; a new one is made where it is the run's.
-#[inline(never)]
-fn find<'a, const WAY: usize>(
-    skb: *mut __sk_buff,
-    sk: *mut bpf_sock,
-    segment: &Segment,
-    opens: bool,
-) -> Option<&'a mut Stream> {
-    // SAFETY: the context's socket; the storage lives as long as it does.
-    let found = unsafe { storage(sk.cast(), 0).as_mut() };
-    if let Some(stream) = found {
-        if stream.state == state::OPEN && !opens {
-            return Some(stream);
-        }
-        if stream.state == state::LISTENS {
-            // Just accepted. What it is told under is its own.
-            begin(stream, skb, sk, segment);
-            stream.flags = 0;
-            return Some(stream);
-        }
-        if stream.state == state::OPEN
-            && opens
-            && stream.ways[0].seq == segment.seq.wrapping_add(1)
-            && stream.ways[0].high == 0
-        {
-            return Some(stream); // the SYN comes again
-        }
-    }
-    // Only what leaves tells whose it is: what comes in comes in anybody's context.
-    let label = if WAY == SENT {
-        kernel::tgid(kernel::current()).and_then(lineage::label_of)
-    } else {
-        None
-    };
-    // SAFETY: takes a checked socket.
-    if label.is_none() && !lineage::is_ours(unsafe { bpf_sk_cgroup_id(sk.cast()) }) {
-        return None;
-    }
-    // SAFETY: as above.
-    let Some(stream) = (unsafe { storage(sk.cast(), CREATE).as_mut() }) else {
-        emit::stream_unkept();
-        return None;
-    };
-    stream.who = match label {
-        Some(label) => kernel::identify_other(kernel::current(), label.exec),
-        None => kernel::absent(0, 0),
-    };
-    begin(stream, skb, sk, segment);
-    if opens {
-        stream.flags = stream_flag::OPENED;
-    }
-    Some(stream)
-}
-
-/// Begins a connection, at what TCP itself has counted by now.
-#[inline(always)]
-fn begin(stream: &mut Stream, skb: *mut __sk_buff, sk: *mut bpf_sock, segment: &Segment) {
-    stream.state = state::OPEN;
-    stream.kind = stream_kind::UNKNOWN;
-    stream.flags = 0;
-    stream.told = 0;
-    stream.last = 0;
-    stream.held = HELD_MORE;
-    // SAFETY: the helper takes the context.
-    stream.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    addresses(stream, sk);
-    stream.ways = [Way::at(segment.seq, 0), Way::at(segment.seq, 0)];
-    // SAFETY: takes a checked socket; fields of what it gives.
-    unsafe {
-        let tcp = bpf_tcp_sock(sk);
-        if tcp.is_null() || segment.flags & SYN != 0 {
-            return;
-        }
-        // A SYN that was acknowledged is counted (tcp_snd_una_update), where this end sent it.
-        let (acked, received) = ((*tcp).bytes_acked, (*tcp).bytes_received);
-        stream.ways[0] = Way::at((*tcp).snd_una, acked);
-        stream.ways[1] = Way::at((*tcp).rcv_nxt, received);
-        if acked > 1 || received > 0 {
-            stream.flags = stream_flag::HALF_WAY;
-        }
-    }
-}
-
-/// Both ends, as the socket has them.
-#[inline(always)]
-fn addresses(stream: &mut Stream, sk: *mut bpf_sock) {
-    // SAFETY: fields of a checked socket, each read as the verifier wants it: whole and once.
-    unsafe {
-        stream.local_port = (&raw const (*sk).src_port).read_volatile();
-        stream.peer_port = u32::from(u16::from_be((&raw const (*sk).dst_port).read_volatile()));
-        if (&raw const (*sk).family).read_volatile() == AF_INET6 {
-            let (local, peer) = (&raw const (*sk).src_ip6, &raw const (*sk).dst_ip6);
-            for i in 0..4 {
-                stream.local[i] = local.cast::<u32>().add(i).read_volatile();
-                stream.peer[i] = peer.cast::<u32>().add(i).read_volatile();
-            }
-        } else {
-            const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
-            stream.local = [0, 0, MAPPED, (&raw const (*sk).src_ip4).read_volatile()];
-            stream.peer = [0, 0, MAPPED, (&raw const (*sk).dst_ip4).read_volatile()];
-        }
-    }
 }
 
 /// Looks at a packet's payload, and tells what is asked for.
@@ -430,50 +310,4 @@ fn renew<const WAY: usize>(stream: &mut Stream) {
     }
     stream.ways[WAY].left = STREAM_TURN;
     stream.ways[WAY].renewed = emit::now();
-}
-
-#[inline(always)]
-unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Stream {
-    // SAFETY: the caller's socket.
-    unsafe {
-        let map = (&raw const STREAMS).cast_mut().cast();
-        bpf_sk_storage_get(map, sk, core::ptr::null_mut(), flags).cast()
-    }
-}
-
-/// A socket begins to listen, in its caller: what it accepts is this process's.
-#[inline(always)]
-pub fn listening(sk: Ptr, who: &Header) {
-    // SAFETY: the tracepoint's own socket.
-    match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
-        Some(stream) => {
-            stream.who = *who;
-            stream.state = state::LISTENS;
-        }
-        None => {
-            emit::stream_unkept();
-        }
-    }
-}
-
-/// A socket is closed: the end of what was told of it.
-#[inline(always)]
-pub fn closed(sk: Ptr) {
-    // SAFETY: the tracepoint's own socket.
-    let Some(stream) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
-    if stream.told == 0 {
-        return;
-    }
-    stream.told = 0;
-    stream.state = state::NEW;
-    let error: i32 = kernel::read_or_zero(sk, at!(sock_err));
-    let mut header = stream.who;
-    emit::send(&mut header, Ring::Payload, EventKind::StreamEnd, false, |header| StreamEndEvent {
-        header: *header,
-        cookie: stream.cookie,
-        sent: stream.ways[0].high,
-        received: stream.ways[1].high,
-        flags: stream.flags,
-        error: error as u32,
-    });
 }
