@@ -73,8 +73,8 @@ pub struct TlsStreams {
     by_cookie: HashMap<u64, Vec<u64>>,
     order: VecDeque<u64>,
     untied: Vec<u64>,
-    /// Those whose sockets were closed, the first first.
-    closing: VecDeque<u64>,
+    /// Those whose sockets were closed, each with when it was looked at or read last, the first first.
+    closing: VecDeque<(u64, u64)>,
     waiting_bytes: usize,
     counts: Counts,
 }
@@ -182,13 +182,13 @@ impl TlsStreams {
             false
         });
         self.untied = untied;
-        while let Some(&id) = self.closing.front() {
-            let closed = self.connections.get(&id).and_then(|state| state.closed);
-            if closed.is_some_and(|(_, at)| now.saturating_sub(at) <= CLOSED_FOR) {
-                return;
+        let is_soon = |at: u64| now.saturating_sub(at) <= CLOSED_FOR;
+        while let Some((id, _)) = self.closing.pop_front_if(|(_, at)| !is_soon(*at)) {
+            match self.connections.get(&id).and_then(|state| state.closed) {
+                // It was read since, and lets those behind it go first.
+                Some((_, read)) if is_soon(read) => self.closing.push_back((id, read)),
+                _ => self.end(id, Close::Unseen, now, out),
             }
-            self.closing.pop_front();
-            self.end(id, Close::Unseen, now, out);
         }
     }
 
@@ -197,7 +197,7 @@ impl TlsStreams {
         for id in self.by_cookie.remove(&cookie).unwrap_or_default() {
             if let Some(state) = self.connections.get_mut(&id) {
                 state.closed = Some((close, at));
-                self.closing.push_back(id);
+                self.closing.push_back((id, at));
             }
         }
     }
@@ -336,6 +336,26 @@ mod tests {
             assert_eq!(feed(&mut streams, |s, out| s.settle(CLOSED_FOR * 2, out)).0, []);
             assert!(streams.closing.is_empty() && streams.is_empty());
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_read_on_and_on_keeps_no_other_from_its_end() {
+        let mut streams = TlsStreams::default();
+        let first = TlsEvent { stream: 7, ..event(tls_op::SENT, 0, 1, 42, 1) };
+        let other = TlsEvent { stream: 8, ..event(tls_op::SENT, 0, 1, 43, 2) };
+        feed(&mut streams, |s, out| s.event(&first, b"a", out));
+        feed(&mut streams, |s, out| s.event(&other, b"b", out));
+        streams.closed(42, Close::Reset, 3);
+        streams.closed(43, Close::Reset, 4);
+        let mut ended = 0;
+        for n in 1..4 {
+            let now = n * CLOSED_FOR;
+            let more = TlsEvent { stream: 7, ..event(tls_op::SENT, n, 1, 42, now) };
+            feed(&mut streams, |s, out| s.event(&more, b"c", out));
+            ended += feed(&mut streams, |s, out| s.settle(now + 5, out)).0.len();
+        }
+        assert_eq!(ended, 2, "one of two, in both directions");
+        assert_eq!(streams.closing.len(), 1);
     }
 
     #[test]
