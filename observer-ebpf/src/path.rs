@@ -161,6 +161,8 @@ pub fn path_key(key: *mut ProgramKey, kind: u32, path: *const u8, len: u32) -> b
         kernel::clear(key);
         (*key).kind = kind;
         let bytes = (&raw mut (*key).bytes).cast::<u8>();
+        // Verifier: 6.1's forgets the bound of a word that waits on the stack.
+        let len = core::hint::black_box(len) & (PROGRAM_LEN as u32 - 1);
         aya_ebpf::helpers::generated::bpf_probe_read_kernel(bytes.cast(), len, path.cast()) == 0
     }
 }

@@ -80,6 +80,44 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    let first = out.lines().next().unwrap_or_default();
-    first.trim_end().trim_end_matches("Verifier output:").trim_end_matches(['.', ' ']).to_owned()
+    refusal(&out)
+}
+
+/// The first line, and of a verifier's log what it refuses: the last line before its figures
+/// (kernel/bpf/verifier.c, print_verification_stats).
+fn refusal(text: &str) -> String {
+    const LOG: &str = "Verifier output:";
+    let Some((first, log)) = text.split_once(LOG) else {
+        return text.lines().next().unwrap_or_default().trim_end_matches(['.', ' ']).to_owned();
+    };
+    let figure = |line: &str| {
+        ["processed ", "verification time ", "stack depth "].iter().any(|it| line.starts_with(it))
+    };
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = first.trim_end_matches(['.', ' ']);
+    match lines.filter(|line| !figure(line)).next_back() {
+        Some(reason) => format!("{first}; the verifier said: {reason}"),
+        None => first.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_verifiers_log_what_it_refuses_is_said() {
+        let log = "the BPF_PROG_LOAD syscall returned Permission denied (os error 13). Verifier \
+                   output: reg type unsupported for arg#0 function door#236\n0: R1=ctx(off=0) \
+                   R10=fp0\n12: (95) exit\nAt program exit the register R0 has value (0x1; 0x0)\n\
+                   verification time 92 usec\nstack depth 0\n\
+                   processed 10 insns (limit 1000000) max_states_per_insn 0\n\n";
+        assert_eq!(
+            refusal(log),
+            "the BPF_PROG_LOAD syscall returned Permission denied (os error 13); \
+             the verifier said: At program exit the register R0 has value (0x1; 0x0)"
+        );
+        assert_eq!(refusal("it failed. Verifier output: "), "it failed");
+        assert_eq!(refusal("no such file.\nhelp"), "no such file");
+    }
 }
