@@ -219,6 +219,8 @@ pub struct Counters {
     pub dns_busy: u64,
     /// Addresses that could not be bound to their names: the map is full.
     pub names_lost: u64,
+    /// Descriptors whose signals are not told: the map is full.
+    pub owners_lost: u64,
     /// Ids given to execs and calls on this CPU.
     pub ids: u64,
     /// Events meant for the ring of streams.
@@ -392,7 +394,7 @@ const _: () = {
     assert!(size_of::<NetEvent>() == 80 + 56);
     assert!(size_of::<ResultEvent>() == 80 + 24);
     assert!(size_of::<EscapeEvent>() == 80 + 8);
-    assert!(size_of::<Counters>() == 112);
+    assert!(size_of::<Counters>() == 120);
     assert!(size_of::<UnixEvent>() == 80 + 24 + UNIX_PATH);
 };
 

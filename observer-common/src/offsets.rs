@@ -156,6 +156,10 @@ offsets! {
     socket_sk = "socket"."sk",
     /// What a file is of.
     file_private = "file"."private_data",
+    /// Who gets signals for it: a structure, or a pointer to one that says whose it is.
+    file_owner = "file"."f_owner",
+    /// Whose it is, where the file has a pointer to it (Linux 6.12).
+    fown_file = "fown_struct"."file",
     /// How it was opened.
     file_mode = "file"."f_mode",
     /// What an inode is.

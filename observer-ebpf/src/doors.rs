@@ -1,7 +1,7 @@
 //! What reaches past the run by a system call: judged where the kernel asks its security modules,
 //! so whichever way the call came there (32-bit calls, io_uring). Told each time.
 
-use observer_common::{Decision, DoorEvent, EventKind, Label, config_flag, door, net_op};
+use observer_common::{Decision, DoorEvent, EventKind, Header, Label, config_flag, door, net_op};
 
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
@@ -124,18 +124,22 @@ pub fn file_opened(file: Ptr) -> i32 {
 /// Something is done to a process; to one of the run's own, that is the run's affair.
 #[inline(always)]
 fn aimed(door: u32, target: Ptr, value: u32) -> i32 {
-    let Some(label) = lineage::current_label() else { return 0 };
-    let Some(tgid) = kernel::tgid(target) else { return 0 };
-    if lineage::label_of(tgid).is_some()
-        || kernel::task_cgroup_id(target).is_some_and(lineage::is_ours)
-    {
-        return 0;
+    match lineage::current_label() {
+        Some(label) if is_outside(target) => tell(&label, door, target, value, ruling(door)),
+        _ => 0,
     }
-    tell(&label, door, target, value, ruling(door))
 }
 
+/// Whether a process is none of the run's.
 #[inline(always)]
-fn ruling(door: u32) -> Ruling {
+pub fn is_outside(target: Ptr) -> bool {
+    kernel::tgid(target).is_some_and(|tgid| lineage::label_of(tgid).is_none())
+        && !kernel::task_cgroup_id(target).is_some_and(lineage::is_ours)
+}
+
+/// What the rules say of a door.
+#[inline(always)]
+pub fn ruling(door: u32) -> Ruling {
     let config = policy::config();
     let denies = config.flags & config_flag::SYSTEM_DENY != 0;
     let decision = match SYSTEM.get_value_ptr_mut(config.bank(), &door) {
@@ -148,8 +152,13 @@ fn ruling(door: u32) -> Ruling {
 
 #[inline(always)]
 fn tell(label: &Label, door: u32, target: Ptr, value: u32, ruling: Ruling) -> i32 {
+    tell_of(kernel::identify_current(label.exec), door, target, value, ruling)
+}
+
+/// Tells what the process of `header` does at a door, and answers.
+#[inline(always)]
+pub fn tell_of(mut header: Header, door: u32, target: Ptr, value: u32, ruling: Ruling) -> i32 {
     let denied = ruling.denies();
-    let mut header = kernel::identify_current(label.exec);
     let call = emit::new_id();
     let ring = if denied { Ring::Control } else { Ring::Events };
     let (pid, comm) = if target.is_null() {

@@ -95,6 +95,10 @@ counter!(
     /// An address could not be bound to its name.
     name_lost, names_lost
 );
+counter!(
+    /// Who set a descriptor's owner could not be remembered.
+    owner_lost, owners_lost
+);
 counter!(count_id, ids);
 
 /// An id for an exec or a call: never 0, unique on this boot.

@@ -9,6 +9,7 @@ use observer_common::door;
 
 use crate::doors::{self, mounting};
 use crate::kernel;
+use crate::owner;
 use crate::unix_judge;
 
 macro_rules! after {
@@ -58,6 +59,19 @@ pub fn door_signal(ctx: LsmContext) -> i32 {
     // it is read as a number.
     let cred = || kernel::read_or_zero::<u64>(ctx.as_ptr().cast(), 3 * size_of::<u64>());
     after!(ctx, 4, doors::signal(ctx.arg(0), ctx.arg(2), cred()))
+}
+
+/// fs/fcntl.c, __f_setown: `(struct file *file)`. Nothing is answered.
+#[lsm(hook = "file_set_fowner")]
+pub fn door_owner(ctx: LsmContext) -> i32 {
+    owner::set(ctx.arg(0));
+    0
+}
+
+/// fs/fcntl.c, sigio_perm: `(struct task_struct *tsk, struct fown_struct *fown, int sig)`.
+#[lsm(hook = "file_send_sigiotask")]
+pub fn door_owned(ctx: LsmContext) -> i32 {
+    after!(ctx, 3, owner::signal(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
 }
 
 /// kernel/bpf/syscall.c, __sys_bpf: `(int cmd, union bpf_attr *attr, unsigned int size)`; 6.16 adds

@@ -23,6 +23,7 @@ mod lsm;
 mod maps;
 mod named;
 mod names;
+mod owner;
 mod packet;
 mod path;
 mod request;

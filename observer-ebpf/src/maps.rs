@@ -5,8 +5,9 @@ use aya_ebpf::btf_maps::{self, ArrayOfMaps, SkStorage};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use observer_common::{
-    ArgKey, Asked, AskedKey, Bound, Config, Counters, Decision, FILES_MAX, FileKey, Group, Label,
-    NameKey, NameValue, NetKey, PortKey, ProgramKey, ProgramValue, RESOLVERS_MAX, UnixPrefix,
+    ArgKey, Asked, AskedKey, Bound, Config, Counters, Decision, FILES_MAX, FileKey, Group, Header,
+    Label, NameKey, NameValue, NetKey, PortKey, ProgramKey, ProgramValue, RESOLVERS_MAX,
+    UnixPrefix,
 };
 
 use crate::dns;
@@ -103,6 +104,11 @@ pub static GROUPS: Banks<Keys<u32, Group>> = Banks::new();
 /// What the rules say of each door of the system.
 #[btf_map]
 pub static SYSTEM: Banks<Keys<u32, Decision>> = Banks::new();
+
+/// Who of the run asked for a file's signals. An address that is used again belongs to who asks then.
+/// Full: the file's signals are neither told nor held, and counted.
+#[map]
+pub static OWNERS: HashMap<u64, Header> = HashMap::with_max_entries(65_536, ON_DEMAND);
 
 /// Unix sockets that rules name.
 #[btf_map]

@@ -13,13 +13,15 @@ use crate::model::Door;
 use crate::policy::{Tables, UnixKey, compile};
 
 /// Programs, their hooks, and when they are attached.
-const HOOKS: [(&str, &str, When); 17] = [
+const HOOKS: [(&str, &str, When); 19] = [
     ("door_socket", "socket_create", When::Always),
     ("door_unix_connect", "unix_stream_connect", When::Always),
     ("door_unix_send", "unix_may_send", When::Always),
     ("door_receive", "file_receive", When::Always),
     ("door_ptrace", "ptrace_access_check", When::Always),
     ("door_signal", "task_kill", When::Always),
+    ("door_owner", "file_set_fowner", When::Always),
+    ("door_owned", "file_send_sigiotask", When::Always),
     ("door_bpf", "bpf", When::Always),
     ("door_mount", "sb_mount", When::Always),
     ("door_move_mount", "move_mount", When::Always),
@@ -80,7 +82,7 @@ impl Doors {
     pub fn holds(&self, door: Door) -> bool {
         self.have(match door {
             Door::Ptrace => &["door_ptrace"],
-            Door::Signal => &["door_signal"],
+            Door::Signal => &["door_signal", "door_owner", "door_owned"],
             Door::Bpf => &["door_bpf"],
             Door::Mount => {
                 &["door_mount", "door_move_mount", "door_umount", "door_pivot", "door_superblock"]

@@ -26,6 +26,7 @@ impl Meters {
             flows_lost: sum.flows_lost + one.flows_lost,
             dns_busy: sum.dns_busy + one.dns_busy,
             names_lost: sum.names_lost + one.names_lost,
+            owners_lost: sum.owners_lost + one.owners_lost,
             ids: sum.ids + one.ids,
             streams: sum.streams + one.streams,
             streams_lost: sum.streams_lost + one.streams_lost,

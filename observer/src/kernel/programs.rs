@@ -12,8 +12,8 @@ use super::probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
 use super::{needed, uprobes};
 
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-/// Members that a kernel may lack, with what is then not told.
-const OPTIONAL: &[&str] = &["linux_binprm.fdpath"];
+/// Members that a kernel may lack: what they hold is then not told, or stands elsewhere.
+const OPTIONAL: &[&str] = &["linux_binprm.fdpath", "fown_struct.file"];
 /// Members that stood in others before, with how far in. include/linux/fs.h: 6.11 parted into
 /// seconds and nanoseconds what was a timespec64, renamed in 6.6.
 const BEFORE: &[(&str, &str, u32)] = &[

@@ -2,7 +2,7 @@
 //! tries one thing; the exit status is the error that it met.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
+use std::io::{self, Write as _};
 use std::mem;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -112,6 +112,24 @@ pub(super) fn pidfd_signal(pid: i32, signal: i32) -> Result<u8> {
     sys::check(unsafe {
         libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
     })?;
+    Ok(0)
+}
+
+/// Has the kernel send a signal for a pipe that can be read.
+pub(super) fn descriptor_signal(pid: i32, signal: i32) -> Result<u8> {
+    /// include/uapi/asm-generic/fcntl.h.
+    const F_SETSIG: i32 = 10;
+    let (read, mut write) = std::io::pipe()?;
+    let fd = read.as_raw_fd();
+    for (command, value) in
+        [(libc::F_SETOWN, pid), (F_SETSIG, signal), (libc::F_SETFL, libc::O_ASYNC)]
+    {
+        // SAFETY: these commands touch no memory.
+        sys::check(unsafe { libc::fcntl(fd, command, value) })?;
+    }
+    write.write_all(b"x")?;
+    // First, since the end of the other would be a second reason to send it.
+    drop(read);
     Ok(0)
 }
 

@@ -88,6 +88,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "proc-mem" => doors::proc_mem(number(rest, 0)?),
         "pidfd-getfd" => doors::pidfd_getfd(number(rest, 0)?),
         "signal" => doors::signal(number(rest, 0)?, number(rest, 1)?),
+        "descriptor-signal" => doors::descriptor_signal(number(rest, 0)?, number(rest, 1)?),
         "pidfd-signal" => doors::pidfd_signal(number(rest, 0)?, number(rest, 1)?),
         "bpf" => doors::bpf(),
         "mount" => doors::mount(at(rest, 0)?),

@@ -49,6 +49,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-system-signal-holds-for-pidfds", |ctx| {
         aimed(ctx, "signal", &["pidfd-signal", "PID", "9"])
     }),
+    ("deny-system-signal-holds-for-descriptors", for_descriptor),
     ("signal-within-the-run-is-its-own-affair", own_signal),
     ("deny-system-bpf", |ctx| system(ctx, "bpf", &["bpf"])),
     ("deny-system-mount", |ctx| system(ctx, "mount", &["mount", ctx.path("")?.as_str()])),
@@ -298,6 +299,25 @@ fn aimed(ctx: &Ctx, word: &str, args: &[&str]) -> Result<()> {
         let target = at(call, "/system/target/pid").as_u64().context("no target")?;
         same("target", target.to_string(), pid.clone())
     })?;
+    ensure!(bystander.lives()?, "the bystander is gone");
+    Ok(())
+}
+
+/// Nothing fails: the kernel tells nobody that it sent no signal.
+fn for_descriptor(ctx: &Ctx) -> Result<()> {
+    let mut bystander = Bystander::new(ctx)?;
+    let pid = bystander.pid();
+    let policy = rule("system = [\"signal\"]");
+    let run = Run::new(ctx).policy(&policy).agent(["descriptor-signal", &pid, "9"]);
+    if !hooks(ctx)? {
+        return unheld(run);
+    }
+    let run = run.go()?;
+    run.exited(0)?;
+    let call = door(&run, "signal")?;
+    denied(&run, call, "no-way")?;
+    let target = at(call, "/system/target/pid").as_u64().context("no target")?;
+    same("target", target.to_string(), pid)?;
     ensure!(bystander.lives()?, "the bystander is gone");
     Ok(())
 }

@@ -219,6 +219,10 @@ pub const EVASIONS: &[Evasion] = &[
     door("deny-system-ptrace-holds-for-pidfd-getfd", "pidfd_getfd from one"),
     door("deny-system-signal", "a signal to one"),
     door("deny-system-signal-holds-for-pidfds", "pidfd_send_signal to one"),
+    door(
+        "deny-system-signal-holds-for-descriptors",
+        "F_SETOWN, F_SETSIG and O_ASYNC: the kernel sends it when data comes",
+    ),
     door("deny-system-bpf", "bpf(2)"),
     door("deny-system-mount", "mount(2) in a mount namespace of its own"),
     door(

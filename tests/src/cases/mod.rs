@@ -77,6 +77,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-unix-of-a-datagram-sockets-connect-is-told-once",
     "deny-system-ptrace",
     "deny-system-signal",
+    "deny-system-signal-holds-for-descriptors",
     "deny-system-bpf",
     "deny-system-mount",
     "net-policy-denies-packet-sockets",

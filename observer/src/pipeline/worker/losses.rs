@@ -50,6 +50,12 @@ impl Worker {
             ("tls", now.tls_lost, then.tls_lost, "a TLS library's call could not be followed"),
             ("dns", now.dns_busy, then.dns_busy, "a DNS message could not be read"),
             ("names", now.names_lost, then.names_lost, "no room to bind an address to a name"),
+            (
+                "signals",
+                now.owners_lost,
+                then.owners_lost,
+                "no room to remember who asked for a descriptor's signals",
+            ),
         ];
         for (place, now, then, why) in rises {
             if now > then {
