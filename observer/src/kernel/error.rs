@@ -93,9 +93,8 @@ fn refusal(text: &str) -> String {
     let figure = |line: &str| {
         ["processed ", "verification time ", "stack depth "].iter().any(|it| line.starts_with(it))
     };
-    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = first.trim_end_matches(['.', ' ']);
-    match lines.filter(|line| !figure(line)).next_back() {
+    match log.lines().map(str::trim).rfind(|line| !line.is_empty() && !figure(line)) {
         Some(reason) => format!("{first}; the verifier said: {reason}"),
         None => first.to_owned(),
     }
