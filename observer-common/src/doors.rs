@@ -23,8 +23,21 @@ pub mod door {
     pub const CGROUP: u32 = 6;
     /// Netlink sockets but those of routing, which every name look-up opens.
     pub const NETLINK: u32 = 7;
+    /// A limit, a priority or a scheduling policy for a process outside of the run: prlimit(2),
+    /// setpriority(2), ioprio_set(2), sched_setscheduler(2), sched_setaffinity(2).
+    pub const LIMITS: u32 = 8;
     /// How many there are.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
+}
+
+/// What is set at [`door::LIMITS`]; less is the number of a limit (getrlimit(2)).
+pub mod limit {
+    /// Its nice value.
+    pub const PRIORITY: u32 = 0x100;
+    /// Its priority for disks.
+    pub const IO_PRIORITY: u32 = 0x101;
+    /// Its scheduling policy, or where it may run.
+    pub const SCHEDULING: u32 = 0x102;
 }
 
 /// Something was tried at a door.

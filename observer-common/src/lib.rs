@@ -16,7 +16,7 @@ pub use dns::{
     Asked, AskedKey, BOUND_ALIASES, BOUND_MAX, BOUND_WAYS, Bound, DNS_ANSWERS, DNS_MAX,
     DNS_SEGMENT, DnsEvent, RESOLVERS_MAX, Way, dns_flag, dns_op, way_flag,
 };
-pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, unix_flag, unix_kind};
+pub use doors::{DoorEvent, UnixPrefix, UnixSeenEvent, door, limit, unix_flag, unix_kind};
 pub use event::{
     ArgsEvent, Counters, EscapeEvent, EventKind, ExecEvent, ExitEvent, FailEvent, Header, NetEvent,
     ResultEvent, UnixEvent, UnknownKind, exec_flag, net_op, verdict,

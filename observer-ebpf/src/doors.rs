@@ -89,6 +89,12 @@ pub fn signal(target: Ptr, sig: u32, cred: u64) -> i32 {
     if sig == 0 || cred != 0 { 0 } else { aimed(door::SIGNAL, target, sig) }
 }
 
+/// What a process may use, or when it runs: a limit can end it as a signal does.
+#[inline(always)]
+pub fn limited(target: Ptr, what: u32) -> i32 {
+    aimed(door::LIMITS, target, what)
+}
+
 /// A birth in a cgroup that is named.
 #[inline(always)]
 pub fn born(flags: u64) -> i32 {

@@ -5,7 +5,7 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
-use observer_common::door;
+use observer_common::{door, limit};
 
 use crate::doors::{self, mounting};
 use crate::kernel;
@@ -72,6 +72,31 @@ pub fn door_owner(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_send_sigiotask")]
 pub fn door_owned(ctx: LsmContext) -> i32 {
     after!(ctx, 3, owner::signal(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+}
+
+/// kernel/sys.c, do_prlimit:
+/// `(struct task_struct *p, unsigned int resource, struct rlimit *new_rlim)`.
+#[lsm(hook = "task_setrlimit")]
+pub fn door_limit(ctx: LsmContext) -> i32 {
+    after!(ctx, 3, doors::limited(ctx.arg(0), ctx.arg(1)))
+}
+
+/// kernel/sys.c, set_one_prio: `(struct task_struct *p, int nice)`.
+#[lsm(hook = "task_setnice")]
+pub fn door_nice(ctx: LsmContext) -> i32 {
+    after!(ctx, 2, doors::limited(ctx.arg(0), limit::PRIORITY))
+}
+
+/// block/ioprio.c, set_task_ioprio: `(struct task_struct *p, int ioprio)`.
+#[lsm(hook = "task_setioprio")]
+pub fn door_ioprio(ctx: LsmContext) -> i32 {
+    after!(ctx, 2, doors::limited(ctx.arg(0), limit::IO_PRIORITY))
+}
+
+/// kernel/sched/syscalls.c, and kernel/cgroup/cpuset.c where one is moved: `(struct task_struct *p)`.
+#[lsm(hook = "task_setscheduler")]
+pub fn door_scheduler(ctx: LsmContext) -> i32 {
+    after!(ctx, 1, doors::limited(ctx.arg(0), limit::SCHEDULING))
 }
 
 /// kernel/bpf/syscall.c, __sys_bpf: `(int cmd, union bpf_attr *attr, unsigned int size)`; 6.16 adds

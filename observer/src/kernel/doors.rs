@@ -13,7 +13,7 @@ use crate::model::Door;
 use crate::policy::{Tables, UnixKey, compile};
 
 /// Programs, their hooks, and when they are attached.
-const HOOKS: [(&str, &str, When); 19] = [
+const HOOKS: [(&str, &str, When); 23] = [
     ("door_socket", "socket_create", When::Always),
     ("door_unix_connect", "unix_stream_connect", When::Always),
     ("door_unix_send", "unix_may_send", When::Always),
@@ -22,6 +22,10 @@ const HOOKS: [(&str, &str, When); 19] = [
     ("door_signal", "task_kill", When::Always),
     ("door_owner", "file_set_fowner", When::Always),
     ("door_owned", "file_send_sigiotask", When::Always),
+    ("door_limit", "task_setrlimit", When::Always),
+    ("door_nice", "task_setnice", When::Always),
+    ("door_ioprio", "task_setioprio", When::Always),
+    ("door_scheduler", "task_setscheduler", When::Always),
     ("door_bpf", "bpf", When::Always),
     ("door_mount", "sb_mount", When::Always),
     ("door_move_mount", "move_mount", When::Always),
@@ -91,6 +95,7 @@ impl Doors {
             Door::Userns => &["door_userns"],
             Door::Cgroup => &["door_file", "door_birth"],
             Door::Netlink => &["door_socket"],
+            Door::Limits => &["door_limit", "door_nice", "door_ioprio", "door_scheduler"],
         })
     }
 
@@ -289,6 +294,7 @@ mod tests {
             (Door::Userns, door::USERNS),
             (Door::Cgroup, door::CGROUP),
             (Door::Netlink, door::NETLINK),
+            (Door::Limits, door::LIMITS),
         ];
         for (door, number) in numbers {
             assert_eq!(Door::ALL[number as usize], door);

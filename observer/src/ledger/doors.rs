@@ -1,5 +1,7 @@
 //! Doors → the fields of their records: unix sockets, other families, system calls. Pure.
 
+use observer_common::limit;
+
 use super::json::{Fields, text};
 use crate::model::{Door, OtherSocket, System, Unix, UnixAddress, UnixOp};
 
@@ -62,7 +64,38 @@ pub(super) fn system(system: &System) -> Fields<'_> {
             let what = if system.value == 2 { "module" } else { "kexec" };
             out.insert("what", what);
         }
+        Door::Limits => {
+            out.insert("what", limited(system.value));
+        }
         Door::Ptrace | Door::Userns | Door::Cgroup | Door::Netlink => {}
     }
     out
+}
+
+/// What is set for a process (include/uapi/asm-generic/resource.h).
+fn limited(value: u32) -> &'static str {
+    const LIMITS: [&str; 16] = [
+        "RLIMIT_CPU",
+        "RLIMIT_FSIZE",
+        "RLIMIT_DATA",
+        "RLIMIT_STACK",
+        "RLIMIT_CORE",
+        "RLIMIT_RSS",
+        "RLIMIT_NPROC",
+        "RLIMIT_NOFILE",
+        "RLIMIT_MEMLOCK",
+        "RLIMIT_AS",
+        "RLIMIT_LOCKS",
+        "RLIMIT_SIGPENDING",
+        "RLIMIT_MSGQUEUE",
+        "RLIMIT_NICE",
+        "RLIMIT_RTPRIO",
+        "RLIMIT_RTTIME",
+    ];
+    match value {
+        limit::PRIORITY => "priority",
+        limit::IO_PRIORITY => "io priority",
+        limit::SCHEDULING => "scheduling",
+        limit => LIMITS.get(limit as usize).copied().unwrap_or("limit"),
+    }
 }

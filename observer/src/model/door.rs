@@ -73,7 +73,7 @@ pub struct System {
     pub door: Door,
     /// The process that it was aimed at: its id and short name.
     pub target: Option<(u32, Raw)>,
-    /// The door's own number: a signal, a command of bpf(2), a mode of access.
+    /// The door's own number: a signal, a command of bpf(2), a mode of access, what is limited.
     pub value: u32,
 }
 
@@ -96,11 +96,13 @@ pub enum Door {
     Cgroup,
     /// Netlink sockets but those of routing.
     Netlink,
+    /// Limits, priorities and scheduling of a process outside of the run.
+    Limits,
 }
 
 impl Door {
     /// All of them, in the order of their numbers on the wire.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ptrace,
         Self::Signal,
         Self::Bpf,
@@ -109,6 +111,7 @@ impl Door {
         Self::Userns,
         Self::Cgroup,
         Self::Netlink,
+        Self::Limits,
     ];
 
     /// The door's word in rules and records.
@@ -122,6 +125,7 @@ impl Door {
             Self::Userns => "userns",
             Self::Cgroup => "cgroup",
             Self::Netlink => "netlink",
+            Self::Limits => "limits",
         }
     }
 }

@@ -133,6 +133,41 @@ pub(super) fn descriptor_signal(pid: i32, signal: i32) -> Result<u8> {
     Ok(0)
 }
 
+/// Takes a process's time: it would be killed within a second of work.
+pub(super) fn prlimit(pid: i32) -> Result<u8> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is read, nothing is written.
+    sys::check(unsafe { libc::prlimit(pid, libc::RLIMIT_CPU, &raw const none, ptr::null_mut()) })?;
+    Ok(0)
+}
+
+/// Lets a process run after all others.
+pub(super) fn setpriority(pid: i32) -> Result<u8> {
+    let who = u32::try_from(pid).context("not a process")?;
+    // SAFETY: touches no memory.
+    sys::check(unsafe { libc::setpriority(libc::PRIO_PROCESS, who, 19) })?;
+    Ok(0)
+}
+
+/// Lets a process wait for disks until nobody else does.
+pub(super) fn ioprio(pid: i32) -> Result<u8> {
+    /// include/uapi/linux/ioprio.h: IOPRIO_WHO_PROCESS, and IOPRIO_CLASS_IDLE in its place.
+    const PROCESS: i32 = 1;
+    const IDLE: i32 = 3 << 13;
+    // SAFETY: touches no memory.
+    sys::check(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, pid, IDLE) })?;
+    Ok(0)
+}
+
+/// Binds a process to the first CPU.
+pub(super) fn affinity(pid: i32) -> Result<u8> {
+    let first = [1_u64; 1];
+    let size = mem::size_of_val(&first);
+    // SAFETY: the mask is as long as said.
+    sys::check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size, first.as_ptr()) })?;
+    Ok(0)
+}
+
 /// Makes a map for BPF programs.
 pub(super) fn bpf() -> Result<u8> {
     const MAP_CREATE: i32 = 0;

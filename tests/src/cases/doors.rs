@@ -51,6 +51,10 @@ pub(super) const CASES: &[(&str, Case)] = &[
     }),
     ("deny-system-signal-holds-for-descriptors", for_descriptor),
     ("signal-within-the-run-is-its-own-affair", own_signal),
+    ("deny-system-limits", |ctx| limited(ctx, "prlimit", "RLIMIT_CPU")),
+    ("deny-system-limits-holds-for-priorities", |ctx| limited(ctx, "setpriority", "priority")),
+    ("deny-system-limits-holds-for-disks", |ctx| limited(ctx, "ioprio", "io priority")),
+    ("deny-system-limits-holds-for-scheduling", |ctx| limited(ctx, "affinity", "scheduling")),
     ("deny-system-bpf", |ctx| system(ctx, "bpf", &["bpf"])),
     ("deny-system-mount", |ctx| system(ctx, "mount", &["mount", ctx.path("")?.as_str()])),
     ("deny-system-mount-holds-for-fsmount", |ctx| system(ctx, "mount", &["fsmount"])),
@@ -301,6 +305,18 @@ fn aimed(ctx: &Ctx, word: &str, args: &[&str]) -> Result<()> {
     })?;
     ensure!(bystander.lives()?, "the bystander is gone");
     Ok(())
+}
+
+fn limited(ctx: &Ctx, deed: &str, what: &str) -> Result<()> {
+    let bystander = Bystander::new(ctx)?;
+    let pid = bystander.pid();
+    ruled(ctx, "system = [\"limits\"]", &[deed, &pid], |run| {
+        let call = door(run, "limits")?;
+        denied(run, call, "no-way")?;
+        same("what", at(call, "/system/what"), &json!(what))?;
+        let target = at(call, "/system/target/pid").as_u64().context("no target")?;
+        same("target", target.to_string(), pid.clone())
+    })
 }
 
 /// Nothing fails: the kernel tells nobody that it sent no signal.

@@ -223,6 +223,10 @@ pub const EVASIONS: &[Evasion] = &[
         "deny-system-signal-holds-for-descriptors",
         "F_SETOWN, F_SETSIG and O_ASYNC: the kernel sends it when data comes",
     ),
+    door("deny-system-limits", "prlimit of one: no more time, no more files"),
+    door("deny-system-limits-holds-for-priorities", "setpriority of one"),
+    door("deny-system-limits-holds-for-disks", "ioprio_set of one"),
+    door("deny-system-limits-holds-for-scheduling", "sched_setaffinity of one"),
     door("deny-system-bpf", "bpf(2)"),
     door("deny-system-mount", "mount(2) in a mount namespace of its own"),
     door(

@@ -78,6 +78,7 @@ const ON_EACH_KERNEL: &[&str] = &[
     "deny-system-ptrace",
     "deny-system-signal",
     "deny-system-signal-holds-for-descriptors",
+    "deny-system-limits",
     "deny-system-bpf",
     "deny-system-mount",
     "net-policy-denies-packet-sockets",
