@@ -162,8 +162,8 @@ impl Doors {
         say("inherited sockets", why.to_owned());
         let why = "netlink sockets of routing are not told: each look-up of a name opens one";
         say("netlink.route", why.to_owned());
-        let why = "reading what /proc says of processes outside of the run, their environment \
-                   included, is held by their owner alone";
+        let why = "what /proc says of processes outside of the run, their environment included, and \
+                   what it takes for them (oom_score_adj), is held by their owner alone";
         say("proc", why.to_owned());
         out
     }
