@@ -1,6 +1,8 @@
 //! Doors beside programs and the internet: unix sockets, other families of sockets, system calls
 //! that reach past the run. Where a kernel has no hook, a rule on one is refused, and so is the run.
 
+mod processes;
+
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::net::supported;
-use crate::harness::{Bystander, Ctx, Passer, Recorded, Run, Tcp, Udp, at, same, skip};
+use crate::harness::{Ctx, Passer, Recorded, Run, Tcp, Udp, at, same, skip};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-unix-by-path", |ctx| unix(ctx, &|path| format!("path = [{path:?}]"), Named::Plain)),
@@ -37,24 +39,30 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("unix-datagram-sockets-connect-is-told-once", |ctx| unix_joins(ctx, false)),
     ("deny-unix-by-abstract-name-and-no-other", unix_abstract),
     ("unix-allow-list-names-its-rule", unix_allowed),
-    ("deny-system-ptrace", |ctx| aimed(ctx, "ptrace", &["ptrace", "PID"])),
+    ("deny-system-ptrace", |ctx| processes::aimed(ctx, "ptrace", &["ptrace", "PID"])),
     ("deny-system-ptrace-holds-for-process-vm-writev", |ctx| {
-        aimed(ctx, "ptrace", &["vm-write", "PID"])
+        processes::aimed(ctx, "ptrace", &["vm-write", "PID"])
     }),
-    ("deny-system-ptrace-holds-for-proc-mem", |ctx| aimed(ctx, "ptrace", &["proc-mem", "PID"])),
+    ("deny-system-ptrace-holds-for-proc-mem", |ctx| {
+        processes::aimed(ctx, "ptrace", &["proc-mem", "PID"])
+    }),
     ("deny-system-ptrace-holds-for-pidfd-getfd", |ctx| {
-        aimed(ctx, "ptrace", &["pidfd-getfd", "PID"])
+        processes::aimed(ctx, "ptrace", &["pidfd-getfd", "PID"])
     }),
-    ("deny-system-signal", |ctx| aimed(ctx, "signal", &["signal", "PID", "9"])),
+    ("deny-system-signal", |ctx| processes::aimed(ctx, "signal", &["signal", "PID", "9"])),
     ("deny-system-signal-holds-for-pidfds", |ctx| {
-        aimed(ctx, "signal", &["pidfd-signal", "PID", "9"])
+        processes::aimed(ctx, "signal", &["pidfd-signal", "PID", "9"])
     }),
-    ("deny-system-signal-holds-for-descriptors", for_descriptor),
-    ("signal-within-the-run-is-its-own-affair", own_signal),
-    ("deny-system-limits", |ctx| limited(ctx, "prlimit", "RLIMIT_CPU")),
-    ("deny-system-limits-holds-for-priorities", |ctx| limited(ctx, "setpriority", "priority")),
-    ("deny-system-limits-holds-for-disks", |ctx| limited(ctx, "ioprio", "io priority")),
-    ("deny-system-limits-holds-for-scheduling", |ctx| limited(ctx, "affinity", "scheduling")),
+    ("deny-system-signal-holds-for-descriptors", processes::for_descriptor),
+    ("signal-within-the-run-is-its-own-affair", processes::own_signal),
+    ("deny-system-limits", |ctx| processes::limited(ctx, "prlimit", "RLIMIT_CPU")),
+    ("deny-system-limits-holds-for-priorities", |ctx| {
+        processes::limited(ctx, "setpriority", "priority")
+    }),
+    ("deny-system-limits-holds-for-disks", |ctx| processes::limited(ctx, "ioprio", "io priority")),
+    ("deny-system-limits-holds-for-scheduling", |ctx| {
+        processes::limited(ctx, "affinity", "scheduling")
+    }),
     ("deny-system-bpf", |ctx| system(ctx, "bpf", &["bpf"])),
     ("deny-system-mount", |ctx| system(ctx, "mount", &["mount", ctx.path("")?.as_str()])),
     ("deny-system-mount-holds-for-fsmount", |ctx| system(ctx, "mount", &["fsmount"])),
@@ -289,63 +297,6 @@ fn system(ctx: &Ctx, word: &str, args: &[&str]) -> Result<()> {
     let run = Run::new(ctx).label("allowed").agent(args.iter().copied()).go()?;
     let call = run.ledger.calls("system").first().copied().context("not recorded")?;
     same("verdict", &call["verdict"], &json!("allowed"))
-}
-
-/// Against a process that is not the run's.
-fn aimed(ctx: &Ctx, word: &str, args: &[&str]) -> Result<()> {
-    let mut bystander = Bystander::new(ctx)?;
-    let pid = bystander.pid();
-    let args: Vec<&str> =
-        args.iter().map(|arg| if *arg == "PID" { pid.as_str() } else { arg }).collect();
-    ruled(ctx, &format!("system = [{word:?}]"), &args, |run| {
-        let call = door(run, word)?;
-        denied(run, call, "no-way")?;
-        let target = at(call, "/system/target/pid").as_u64().context("no target")?;
-        same("target", target.to_string(), pid.clone())
-    })?;
-    ensure!(bystander.lives()?, "the bystander is gone");
-    Ok(())
-}
-
-fn limited(ctx: &Ctx, deed: &str, what: &str) -> Result<()> {
-    let bystander = Bystander::new(ctx)?;
-    let pid = bystander.pid();
-    ruled(ctx, "system = [\"limits\"]", &[deed, &pid], |run| {
-        let call = door(run, "limits")?;
-        denied(run, call, "no-way")?;
-        same("what", at(call, "/system/what"), &json!(what))?;
-        let target = at(call, "/system/target/pid").as_u64().context("no target")?;
-        same("target", target.to_string(), pid.clone())
-    })
-}
-
-/// Nothing fails: the kernel tells nobody that it sent no signal.
-fn for_descriptor(ctx: &Ctx) -> Result<()> {
-    let mut bystander = Bystander::new(ctx)?;
-    let pid = bystander.pid();
-    let policy = rule("system = [\"signal\"]");
-    let run = Run::new(ctx).policy(&policy).agent(["descriptor-signal", &pid, "9"]);
-    if !hooks(ctx)? {
-        return unheld(run);
-    }
-    let run = run.go()?;
-    run.exited(0)?;
-    let call = door(&run, "signal")?;
-    denied(&run, call, "no-way")?;
-    let target = at(call, "/system/target/pid").as_u64().context("no target")?;
-    same("target", target.to_string(), pid)?;
-    ensure!(bystander.lives()?, "the bystander is gone");
-    Ok(())
-}
-
-fn own_signal(ctx: &Ctx) -> Result<()> {
-    if !hooks(ctx)? {
-        return skip("this kernel has no hook for signals");
-    }
-    let policy = rule("system = [\"signal\"]");
-    let run = Run::new(ctx).policy(&policy).agent(["kill-self", "15"]).go()?;
-    run.exited(128 + libc::SIGTERM)?;
-    same("calls", run.ledger.calls("system").len(), 0)
 }
 
 fn escape(ctx: &Ctx, deed: &str) -> Result<()> {
