@@ -22,8 +22,10 @@ use observer_common::{
 /// Calls in a round, and rounds.
 const CALLS: u64 = 20_000;
 const ROUNDS: usize = 9;
-/// Records in a commit group: as many as a batch of a busy ring brings.
-const GROUP: usize = 2_000;
+/// Events that go through a stage at once.
+const BATCH: usize = 64;
+/// Records in a commit group.
+const GROUP: usize = 512;
 
 fn main() {
     println!(
@@ -54,6 +56,7 @@ fn row(name: &str, figures: [u128; 3]) {
 }
 
 /// What a round took in each stage.
+#[derive(Default)]
 struct Stages {
     assemble: Duration,
     mask: Duration,
@@ -77,50 +80,59 @@ fn median(rounds: &[Stages], of: Stage) -> u128 {
     times.get(times.len() / 2).map_or(0, |ns| ns / u128::from(CALLS))
 }
 
+/// All events, a batch after the other through all stages, as the ledger's thread takes them.
 fn round(events: &[Vec<u8>]) -> Stages {
     let run = RunId::generate();
     let mut assembler = Assembler::new(run, "boot", clock::wall_offset());
-    let (mut world, mut items) = (World, vec![]);
-    let began = Instant::now();
-    for bytes in events {
-        match decode::decode(bytes) {
-            Ok(event) => assembler.event(&event, &mut world, &mut items),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    let assemble = began.elapsed();
-
+    let mut world = World;
     let key = MaskKey::generate().expect("randomness");
     let mut masker = Masker::new(key);
-    let began = Instant::now();
-    let entries: Vec<Entry> = items
-        .into_iter()
-        .map(|item| match item {
-            Item::Call(call) => Entry::Call(Box::new(masker.call(*call))),
-            Item::Result(result) => Entry::Result(result),
-            Item::Resolved(answer) => Entry::Resolved(Box::new(masker.resolved(*answer))),
-            Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
-            Item::TlsEnd(_) | Item::Confirmed { .. } => panic!("nobody talks TLS here"),
-            Item::Answered { .. } => panic!("nobody asks for names here"),
-            Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
-        })
-        .collect();
-    let mask = began.elapsed();
-
     let dir = tempfile::tempdir().expect("a directory");
     let (host, _) = HostKey::open_or_create(dir.path()).expect("a key");
     let (mut writer, _) = Writer::open(&dir.path().join("ledger.jsonl"), host).expect("a ledger");
     begin(&mut writer, run);
-    let began = Instant::now();
-    for (n, entry) in entries.into_iter().enumerate() {
-        writer.append(entry);
-        if n % GROUP == GROUP - 1 {
-            writer.commit().expect("a commit");
+    let mut stages = Stages::default();
+    let mut waiting = 0;
+    for batch in events.chunks(BATCH) {
+        let mut items = vec![];
+        let began = Instant::now();
+        for bytes in batch {
+            match decode::decode(bytes) {
+                Ok(event) => assembler.event(&event, &mut world, &mut items),
+                Err(error) => panic!("{error}"),
+            }
         }
+        stages.assemble += began.elapsed();
+
+        let began = Instant::now();
+        let entries: Vec<Entry> = items.into_iter().map(|item| masked(&mut masker, item)).collect();
+        stages.mask += began.elapsed();
+
+        let began = Instant::now();
+        waiting += entries.len();
+        entries.into_iter().for_each(|entry| writer.append(entry));
+        if waiting >= GROUP {
+            writer.commit().expect("a commit");
+            waiting = 0;
+        }
+        stages.ledger += began.elapsed();
     }
+    let began = Instant::now();
     writer.commit().expect("a commit");
-    let ledger = began.elapsed();
-    Stages { assemble, mask, ledger }
+    stages.ledger += began.elapsed();
+    stages
+}
+
+fn masked(masker: &mut Masker, item: Item) -> Entry {
+    match item {
+        Item::Call(call) => Entry::Call(Box::new(masker.call(*call))),
+        Item::Result(result) => Entry::Result(result),
+        Item::Resolved(answer) => Entry::Resolved(Box::new(masker.resolved(*answer))),
+        Item::Answer(answer) => Entry::Answer(Box::new(masker.answer(*answer))),
+        Item::TlsEnd(_) | Item::Confirmed { .. } => panic!("nobody talks TLS here"),
+        Item::Answered { .. } => panic!("nobody asks for names here"),
+        Item::Escape { .. } | Item::Coverage { .. } => panic!("nobody escapes here"),
+    }
 }
 
 fn header(kind: EventKind, n: u64) -> Header {

@@ -306,12 +306,11 @@ fn verdict_of(kind: u32, rule: u32, names: &dyn Names) -> Verdict {
 /// The container that a cgroup's path names: 64 hex digits, as Docker, containerd, CRI-O and
 /// Podman have it.
 fn container(cgroup: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(cgroup).ok()?;
-    text.rsplit('/').find_map(|part| {
-        let part = part.strip_suffix(".scope").unwrap_or(part);
-        let id = part.rsplit('-').next()?;
-        let hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        hex.then(|| id.to_owned())
+    cgroup.rsplit(|&b| b == b'/').filter(|part| part.len() >= 64).find_map(|part| {
+        let part = part.strip_suffix(b".scope").unwrap_or(part);
+        let id = part.rsplit(|&b| b == b'-').next()?;
+        let hex = id.len() == 64 && id.iter().all(u8::is_ascii_hexdigit);
+        hex.then(|| String::from_utf8_lossy(id).into_owned())
     })
 }
 

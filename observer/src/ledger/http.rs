@@ -12,20 +12,20 @@ pub(super) fn request<'a>(http: &'a Http, record: &mut Fields<'a>) {
     let request = &http.request;
     let mut out = Fields::new();
     let mut truncated = Fields::new();
-    out.insert("method", text(&request.method));
-    out.insert("url", text(&request.url));
-    out.insert("version", request.version.word());
-    out.insert("transport", http.transport.word());
-    out.insert("headers", headers(&request.fields));
-    cut_fields("headers", &request.fields, &mut truncated);
+    words("ambiguous", &request.ambiguous, &mut out);
     if let Some(content) = &request.body {
         out.insert("body", body(content));
         cut_body("body", content, &mut truncated);
     }
-    out.insert_some("stream", request.stream);
-    out.insert_some("connection", http.connection.map(|it| it.to_string()));
+    out.insert_some("connection", http.connection);
+    out.insert("headers", headers(&request.fields));
+    cut_fields("headers", &request.fields, &mut truncated);
+    out.insert("method", text(&request.method));
     out.insert_some("peer", http.peer.map(address));
-    words("ambiguous", &request.ambiguous, &mut out);
+    out.insert_some("stream", request.stream);
+    out.insert("transport", http.transport.word());
+    out.insert("url", text(&request.url));
+    out.insert("version", request.version.word());
     record.insert("http", out);
     if !truncated.is_empty() {
         record.insert("truncated", truncated);
@@ -37,10 +37,10 @@ pub(super) fn answer<'a>(answer: &'a HttpAnswer, record: &mut Fields<'a>) {
     let mut out = Fields::new();
     let mut truncated = Fields::new();
     if let Some(head) = &answer.head {
-        out.insert("status", head.status);
-        out.insert("version", head.version.word());
         out.insert("headers", headers(&head.fields));
         cut_fields("headers", &head.fields, &mut truncated);
+        out.insert("status", head.status);
+        out.insert("version", head.version.word());
     }
     for (key, fields) in
         [("trailers", &answer.trailers), ("request_trailers", &answer.sent_trailers)]
@@ -212,8 +212,14 @@ fn messages<'a>(messages: &Messages) -> Fields<'a> {
 
 fn websocket(socket: &WebSocket) -> Fields<'_> {
     let mut out = Fields::new();
-    out.insert("sent", messages(&socket.sent));
+    let (sent, received) = (&socket.sent_control, &socket.received_control);
+    if sent.count + received.count > 0 {
+        let control =
+            Fields::new().with("received", messages(received)).with("sent", messages(sent));
+        out.insert("control", control);
+    }
     out.insert("received", messages(&socket.received));
+    out.insert("sent", messages(&socket.sent));
     let first = socket.first.iter().map(|message| {
         let mut out = Fields::new();
         out.insert("bytes", int(message.bytes));

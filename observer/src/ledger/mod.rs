@@ -24,6 +24,7 @@ mod record;
 mod report;
 mod resume;
 mod segments;
+mod time;
 mod value;
 mod verify;
 mod witness;

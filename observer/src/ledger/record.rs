@@ -9,9 +9,6 @@ mod tls;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use time::OffsetDateTime;
-use time::macros::format_description;
-
 pub(super) use bound::{MAX, note, write};
 use outcome::outcome;
 
@@ -22,31 +19,20 @@ use super::json::{Fields, Value, int, text};
 use crate::mask::{Marks, Masked};
 use crate::model::{
     Action, Call, CallResult, Cut, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage, Net,
-    NetOp, Process, Raw, Reload, RunId, Since, Stamp, Told, Verdict,
+    NetOp, Process, Raw, Reload, RunId, Since, Told, Verdict,
 };
 
 /// The format's version.
 pub(super) const VERSION: u64 = 1;
 
-/// RFC 3339 in UTC with nine digits of a second.
-fn time(stamp: Stamp) -> String {
-    let format =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
-    let at = OffsetDateTime::from_unix_timestamp_nanos(stamp.wall_ns.into());
-    let text = at.ok().and_then(|at| at.format(format).ok());
-    text.unwrap_or_else(|| "1970-01-01T00:00:00.000000000Z".to_owned())
-}
-
 /// The fields that an entry has of its own; the writer adds those of its place.
 pub(super) fn fields(entry: &Entry) -> Fields<'_> {
-    let mut record = Fields::new();
-    record.insert("v", int(VERSION));
+    let mut record = Fields::with_room_for(20);
+    record.insert("mono", Value::Digits(entry.at().mono_ns));
+    record.insert_some("run", entry.run());
+    record.insert("time", entry.at());
     record.insert("type", entry.word());
-    record.insert("time", time(entry.at()));
-    record.insert("mono", entry.at().mono_ns.to_string());
-    if let Some(run) = entry.run() {
-        record.insert("run", run.to_string());
-    }
+    record.insert("v", int(VERSION));
     match entry {
         Entry::ObserverStart { version, kernel, boot_id, .. } => {
             record.insert("boot_id", boot_id.as_str());
@@ -68,7 +54,7 @@ pub(super) fn fields(entry: &Entry) -> Fields<'_> {
         }
         Entry::TlsEnd(masked) => {
             let result = &masked.get().result;
-            record.insert("call", result.call.to_string());
+            record.insert("call", result.call);
             record.insert("kind", result.kind.word());
             record.insert("outcome", outcome(&result.outcome));
             record.insert("tls", tls::end(masked.get()));
@@ -157,7 +143,7 @@ fn reload(run: RunId, policy: &Reload) -> Fields<'_> {
     let mut out = Fields::new();
     out.insert("accepted", policy.generation.is_some());
     out.insert("file", text(&policy.file));
-    out.insert("run", run.to_string());
+    out.insert("run", run);
     out.insert_some("generation", policy.generation);
     out.insert_some("sha256", policy.sha256.as_deref());
     out.insert_some("why", policy.why.as_ref().map(text));
@@ -232,9 +218,9 @@ fn run_start<'a>(start: &'a RunStart, record: &mut Fields<'a>) {
 
 fn call<'a>(masked: &'a Masked<Call>, record: &mut Fields<'a>) {
     let call = masked.get();
-    record.insert("call", call.id.to_string());
+    record.insert("call", call.id);
     record.insert("kind", call.action.kind().word());
-    record.insert_some("parent", call.parent.map(|it| it.to_string()));
+    record.insert_some("parent", call.parent);
     match &call.verdict {
         Verdict::Allowed { rule } => {
             record.insert("verdict", "allowed");
@@ -291,7 +277,7 @@ fn masks<'a>(marks: &[Marks<'a>], record: &mut Fields<'a>) {
 }
 
 fn result<'a>(result: &'a CallResult, record: &mut Fields<'a>) {
-    record.insert("call", result.call.to_string());
+    record.insert("call", result.call);
     record.insert("kind", result.kind.word());
     record.insert("outcome", outcome(&result.outcome));
 }
@@ -307,16 +293,16 @@ pub(super) fn address<'a>(address: SocketAddr) -> Fields<'a> {
 
 fn process(process: &Process) -> Fields<'_> {
     let mut out = Fields::new();
-    out.insert("id", process.id.to_string());
-    out.insert("pid", process.pid);
-    out.insert("ppid", process.ppid);
-    out.insert("uid", process.uid);
-    out.insert("comm", text(&process.comm));
     out.insert("cgroup", text(&process.cgroup));
+    out.insert("comm", text(&process.comm));
+    out.insert_some("container", process.container.as_deref());
     if !process.exe.is_empty() {
         out.insert("exe", text(&process.exe));
     }
-    out.insert_some("container", process.container.as_deref());
+    out.insert("id", Value::Hex(&process.id.0));
+    out.insert("pid", process.pid);
+    out.insert("ppid", process.ppid);
+    out.insert("uid", process.uid);
     out
 }
 
@@ -367,7 +353,7 @@ fn net(net: &Net) -> Fields<'_> {
         out.insert("name_from", host.from.word());
     }
     if net.cookie != 0 {
-        out.insert("cookie", net.cookie.to_string());
+        out.insert("cookie", Value::Digits(net.cookie));
     }
     out
 }
@@ -386,7 +372,7 @@ fn dns(dns: &Dns) -> Fields<'_> {
         }
     }
     if dns.cookie != 0 {
-        out.insert("cookie", dns.cookie.to_string());
+        out.insert("cookie", Value::Digits(dns.cookie));
     }
     out
 }

@@ -226,6 +226,9 @@ impl Plan<'_> {
         if matches!(self.program.as_slice(), b"http" | b"https" | b"xh" | b"xhs") {
             self.out[i].extend(structure::header_line(arg, 0));
         }
+        if !arg.starts_with(b"-") {
+            return;
+        }
         if HEADER.contains(&arg) {
             let spans = structure::header_line(next, 0);
             self.out.get_mut(i + 1).into_iter().for_each(|out| out.extend(spans.clone()));

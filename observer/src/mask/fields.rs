@@ -29,7 +29,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Any text. `cut` says that its end was cut off: its last word goes then.
-    pub(super) fn text(&mut self, raw: &Raw, cut: bool) -> Raw {
+    pub(super) fn text(&mut self, raw: Raw, cut: bool) -> Raw {
         let known = if cut { argv::last_word(raw.bytes()).into_iter().collect() } else { vec![] };
         self.apply(raw, known)
     }
@@ -37,42 +37,42 @@ impl<'a> Fields<'a> {
     /// What is said of a process.
     pub(super) fn process(&mut self, process: Process) -> Process {
         Process {
-            exe: self.text(&process.exe, false),
-            comm: self.text(&process.comm, false),
-            cgroup: self.text(&process.cgroup, false),
+            exe: self.text(process.exe, false),
+            comm: self.text(process.comm, false),
+            cgroup: self.text(process.cgroup, false),
             ..process
         }
     }
 
     /// Each argument by itself, by what its neighbours tell, and all of them joined: a shell splits
     /// at spaces what was one value.
-    pub(super) fn argv(&mut self, argv: &[Raw], cut: bool) -> Vec<Raw> {
-        let mut plan = argv::plan(argv, cut);
+    pub(super) fn argv(&mut self, argv: Vec<Raw>, cut: bool) -> Vec<Raw> {
+        let mut plan = argv::plan(&argv, cut);
         // First what the places tell, so that the dictionary knows it in every argument.
         for (raw, spans) in argv.iter().zip(&plan) {
             for span in spans.iter().filter(|span| span.learn) {
                 self.masker.taint.learn(span.value(raw.bytes()), span.sort);
             }
         }
-        let joined = argv::Joined::new(argv);
+        let joined = argv::Joined::new(&argv);
         if let Some(joined) = &joined {
             let spans = self.masker.spans(joined.text(), vec![]);
             joined.share(spans, &mut plan);
         }
-        argv.iter().zip(plan).map(|(raw, spans)| self.apply(raw, spans)).collect()
+        argv.into_iter().zip(plan).map(|(raw, spans)| self.apply(raw, spans)).collect()
     }
 
     /// A text of which `known` must go whatever else is found in it.
-    pub(super) fn apply(&mut self, raw: &Raw, known: Vec<Span>) -> Raw {
+    pub(super) fn apply(&mut self, raw: Raw, known: Vec<Span>) -> Raw {
         let bytes = raw.bytes();
         if bytes.is_empty() {
-            return raw.clone();
+            return raw;
         }
         let mut known = known;
         known.extend(json::known(bytes));
         let spans = self.masker.spans(bytes, known);
         if spans.is_empty() {
-            return raw.clone();
+            return raw;
         }
         self.replace(bytes, spans)
     }
@@ -159,6 +159,23 @@ mod tests {
         let out =
             masker().header(&Raw::from("Set-Cookie"), &Raw::from("id=hunter2; Path=/"), false);
         assert!(said(&out.get().1).ends_with("; Path=/"));
+    }
+
+    #[test]
+    fn a_header_that_was_clean_is_masked_once_what_it_encodes_is_known_as_a_secret() {
+        let plain = "plum stone river";
+        let encoded: String = plain.bytes().map(|b| format!("%{b:02x}")).collect();
+        for value in [plain, &encoded] {
+            let mut masker = masker();
+            let header = |masker: &mut Masker| {
+                said(&masker.header(&Raw::from("X-Note"), &Raw::from(value), false).get().1)
+            };
+            assert_eq!(header(&mut masker), value);
+            assert_eq!(header(&mut masker), value);
+            let told = masker.text(Raw::from(format!("{{\"password\":\"{plain}\"}}").as_str()));
+            assert!(said(told.get()).contains("<mask:"));
+            assert!(header(&mut masker).contains("<mask:"), "{value}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Fields<'_> {
         if secret {
             self.masker.taint.learn(value, "secret");
             let token = self.token("secret", value);
-            let name = self.text(&Raw::from(name), cut && value.is_empty());
+            let name = self.text(Raw::from(name), cut && value.is_empty());
             return (name, Raw::from(token.as_str()));
         }
         // Name and value as one text, so that a weaker name counts too.
@@ -249,11 +249,11 @@ fn part(fields: &mut Fields<'_>, head: Head, body: &[u8], depth: u32) -> Part {
     let body = if secret {
         Body::Text(fields.keyed(&head.name, body, cut).1)
     } else if head.coding == b"base64" {
-        Body::Text(fields.text(&Raw::from(body), cut))
+        Body::Text(fields.text(Raw::from(body), cut))
     } else {
         fields.undone(body, head.kind.as_deref().unwrap_or_default(), cut, depth)
     };
-    let mut masked = |text: &[u8]| fields.text(&Raw::from(text), false);
+    let mut masked = |text: &[u8]| fields.text(Raw::from(text), false);
     Part {
         name: masked(&head.name),
         filename: head.filename.map(|name| masked(&name)),

@@ -1,5 +1,7 @@
 //! HTTP calls and their answers, field by field.
 
+use std::mem::take;
+
 use super::body::{Body, BodyBytes};
 use super::fields::Fields;
 use super::form::Part;
@@ -36,8 +38,8 @@ impl Fields<'_> {
         let long = long(request.version);
         let cut = |text: &Raw| request.fields.cut && text.len() >= long;
         let (url, method) = (cut(&request.url), cut(&request.method));
-        request.url = self.url(&request.url, url);
-        request.method = self.text(&request.method, method);
+        request.url = self.url(take(&mut request.url), url);
+        request.method = self.text(take(&mut request.method), method);
     }
 
     fn http_answer(&mut self, answer: &mut HttpAnswer) {
@@ -69,13 +71,13 @@ impl Fields<'_> {
         if let Some(grpc) = &mut answer.grpc
             && let Some(message) = &mut grpc.message
         {
-            *message = self.text(message, grpc.message_kept < grpc.message_bytes);
+            *message = self.text(take(message), grpc.message_kept < grpc.message_bytes);
         }
     }
 
     fn http_fields(&mut self, fields: &mut HttpFields) {
         for (name, value) in &mut fields.lines {
-            (*name, *value) = self.header(name, value, false);
+            (*name, *value) = self.header(take(name), take(value), false);
         }
     }
 
@@ -93,8 +95,8 @@ impl Fields<'_> {
                 without_hash(&mut body.content);
             }
         }
-        body.media = self.text(&body.media, false);
-        body.coding = self.text(&body.coding, false);
+        body.media = self.text(take(&mut body.media), false);
+        body.coding = self.text(take(&mut body.coding), false);
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) fn masked(fields: &mut Fields<'_>, text: &[u8]) -> Option<Raw> {
     is_json(text).then_some(())?;
     let (literals, known) = judged(text, NESTED);
     let clusters = span::merge(fields.masker.spans(text, known));
+    if clusters.is_empty() {
+        return Some(Raw::from(text));
+    }
     let mut out = Vec::with_capacity(text.len());
     let (mut at, mut next) = (0, 0);
     for literal in literals {

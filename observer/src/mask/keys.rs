@@ -6,8 +6,6 @@ mod words;
 
 use std::sync::LazyLock;
 
-use words::{ABOUT, BEFORE_KEY, DIGEST, STRONG, WEAK};
-
 /// How surely a key's value is a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -66,33 +64,32 @@ pub(super) fn kind(key: &[u8]) -> Kind {
     let mut lower = [0u8; LONGEST];
     let mut ends = [0usize; WORDS];
     let (used, words) = split(key, &mut lower, &mut ends);
-    let word = |i: usize| {
-        let start = if i == 0 { 0 } else { ends[i - 1] };
-        &lower[start..ends[i]]
-    };
-    let Some(last) = words.checked_sub(1).map(word) else { return Kind::Plain };
     let joined = &lower[..used];
     if joined == b"sessionid" || joined == b"sessid" {
         return Kind::Strong;
     }
-    if has(ABOUT, last) {
+    // What all words are together, what the last one is, and whether any leaves no doubt.
+    let (mut all, mut last, mut sure) = (0, 0, false);
+    let mut start = 0;
+    for &end in ends.iter().take(words) {
+        let word = &lower[start..end];
+        let pair = last & BEFORE_KEY != 0 && matches!(word, b"key" | b"keys");
+        last = lists(word);
+        all |= last;
+        // `author`, `tokenizer` and `passenger` are words of their own; a glued `mytoken` is not.
+        sure |= pair || is_glued(word);
+        start = end;
+    }
+    if last & ABOUT != 0 {
         return Kind::Plain;
     }
-    let pair =
-        |i: usize| matches!(word(i), b"key" | b"keys") && i > 0 && has(BEFORE_KEY, word(i - 1));
-    // `author`, `tokenizer` and `passenger` are words of their own; a glued `mytoken` is not.
-    if (0..words).any(|i| has(STRONG, word(i)) || pair(i) || is_glued(word(i)))
-        || has(STRONG, joined)
-    {
+    if sure || (all | lists(joined)) & STRONG != 0 {
         return Kind::Strong;
     }
-    if (0..words).any(|i| has(DIGEST, word(i))) {
+    if all & DIGEST != 0 {
         return Kind::Plain;
     }
-    if (0..words).any(|i| has(WEAK, word(i))) || joined.ends_with(b"key") {
-        return Kind::Weak;
-    }
-    Kind::Plain
+    if all & WEAK != 0 || joined.ends_with(b"key") { Kind::Weak } else { Kind::Plain }
 }
 
 /// Whether a key's value is surely a secret.
@@ -107,7 +104,7 @@ pub(super) fn is_about(key: &[u8]) -> bool {
     let mut ends = [0usize; WORDS];
     let (used, words) = split(key, &mut lower, &mut ends);
     let start = words.checked_sub(2).and_then(|i| ends.get(i)).copied().unwrap_or(0);
-    lower.get(start..used).is_some_and(|last| has(ABOUT, last))
+    lower.get(start..used).is_some_and(|last| lists(last) & ABOUT != 0)
 }
 
 /// A word that ends with one that leaves no doubt: `mypassword`, `bottoken`.
@@ -124,18 +121,41 @@ fn is_glued(word: &[u8]) -> bool {
         b"accesskey",
         b"authkey",
     ];
-    word.len() > 5 && TAILS.iter().any(|tail| word.ends_with(tail))
+    // Most words end otherwise.
+    word.len() > 5
+        && word.last().is_some_and(|b| b"detyn".contains(b))
+        && TAILS.iter().any(|tail| word.ends_with(tail))
 }
 
-fn has(list: &[&str], word: &[u8]) -> bool {
-    MAYBE.get(slot(word)).is_some_and(|&maybe| maybe)
-        && list.iter().any(|item| item.as_bytes() == word)
+const STRONG: u8 = 1;
+const BEFORE_KEY: u8 = 2;
+const WEAK: u8 = 4;
+const ABOUT: u8 = 8;
+const DIGEST: u8 = 16;
+
+/// The lists that a word is in.
+fn lists(word: &[u8]) -> u8 {
+    if !MAYBE.get(slot(word)).is_some_and(|&maybe| maybe) {
+        return 0;
+    }
+    let of = |(list, bit): &(&[&str], u8)| {
+        if list.iter().any(|item| item.as_bytes() == word) { *bit } else { 0 }
+    };
+    LISTS.iter().map(of).fold(0, |all, bit| all | bit)
 }
+
+const LISTS: [(&[&str], u8); 5] = [
+    (words::STRONG, STRONG),
+    (words::BEFORE_KEY, BEFORE_KEY),
+    (words::WEAK, WEAK),
+    (words::ABOUT, ABOUT),
+    (words::DIGEST, DIGEST),
+];
 
 /// Whether a word with this slot is in any list: most words of a text are in none.
 static MAYBE: LazyLock<[bool; 4096]> = LazyLock::new(|| {
     let mut out = [false; 4096];
-    for word in [STRONG, BEFORE_KEY, WEAK, ABOUT, DIGEST].into_iter().flatten() {
+    for word in LISTS.iter().flat_map(|(list, _)| *list) {
         if let Some(maybe) = out.get_mut(slot(word.as_bytes())) {
             *maybe = true;
         }
@@ -153,6 +173,12 @@ fn slot(word: &[u8]) -> usize {
 /// The lower-case words of a key, split at separators and humps, into one buffer; how much of it
 /// is used, and how many words there are.
 fn split(key: &[u8], lower: &mut [u8; LONGEST], ends: &mut [usize; WORDS]) -> (usize, usize) {
+    if key.len() <= LONGEST && key.iter().all(u8::is_ascii_lowercase) {
+        // One word, as most are.
+        lower[..key.len()].copy_from_slice(key);
+        ends[0] = key.len();
+        return (key.len(), usize::from(!key.is_empty()));
+    }
     let (mut used, mut words, mut open) = (0, 0, false);
     let mut before = 0u8;
     for (at, &b) in key.iter().enumerate() {

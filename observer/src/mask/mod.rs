@@ -34,6 +34,7 @@ mod taint;
 mod url;
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -98,6 +99,8 @@ pub struct Masker {
     tokens: Tokens,
     taint: Taint,
     clean: Clean,
+    /// Whole headers.
+    headers: Clean,
     keys: keys::Known,
     rules: Rules,
     followed: Option<SharedRules>,
@@ -115,6 +118,7 @@ impl Masker {
             tokens: Tokens::new(&key),
             taint: Taint::default(),
             clean: Clean::default(),
+            headers: Clean::default(),
             keys: keys::Known::default(),
             rules,
             followed: None,
@@ -139,37 +143,37 @@ impl Masker {
         let cut = |field: CutField| cuts.contains(&field);
         match &mut call.action {
             Action::Exec(exec) => {
-                exec.argv = fields.argv(&exec.argv, cut(CutField::Argv));
-                exec.path = fields.text(&exec.path, cut(CutField::Path));
-                exec.filename = fields.text(&exec.filename, cut(CutField::Filename));
-                exec.cwd = fields.text(&exec.cwd, cut(CutField::Cwd));
-                exec.interpreter = exec.interpreter.take().map(|i| fields.text(&i, false));
+                exec.argv = fields.argv(take(&mut exec.argv), cut(CutField::Argv));
+                exec.path = fields.text(take(&mut exec.path), cut(CutField::Path));
+                exec.filename = fields.text(take(&mut exec.filename), cut(CutField::Filename));
+                exec.cwd = fields.text(take(&mut exec.cwd), cut(CutField::Cwd));
+                exec.interpreter = exec.interpreter.take().map(|i| fields.text(i, false));
             }
             Action::Unix(unix) => {
                 if let UnixAddress::Path(name) | UnixAddress::Abstract(name) = &mut unix.address {
-                    *name = fields.text(name, false);
+                    *name = fields.text(take(name), false);
                 }
             }
             Action::Http(http) => fields.http(http),
             Action::Tls(tls) => {
                 if let Some(hello) = &mut tls.hello {
-                    hello.sni = hello.sni.take().map(|name| fields.dns_name(&name));
+                    hello.sni = hello.sni.take().map(|name| fields.dns_name(name));
                     for name in &mut hello.alpn {
-                        *name = fields.text(name, false);
+                        *name = fields.text(take(name), false);
                     }
                 }
             }
             Action::System(system) => {
                 if let Some((_, comm)) = &mut system.target {
-                    *comm = fields.text(comm, false);
+                    *comm = fields.text(take(comm), false);
                 }
             }
             Action::Net(net) => {
                 if let Some(host) = &mut net.name {
-                    host.name = fields.dns_name(&host.name);
+                    host.name = fields.dns_name(take(&mut host.name));
                 }
             }
-            Action::Dns(dns) => dns.name = fields.dns_name(&dns.name),
+            Action::Dns(dns) => dns.name = fields.dns_name(take(&mut dns.name)),
             Action::Socket(_) => {}
         }
         call.process = fields.process(call.process);
@@ -182,7 +186,7 @@ impl Masker {
         let mut answer = answer;
         for record in &mut answer.records {
             if let DnsData::Name(name) = &mut record.data {
-                *name = fields.dns_name(name);
+                *name = fields.dns_name(take(name));
             }
         }
         fields.masked(answer)
@@ -191,7 +195,7 @@ impl Masker {
     /// Masks the end of an encrypted connection.
     pub fn tls_end(&mut self, end: TlsEnd) -> Masked<TlsEnd> {
         let mut fields = self.fields();
-        let alpn = end.alpn.map(|name| fields.text(&name, false));
+        let alpn = end.alpn.map(|name| fields.text(name, false));
         fields.masked(TlsEnd { alpn, ..end })
     }
 
@@ -199,8 +203,8 @@ impl Masker {
     pub fn reload(&mut self, policy: Reload) -> Masked<Reload> {
         let mut fields = self.fields();
         let mut policy = policy;
-        policy.file = fields.text(&policy.file, false);
-        policy.why = policy.why.take().map(|why| fields.text(&why, policy.cut));
+        policy.file = fields.text(take(&mut policy.file), false);
+        policy.why = policy.why.take().map(|why| fields.text(why, policy.cut));
         fields.masked(policy)
     }
 
@@ -214,49 +218,49 @@ impl Masker {
     /// Masks one text.
     pub fn text(&mut self, raw: Raw) -> Masked<Raw> {
         let mut fields = self.fields();
-        let value = fields.text(&raw, false);
+        let value = fields.text(raw, false);
         fields.masked(value)
     }
 
     /// Masks one text whose end was cut off: its last word goes, whose rest nobody sees.
     pub fn cut_text(&mut self, raw: Raw) -> Masked<Raw> {
         let mut fields = self.fields();
-        let value = fields.text(&raw, true);
+        let value = fields.text(raw, true);
         fields.masked(value)
     }
 
     /// Masks a command's arguments.
     pub fn command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
         let mut fields = self.fields();
-        let value = fields.argv(argv, false);
+        let value = fields.argv(argv.to_vec(), false);
         fields.masked(value)
     }
 
     /// Masks a command's arguments of which the last was cut off.
     pub fn cut_command(&mut self, argv: &[Raw]) -> Masked<Vec<Raw>> {
         let mut fields = self.fields();
-        let value = fields.argv(argv, true);
+        let value = fields.argv(argv.to_vec(), true);
         fields.masked(value)
     }
 
     /// Masks a name of DNS, in its text form: what its labels hide together as well.
     pub fn dns_name(&mut self, name: &Raw) -> Masked<Raw> {
         let mut fields = self.fields();
-        let value = fields.dns_name(name);
+        let value = fields.dns_name(name.clone());
         fields.masked(value)
     }
 
     /// Masks a URL, or what of one a request's first line has.
     pub fn url(&mut self, url: &Raw, cut: bool) -> Masked<Raw> {
         let mut fields = self.fields();
-        let value = fields.url(url, cut);
+        let value = fields.url(url.clone(), cut);
         fields.masked(value)
     }
 
     /// Masks a header by its name: the name and the value, of which either may have to go.
     pub fn header(&mut self, name: &Raw, value: &Raw, cut: bool) -> Masked<(Raw, Raw)> {
         let mut fields = self.fields();
-        let pair = fields.header(name, value, cut);
+        let pair = fields.header(name.clone(), value.clone(), cut);
         fields.masked(pair)
     }
 
@@ -275,6 +279,7 @@ impl Masker {
             if !rules.is_same(&self.rules) {
                 self.rules = rules;
                 self.clean.clear();
+                self.headers.clear();
             }
         }
         Fields::new(self)

@@ -10,10 +10,11 @@ const LONGEST: usize = 4 * 255;
 
 impl Fields<'_> {
     /// A name: each label, and what the labels are without their dots, in base32 of lower case too.
-    pub(super) fn dns_name(&mut self, name: &Raw) -> Raw {
+    pub(super) fn dns_name(&mut self, name: Raw) -> Raw {
         let text = name.bytes();
         if text.len() > LONGEST {
-            return self.apply(name, vec![Span::new(0, text.len(), "unmaskable")]);
+            let whole = vec![Span::new(0, text.len(), "unmaskable")];
+            return self.apply(name, whole);
         }
         let mut known = vec![];
         // The last two labels are of whoever takes it: the rest is what is carried.

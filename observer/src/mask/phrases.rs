@@ -170,9 +170,11 @@ fn told(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
     for &found in needles.of(Needle::Is) {
         // `the API key is X`: the two words before it are the key.
         let before = &text[found.saturating_sub(32)..found];
-        let key = before.rsplit(|&b| b == b' ').take(2).collect::<Vec<_>>();
-        let [last, first] = key[..] else { continue };
-        if super::keys::is_secret(last) || super::keys::is_secret(&[first, b"_", last].concat()) {
+        let last = before.rsplit(|&b| b == b' ').next().unwrap_or_default();
+        let Some(space) = before.len().checked_sub(last.len() + 1) else { continue };
+        let first = before[..space].rsplit(|&b| b == b' ').next().unwrap_or_default();
+        let pair = &before[space - first.len()..];
+        if super::keys::is_secret(last) || super::keys::is_secret(pair) {
             after_word(text, found + 3, false, spans);
         }
     }

@@ -98,13 +98,19 @@ pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
         for (word, spans) in command.words.iter().zip(argv::plan_within(&words, depth - 1)) {
             out.extend(spans.into_iter().filter_map(|span| word.place(span)));
         }
+        let before = index.checked_sub(1).and_then(|index| commands.get(index));
+        let before = before.filter(|before| before.piped);
+        let kept = command.targets.iter().any(Word::names_a_secret);
+        if command.given.is_empty() && before.is_none() && command.files.is_empty() && !kept {
+            // Nothing is handed to it, as to most.
+            continue;
+        }
         let reads = command.reads();
         let pairs = command.has("chpasswd");
         if reads {
             out.extend(command.given.iter().filter_map(|word| word.handed(pairs)));
         }
-        let before = index.checked_sub(1).and_then(|index| commands.get(index));
-        if let Some(before) = before.filter(|before| before.piped && reads) {
+        if let Some(before) = before.filter(|_| reads) {
             out.extend(before.said().filter_map(|word| word.handed(pairs)));
         }
         for (word, within) in &command.files {
@@ -113,7 +119,7 @@ pub(super) fn spans(text: &[u8], depth: u32) -> Vec<Span> {
                 out.extend(said.flat_map(Command::said).filter_map(|word| word.handed(pairs)));
             }
         }
-        if command.targets.iter().any(Word::names_a_secret) {
+        if kept {
             out.extend(command.said().filter_map(|word| word.handed(pairs)));
         }
     }

@@ -37,7 +37,7 @@ impl Stream {
             self.held.clear();
         }
         let mut fields = masker.fields();
-        let value = fields.text(&Raw::new(self.held), cut);
+        let value = fields.text(Raw::new(self.held), cut);
         fields.masked(value)
     }
 
@@ -95,12 +95,12 @@ impl Stream {
             self.in_key =
                 open.is_some_and(|open| open.spans.iter().any(|s| s.sort == "private-key"));
             let whole = Raw::new(std::mem::take(&mut self.held));
-            out.extend_from_slice(fields.text(&whole, true).bytes());
+            out.extend_from_slice(fields.text(whole, true).bytes());
             return;
         }
         let rest = self.held.split_off(at);
         let ready = Raw::new(std::mem::replace(&mut self.held, rest));
-        out.extend_from_slice(fields.text(&ready, false).bytes());
+        out.extend_from_slice(fields.text(ready, false).bytes());
     }
 }
 

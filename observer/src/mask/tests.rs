@@ -253,7 +253,7 @@ proptest! {
     #[test]
     fn any_bytes_pass_without_a_panic(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..8), cut: bool) {
         let args: Vec<Raw> = args.into_iter().map(Raw::new).collect();
-        let out = masker().fields().argv(&args, cut);
+        let out = masker().fields().argv(args.clone(), cut);
         prop_assert_eq!(out.len(), args.len());
     }
 

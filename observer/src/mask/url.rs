@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::span::Span;
-use super::{argv, keys, structure};
+use super::{Masker, argv, keys, structure};
 use crate::model::Raw;
 
 /// So many fields of a query are looked at by their names; the text as a whole is judged anyway.
@@ -11,7 +11,7 @@ const FIELDS: usize = 1024;
 impl Fields<'_> {
     /// A URL, or the target of a request: the query's and the fragment's fields by their names, and
     /// all of it as a text.
-    pub(super) fn url(&mut self, url: &Raw, cut: bool) -> Raw {
+    pub(super) fn url(&mut self, url: Raw, cut: bool) -> Raw {
         let bytes = url.bytes();
         let mut known = vec![];
         if let Some(at) = bytes.iter().position(|b| matches!(b, b'?' | b'#')) {
@@ -24,9 +24,41 @@ impl Fields<'_> {
     }
 
     /// A header: its value by its name, and both as a text. Cookies stand by their names.
-    pub(super) fn header(&mut self, name: &Raw, value: &Raw, cut: bool) -> (Raw, Raw) {
-        let lower = name.bytes().to_ascii_lowercase();
+    pub(super) fn header(&mut self, name: Raw, value: Raw, cut: bool) -> (Raw, Raw) {
         let text = value.bytes();
+        // As the line that it was: there its name tells what the value is.
+        let start = name.len() + 2;
+        let mut line = [name.bytes(), b": ", text].concat();
+        // A value goes on over folded lines (RFC 9112, 5.2).
+        for b in line.iter_mut().skip(start).filter(|b| matches!(b, b'\r' | b'\n')) {
+            *b = b' ';
+        }
+        let Masker { headers, taint, .. } = &mut *self.masker;
+        if !cut && headers.has(&line, taint) {
+            return (name, value);
+        }
+        let known = self.header_places(name.bytes(), text, &line, start, cut);
+        let pair = (self.text(name, false), self.apply(value, known));
+        let Masker { headers, clean, taint, .. } = &mut *self.masker;
+        let (name, value) = (pair.0.bytes(), pair.1.bytes());
+        // Where nothing was found in any of the three, and nothing is encoded in them.
+        if !cut && [&line, name, value].iter().all(|it| it.is_empty() || clean.has(it, taint)) {
+            headers.keep(&line, taint);
+        }
+        pair
+    }
+
+    /// What of a header's value its name tells, and the line that both are, in which the value begins
+    /// at `start`.
+    fn header_places(
+        &mut self,
+        name: &[u8],
+        text: &[u8],
+        line: &[u8],
+        start: usize,
+        cut: bool,
+    ) -> Vec<Span> {
+        let lower = name.to_ascii_lowercase();
         let mut known = vec![];
         match lower.as_slice() {
             b"cookie" => cookies(text, usize::MAX, &mut known),
@@ -38,19 +70,11 @@ impl Fields<'_> {
             }
             _ => {}
         }
-        let is_cookie = lower.ends_with(b"cookie");
         if cut {
             known.extend(argv::last_word(text));
         }
-        if !is_cookie {
-            // As the line that it was: there its name tells what the value is.
-            let start = name.len() + 2;
-            let mut line = [name.bytes(), b": ", text].concat();
-            // A value goes on over folded lines (RFC 9112, 5.2).
-            for b in line.iter_mut().skip(start).filter(|b| matches!(b, b'\r' | b'\n')) {
-                *b = b' ';
-            }
-            let found = self.masker.spans(&line, vec![]);
+        if !lower.ends_with(b"cookie") {
+            let found = self.masker.spans(line, vec![]);
             known.extend(found.into_iter().filter(|span| span.end > start).map(|mut span| {
                 if span.start < start {
                     span.decoded = None;
@@ -60,7 +84,7 @@ impl Fields<'_> {
                 span
             }));
         }
-        (self.text(name, false), self.apply(value, known))
+        known
     }
 }
 

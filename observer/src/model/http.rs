@@ -256,6 +256,10 @@ pub struct WebSocket {
     pub sent: Messages,
     /// Sent to it.
     pub received: Messages,
+    /// Pings, pongs and closes that the agent sent: each has room for 125 bytes of anything.
+    pub sent_control: Messages,
+    /// Those that were sent to it.
+    pub received_control: Messages,
     /// The first messages, in the order that they ended in.
     pub first: Vec<Message>,
     /// The status of the close frame that came first.
@@ -273,6 +277,15 @@ pub struct Messages {
     pub bytes: u64,
     /// The payload bytes of the largest.
     pub largest: u64,
+}
+
+impl Messages {
+    /// Counts one more.
+    pub fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+        self.largest = self.largest.max(bytes);
+    }
 }
 
 /// One message.

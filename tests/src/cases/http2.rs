@@ -242,6 +242,8 @@ fn websocket(ctx: &Ctx) -> Result<()> {
     same("sent", &talk["sent"], &counts)?;
     same("received", &talk["received"], &counts)?;
     same("the close", &talk["close"], &json!(1000))?;
+    let close = json!({ "count": 1, "bytes": 2, "largest": 2 });
+    same("control", &talk["control"], &json!({ "received": close, "sent": close }))?;
     let texts = talk["first"].as_array().cloned().unwrap_or_default();
     same("texts", texts.len(), 4)?;
     for text in &texts {

@@ -38,9 +38,7 @@ impl Reader {
                 let [_, a, b, c, d] = self.prefix;
                 self.have = 0;
                 self.left = u64::from(u32::from_be_bytes([a, b, c, d]));
-                self.messages.count += 1;
-                self.messages.bytes += self.left;
-                self.messages.largest = self.messages.largest.max(self.left);
+                self.messages.add(self.left);
             }
         }
     }

@@ -25,6 +25,8 @@ struct Side {
     way: Way,
     state: State,
     counts: Messages,
+    /// Pings, pongs and closes.
+    control: Messages,
     message: Option<Open>,
     inflater: Option<Inflater>,
     texts: usize,
@@ -75,6 +77,7 @@ impl Socket {
             way,
             state: State::Header { bytes: [0; 14], have: 0 },
             counts: Messages::default(),
+            control: Messages::default(),
             message: None,
             inflater: Inflater::agreed(&extensions, way),
             texts: 0,
@@ -154,6 +157,8 @@ impl Socket {
         WebSocket {
             sent: self.sent.counts,
             received: self.received.counts,
+            sent_control: self.sent.control,
+            received_control: self.received.control,
             first: self.first,
             close: self.close,
             unparsed: self.unparsed,
@@ -247,17 +252,17 @@ impl Side {
     }
 
     fn end_of_frame(&mut self, told: &mut Vec<Message>) {
-        let State::Payload { left: 0, control, .. } = self.state else { return };
+        let State::Payload { left: 0, control, at, .. } = self.state else { return };
         self.state = State::Header { bytes: [0; 14], have: 0 };
         if control.is_some() {
-            return;
+            return self.control.add(at);
         }
         let Some(message) = self.message.take() else { return };
         if !message.fin {
             self.message = Some(message);
             return;
         }
-        self.count(message.bytes);
+        self.counts.add(message.bytes);
         if self.texts >= FIRST {
             return;
         }
@@ -269,17 +274,14 @@ impl Side {
         }
     }
 
-    /// The message under way has no end: its text is not told, which may be cut within a secret.
+    /// What is under way has no end: its text is not told, which may be cut within a secret.
     fn cut(&mut self) {
         if let Some(message) = self.message.take() {
-            self.count(message.bytes);
+            self.counts.add(message.bytes);
         }
-    }
-
-    fn count(&mut self, bytes: u64) {
-        self.counts.count += 1;
-        self.counts.bytes += bytes;
-        self.counts.largest = self.counts.largest.max(bytes);
+        if let State::Payload { control: Some(_), at, .. } = self.state {
+            self.control.add(at);
+        }
     }
 }
 

@@ -12,8 +12,7 @@ pub(in super::super) const MAX: usize = 60 * 1024;
 pub(in super::super) fn write(fields: &mut Fields<'_>, out: &mut Vec<u8>) {
     let from = out.len();
     loop {
-        // Neither these values nor a Vec can fail to be written.
-        let _ = serde_json::to_writer(&mut *out, fields);
+        fields.write(out);
         let over = (out.len() - from).saturating_sub(MAX);
         if over == 0 || !(shorten(fields, over) || drop_longest(fields)) {
             return;

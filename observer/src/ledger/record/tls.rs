@@ -1,6 +1,6 @@
 //! TLS handshakes, and the ends of connections that they began.
 
-use super::super::json::{Fields, int, text};
+use super::super::json::{Fields, Value, int, text};
 use super::{address, list};
 use crate::model::{Tls, TlsEnd};
 
@@ -30,7 +30,7 @@ pub(super) fn tls(tls: &Tls) -> Fields<'_> {
     out.insert("peer", address(tls.peer));
     out.insert("local", address(tls.local));
     if tls.cookie != 0 {
-        out.insert("cookie", tls.cookie.to_string());
+        out.insert("cookie", Value::Digits(tls.cookie));
     }
     out
 }

@@ -22,7 +22,7 @@ impl Writer {
         let mut fields = record::fields(entry);
         let idx = self.place.tree.size();
         fields.insert("idx", int(idx));
-        fields.insert("prev", HEXLOWER.encode(&self.place.prev));
+        fields.insert("prev", Value::Hex(&self.place.prev));
         if idx == 0 || matches!(entry, Entry::ObserverStart { .. } | Entry::Segment { .. }) {
             fields.insert("host_key", self.host.public().to_base64());
             fields.insert("log_key", self.host.log_public().to_base64());
@@ -33,8 +33,8 @@ impl Writer {
         let run = entry.run().and_then(|run| self.runs.get_mut(&run).map(|state| (run, state)));
         if let Some((id, run)) = run {
             fields.insert("seq", int(run.seq));
-            fields.insert("agent", run.agent.clone());
-            fields.insert_some("policy", run.policy.clone());
+            fields.insert("agent", run.agent.as_str());
+            fields.insert_some("policy", run.policy.as_deref());
             run.seq += 1;
             run.counts.add(entry);
             if let Entry::RunStart(_) = entry {
@@ -65,7 +65,7 @@ impl Writer {
                 .with("agent", run.agent.clone())
                 .with("cert", BASE64.encode(&cert))
                 .with("idx", int(run.began))
-                .with("run", id.to_string())
+                .with("run", *id)
                 .with("run_key", key)
                 .with("seq", int(run.seq))
         });

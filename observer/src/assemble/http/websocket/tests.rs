@@ -46,6 +46,8 @@ fn messages_are_counted_and_kept_however_they_are_split() {
         stream.chunks(piece).for_each(|piece| socket.push(Way::Out, piece));
         let socket = socket.finish();
         assert_eq!(socket.sent, Messages { count: 3, bytes: 70_013, largest: 70_000 }, "{piece}");
+        assert_eq!(socket.sent_control, Messages { count: 2, bytes: 9, largest: 5 }, "{piece}");
+        assert_eq!(socket.received_control, Messages::default());
         assert_eq!(socket.first[0].kept, Raw::from("hello"));
         assert_eq!(socket.first[1].kept, Raw::from("one, two"));
         assert!(socket.first[1].whole && socket.first[1].sent);
@@ -110,6 +112,18 @@ fn a_text_that_the_connections_end_left_unfinished_is_never_shown_as_whole() {
         assert_eq!((socket.first.len(), socket.sent.count), (1, 2), "{:?}", socket.first);
         assert_eq!(socket.first[0].kept, Raw::from("first"));
     }
+}
+
+#[test]
+fn what_pings_and_pongs_carry_is_counted_also_where_the_connection_ends_within_one() {
+    let mut socket = plain();
+    (0..40).for_each(|_| socket.push(Way::Out, &frame(0x89, &[b'x'; 125], MASK)));
+    let pong = frame(0x8a, &[b'y'; 100], None);
+    socket.push(Way::In, &pong[..12]);
+    let socket = socket.finish();
+    assert_eq!(socket.sent_control, Messages { count: 40, bytes: 5000, largest: 125 });
+    assert_eq!(socket.received_control, Messages { count: 1, bytes: 10, largest: 10 });
+    assert_eq!((socket.sent.count, socket.received.count, socket.unparsed), (0, 0, None));
 }
 
 #[test]
