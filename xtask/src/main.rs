@@ -29,6 +29,7 @@ usage: cargo xtask <command>
   bench kernel [--rounds N] [--scale N] [--json] [--peers] [--peer 'COMMAND, SIGNAL']… [WORKLOAD]…
                                           what observation costs on this kernel, as ratios
   bench policy                            what 100,000 rules cost over 10, and how long they take to be in force
+  bench latency [--rounds N] [--json]     how long a record takes from the kernel to the disk, and what idling costs
   bench pipeline                          what a record costs in user space, stage by stage
   bench verify                            how many records a second are verified
   bench masking [DIR…]                    what masking misses, takes without need, and costs

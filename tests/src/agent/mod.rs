@@ -69,6 +69,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "kill-self" => programs::kill_self(number(rest, 0)?),
         "connect" => net::connect(&text(rest, 0)?, &flags(rest)),
         "connect-many" => net::connect_many(number(rest, 0)?, &text(rest, 1)?),
+        "connect-paced" => net::connect_paced(number(rest, 0)?, number(rest, 1)?, &text(rest, 2)?),
         "thread-connect" => net::thread_connect(&text(rest, 0)?),
         "say" => say::say(&text(rest, 0)?, &text(rest, 1)?, &flags(rest)),
         "listen-echo" => net::listen_echo(),

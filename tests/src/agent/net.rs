@@ -6,6 +6,7 @@ use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -139,21 +140,36 @@ fn finish(fd: &OwnedFd) -> Result<()> {
 /// port stays taken.
 pub(super) fn connect_many(count: u64, to: &str) -> Result<u8> {
     let name = Name::new(address(to)?);
-    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    (0..count).try_for_each(|n| come_and_go(&name).with_context(|| format!("number {n}")))?;
+    Ok(0)
+}
+
+/// The same, so many in a second, in even steps.
+pub(super) fn connect_paced(count: u64, rate: u64, to: &str) -> Result<u8> {
+    let name = Name::new(address(to)?);
+    let began = Instant::now();
     for n in 0..count {
-        let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
-        join(&fd, &name).with_context(|| format!("number {n}"))?;
-        let mut byte = 0_u8;
-        // SAFETY: one byte, valid for writing.
-        unsafe { libc::recv(fd.as_raw_fd(), (&raw mut byte).cast(), 1, 0) };
-        let len = mem::size_of::<libc::linger>() as libc::socklen_t;
-        let at = (&raw const reset).cast();
-        // SAFETY: `at` and `len` describe a linger that outlives the call.
-        let set =
-            unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
-        sys::check(set)?;
+        let due = began + Duration::from_nanos(n * 1_000_000_000 / rate.max(1));
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        come_and_go(&name).with_context(|| format!("number {n}"))?;
     }
     Ok(0)
+}
+
+fn come_and_go(name: &Name) -> Result<()> {
+    let reset = libc::linger { l_onoff: 1, l_linger: 0 };
+    let fd = socket(name.family, libc::SOCK_STREAM, 0)?;
+    join(&fd, name)?;
+    let mut byte = 0_u8;
+    // SAFETY: one byte, valid for writing.
+    unsafe { libc::recv(fd.as_raw_fd(), (&raw mut byte).cast(), 1, 0) };
+    let len = mem::size_of::<libc::linger>() as libc::socklen_t;
+    let at = (&raw const reset).cast();
+    // SAFETY: `at` and `len` describe a linger that outlives the call.
+    let set =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, at, len) };
+    sys::check(set)?;
+    Ok(())
 }
 
 /// Connects from a thread that is not the process's first.

@@ -3,6 +3,7 @@
 //! others share; the ratio of two neighbours says more, and the spread says how much.
 
 mod build;
+mod latency;
 mod observed;
 mod peer;
 mod policy;
@@ -23,7 +24,7 @@ use row::{Beside, Row};
 use workload::Workloads;
 
 const USAGE: &str = "bench --observer PATH --agent PATH [--rounds N] [--scale N] [--json] \
-                     [--policy] [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
+                     [--policy] [--latency] [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
 
 /// What the command line says.
 struct Options {
@@ -36,6 +37,8 @@ struct Options {
     peers: bool,
     /// Few rules against many, instead of observed against not.
     policy: bool,
+    /// How long a record takes, instead of what it costs.
+    latency: bool,
     /// Peers of the caller's own: a command, and the signal that ends it.
     others: Vec<(String, Signal)>,
     chosen: Vec<String>,
@@ -53,7 +56,7 @@ pub fn main() -> Result<()> {
     let measured = measure(&options, dir.canonicalize()?);
     std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let rows = measured?;
-    if options.policy {
+    if options.policy || options.latency {
         // It has printed its own.
     } else if options.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -69,7 +72,7 @@ impl Options {
     fn parse() -> Result<Self> {
         let (mut observer, mut agent) = (None, None);
         let (mut rounds, mut scale, mut json, mut chosen) = (7, 100, false, vec![]);
-        let (mut peers, mut policy, mut others) = (false, false, vec![]);
+        let (mut peers, mut policy, mut latency, mut others) = (false, false, false, vec![]);
         let mut args = std::env::args();
         args.next();
         while let Some(arg) = args.next() {
@@ -82,6 +85,7 @@ impl Options {
                 "--json" => json = true,
                 "--peers" => peers = true,
                 "--policy" => policy = true,
+                "--latency" => latency = true,
                 "--peer" => others.push(other(&next()?)?),
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
                 name => chosen.push(name.to_owned()),
@@ -93,7 +97,7 @@ impl Options {
             path.canonicalize().with_context(|| path.display().to_string())
         };
         let (observer, agent) = (real(observer)?, real(agent)?);
-        Ok(Self { observer, agent, rounds, scale, json, peers, policy, others, chosen })
+        Ok(Self { observer, agent, rounds, scale, json, peers, policy, latency, others, chosen })
     }
 }
 
@@ -118,6 +122,11 @@ fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
     let them = Workloads::new(&ctx, options.scale)?;
     if options.policy {
         policy::measure(&ctx, &place, &them, options.rounds)?;
+        place.close()?;
+        return Ok(vec![]);
+    }
+    if options.latency {
+        latency::measure(&ctx, &place, &them, options.rounds, options.json)?;
         place.close()?;
         return Ok(vec![]);
     }

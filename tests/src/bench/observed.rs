@@ -130,6 +130,14 @@ impl<'a> Place<'a> {
         Ok(took)
     }
 
+    /// Attaches observer.
+    pub(super) fn attach(&self, options: &[&str]) -> Result<Live> {
+        let target = [&["--cgroup", self.cgroup.path()?], options].concat();
+        let mut live = Live::attach_to(self.ctx, &target)?;
+        live.until_said("attached to")?;
+        Ok(live)
+    }
+
     /// Runs it with observer attached.
     pub(super) fn observed(&self, workload: &Workload) -> Result<(Duration, Costs)> {
         let (took, costs, _) = self.observed_under(workload, &[])?;
@@ -143,9 +151,7 @@ impl<'a> Place<'a> {
         options: &[&str],
     ) -> Result<(Duration, Costs, Duration)> {
         let began = Instant::now();
-        let target = [&["--cgroup", self.cgroup.path()?], options].concat();
-        let mut live = Live::attach_to(self.ctx, &target)?;
-        live.until_said("attached to")?;
+        let mut live = self.attach(options)?;
         let attached = began.elapsed();
         let before = running(live.pid())?;
         let took = self.time(workload)?;
@@ -174,7 +180,7 @@ impl<'a> Place<'a> {
 }
 
 /// The time that a process's threads have run (Documentation/scheduler/sched-stats.rst).
-fn running(pid: u32) -> Result<Duration> {
+pub(super) fn running(pid: u32) -> Result<Duration> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;

@@ -46,15 +46,15 @@ pub(super) struct Workloads {
     /// Those that can't be done here, and why.
     pub(super) missing: Vec<(&'static str, String)>,
     pub(super) web: Option<Web>,
-    _tcp: Tcp,
+    tcp: Tcp,
 }
 
 impl Workloads {
     /// `scale` hundredths of each one's usual number.
     pub(super) fn new(ctx: &Ctx, scale: u64) -> Result<Self> {
-        let mut them = Self { all: vec![], missing: vec![], web: None, _tcp: Tcp::new()? };
+        let mut them = Self { all: vec![], missing: vec![], web: None, tcp: Tcp::new()? };
         let nothing = nothing(ctx)?;
-        let to = them._tcp.addr.to_string();
+        let to = them.tcp.addr.to_string();
         let scaled = |count: u64| (count * scale / 100).max(4);
         let mut add = |name, kind, count: u64, ways: u64, deed: &str, rest: &str| {
             let count = scaled(count);
@@ -104,6 +104,22 @@ impl Workloads {
             None => them.missing.push(("build", "no make and cc".to_owned())),
         }
         Ok(them)
+    }
+
+    /// So many connects, at a steady rate a second.
+    pub(super) fn paced(&self, ctx: &Ctx, count: u64, rate: u64) -> Workload {
+        let words = [&count.to_string(), &rate.to_string(), &self.tcp.addr.to_string()];
+        let agent = ctx.agent.clone().into_os_string();
+        let command = [agent, "connect-paced".into()].into_iter();
+        Workload {
+            name: "paced",
+            kind: Kind::Connect,
+            count,
+            command: command.chain(words.map(OsString::from)).collect(),
+            port: None,
+            inside: true,
+            spread: false,
+        }
     }
 
     fn add_web(&mut self, web: Web, count: u64) {
