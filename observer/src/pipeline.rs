@@ -1,11 +1,13 @@
 //! The whole way: ring → decode → assemble → mask → ledger.
 //!
 //! Two threads and one channel. The ring thread drains and never blocks on anything but the
-//! channel; the ledger thread does all the rest. When the channel is full the ring thread waits,
+//! channel; the ledger thread does all the rest, and gives way to others while only payload waits for
+//! it (`haste`). When the channel is full the ring thread waits,
 //! the kernel's rings fill, and what does not fit is counted there: the only place of loss, and
 //! each count becomes a `loss` record.
 
 mod bindings;
+mod haste;
 mod policies;
 mod read;
 mod worker;
@@ -13,11 +15,13 @@ mod world;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::thread::gettid;
 
 use crate::abort::Connection;
 use crate::assemble::http::Capture;
@@ -29,12 +33,13 @@ use crate::mask::Masker;
 use crate::model::{Answered, LibraryCoverage, Reload, RunId, Stamp};
 use crate::probes::Missed;
 pub use bindings::Bindings;
+use haste::{Backlog, Haste};
 pub use policies::Policies;
 use read::read;
 use worker::Worker;
 
-/// Batches on their way; each is bounded by the ring's `drain`.
-const CHANNEL: usize = 8;
+/// Messages on their way. `haste` bounds their bytes.
+const CHANNEL: usize = 1024;
 /// What is looked after now and then is looked after this often.
 const TICK: Duration = Duration::from_secs(1);
 /// What the pipeline needs of a run.
@@ -123,6 +128,7 @@ pub struct Pipeline {
     ring: JoinHandle<()>,
     ledger: JoinHandle<Summary>,
     requests: SyncSender<Message>,
+    backlog: Arc<Backlog>,
 }
 
 enum Message {
@@ -153,26 +159,32 @@ impl Pipeline {
         let (sender, receiver) = sync_channel(CHANNEL);
         let watch = stop.try_clone()?;
         let batches = sender.clone();
+        let worker = Worker::new(setup);
+        let backlog = Arc::new(Backlog::default());
+        let (tell, told) = sync_channel(1);
+        let counted = backlog.clone();
+        let ledger = thread::Builder::new().name("observer-ledger".into()).spawn(move || {
+            let _ = tell.send(gettid());
+            worker.work(&receiver, &counted)
+        })?;
+        let ledger_id = told.recv().map_err(|_| io::Error::other("the ledger's thread is gone"))?;
+        let haste = Haste::new(ledger_id, backlog.clone());
         let ring = thread::Builder::new()
             .name("observer-ring".into())
-            .spawn(move || read(rings, &watch, &batches))?;
-        let worker = Worker::new(setup);
-        let ledger = thread::Builder::new()
-            .name("observer-ledger".into())
-            .spawn(move || worker.work(&receiver))?;
-        Ok(Self { stop, ring, ledger, requests: sender })
+            .spawn(move || read(rings, &watch, &batches, haste))?;
+        Ok(Self { stop, ring, ledger, requests: sender, backlog })
     }
 
     /// Records what became of a policy that was read again.
     pub fn reload(&self, at: Stamp, policy: Reload) {
         // It fails only when the ledger's thread is gone, and then the summary says so.
-        let _ = self.requests.send(Message::Reload(at, Box::new(policy)));
+        let _ = self.backlog.send(&self.requests, Message::Reload(at, Box::new(policy)));
     }
 
     /// Has connections end that were stopped for a part: the rest is not coming.
     pub fn over(&self) {
         let (done, told) = sync_channel(1);
-        if self.requests.send(Message::Over(done)).is_ok() {
+        if self.backlog.send(&self.requests, Message::Over(done)).is_ok() {
             // A ledger that can't be written holds nobody up longer.
             let _ = told.recv_timeout(TICK);
         }
@@ -184,7 +196,7 @@ impl Pipeline {
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         let _ = self.ring.join();
         // It fails only when the ledger's thread is gone, and then the summary says so.
-        let _ = self.requests.send(Message::End(ending));
+        let _ = self.backlog.send(&self.requests, Message::End(ending));
         drop(self.requests);
         self.ledger.join().unwrap_or_default()
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use aya::maps::{Array, MapData, RingBuf};
-use observer_common::Header;
+use observer_common::{EventKind, Header};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Bytes of events taken in one go; what is over waits in the ring.
@@ -16,6 +16,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each event stands in `bytes`, and when it happened.
     index: Vec<(u64, u32, u32)>,
+    /// Something of it is no payload.
+    urgent: bool,
 }
 
 impl Batch {
@@ -29,6 +31,17 @@ impl Batch {
         self.index.len()
     }
 
+    /// Bytes of all events.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is anything but what was said over connections, and their ends: somebody may wait
+    /// for what follows from it.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// The events, each as its bytes.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
         self.index
@@ -38,11 +51,18 @@ impl Batch {
 
     /// Takes one more, and says when it happened.
     fn push(&mut self, event: &[u8]) -> u64 {
+        const PAYLOAD: [u32; 3] =
+            [EventKind::Stream as u32, EventKind::StreamEnd as u32, EventKind::Tls as u32];
         let at = self.bytes.len() as u32;
         let time = event
             .get(std::mem::offset_of!(Header, time)..)
             .and_then(|rest| rest.first_chunk::<8>())
             .map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let kind = event
+            .get(std::mem::offset_of!(Header, kind)..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+        self.urgent |= !PAYLOAD.contains(&kind);
         self.bytes.extend_from_slice(event);
         self.index.push((time, at, event.len() as u32));
         time
@@ -187,6 +207,25 @@ mod tests {
 
     fn times(batch: &Batch) -> Vec<u64> {
         batch.index.iter().map(|&(time, ..)| time).collect()
+    }
+
+    #[test]
+    fn payload_alone_is_not_urgent() {
+        let mut all = Batch::default();
+        for kind in [EventKind::Stream, EventKind::Tls, EventKind::StreamEnd] {
+            let header = Header { kind: kind as u32, time: kind as u64, ..Header::default() };
+            all.push(bytemuck::bytes_of(&header));
+        }
+        assert!(!all.is_urgent());
+        for kind in [EventKind::StreamDenied, EventKind::Net, EventKind::Exec, EventKind::Escape] {
+            let mut batch = Batch::default();
+            batch.append(&all);
+            let header = Header { kind: kind as u32, time: 100, ..Header::default() };
+            batch.push(bytemuck::bytes_of(&header));
+            let held = batch.split_off(50);
+            assert!(held.is_urgent() && !batch.is_urgent(), "{kind:?}");
+        }
+        assert!(batch(&[1]).is_urgent(), "what it is is not known");
     }
 
     #[test]

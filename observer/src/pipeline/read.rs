@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::Message;
+use super::haste::Haste;
 use crate::kernel::Rings;
 
 /// Between two drains while there is traffic: nobody wakes the reader then. What a process has
@@ -16,20 +17,32 @@ const PATIENCE: u32 = 25;
 const SLEEP: Duration = Duration::from_secs(1);
 
 /// The ring thread.
-pub(super) fn read(mut rings: Rings, stop: &OwnedFd, batches: &SyncSender<Message>) {
+pub(super) fn read(
+    mut rings: Rings,
+    stop: &OwnedFd,
+    batches: &SyncSender<Message>,
+    mut haste: Haste,
+) {
     let mut empty = 0;
     loop {
         let batch = rings.drain();
         if !batch.is_empty() {
             empty = 0;
-            if batches.send(Message::Batch(batch)).is_err() {
+            if haste.backlog.send(batches, Message::Batch(batch)).is_err() {
                 return;
             }
-            if waits(stop, PACE) {
+            haste.judge();
+            let mut stopped = waits(stop, PACE);
+            while !stopped && haste.backlog.is_full() {
+                haste.judge();
+                stopped = waits(stop, PACE);
+            }
+            if stopped {
                 break;
             }
             continue;
         }
+        haste.hurry();
         empty += 1;
         if empty < PATIENCE {
             if waits(stop, PACE) {
@@ -46,9 +59,10 @@ pub(super) fn read(mut rings: Rings, stop: &OwnedFd, batches: &SyncSender<Messag
             break;
         }
     }
+    haste.hurry();
     loop {
         let batch = rings.drain();
-        if batch.is_empty() || batches.send(Message::Batch(batch)).is_err() {
+        if batch.is_empty() || haste.backlog.send(batches, Message::Batch(batch)).is_err() {
             return;
         }
     }

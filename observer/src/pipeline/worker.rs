@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use observer_common::{exec_flag, net_op};
 
+use super::haste::{Backlog, Weight};
 use super::world::World;
 use super::{Bindings, Ending, Finds, Held, Hooks, Message, Policies, Setup, Summary, TICK};
 use crate::abort::{self, Connection};
@@ -97,21 +98,16 @@ impl Worker {
         }
     }
 
-    pub(super) fn work(mut self, messages: &Receiver<Message>) -> Summary {
+    pub(super) fn work(mut self, messages: &Receiver<Message>, backlog: &Backlog) -> Summary {
         let mut last = None;
         loop {
             let wait = if self.pending > 0 { GROUP_AGE } else { TICK };
             match messages.recv_timeout(wait) {
-                Ok(Message::Batch(batch)) => self.batch(&batch),
-                Ok(Message::Reload(at, policy)) => {
-                    let policy = Box::new(self.masker.reload(*policy));
-                    self.append(Entry::Policy { at, run: self.run, policy });
+                Ok(message) => {
+                    let weight = Weight::of(&message);
+                    self.message(message, &mut last);
+                    backlog.done(weight);
                 }
-                Ok(Message::Over(done)) => {
-                    self.over();
-                    let _ = done.send(());
-                }
-                Ok(Message::End(ending)) => last = Some(ending),
                 Err(RecvTimeoutError::Timeout) => self.settle(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -127,6 +123,21 @@ impl Worker {
             }
         }
         self.end(last)
+    }
+
+    fn message(&mut self, message: Message, last: &mut Option<Ending>) {
+        match message {
+            Message::Batch(batch) => self.batch(&batch),
+            Message::Reload(at, policy) => {
+                let policy = Box::new(self.masker.reload(*policy));
+                self.append(Entry::Policy { at, run: self.run, policy });
+            }
+            Message::Over(done) => {
+                self.over();
+                let _ = done.send(());
+            }
+            Message::End(ending) => *last = Some(ending),
+        }
     }
 
     fn batch(&mut self, batch: &Batch) {

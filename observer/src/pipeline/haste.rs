@@ -1,0 +1,180 @@
+//! When the ledger's thread makes haste. What an agent says over its connections can be written a
+//! little later: while nothing but that waits, and neither much of it nor for long, the thread lets
+//! everybody else run first, the agent and the server that it waits for.
+//!
+//! The ring thread decides, which is always in haste: a thread that has given way can't change its
+//! mind before it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SendError, SyncSender};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, getpriority_process, setpriority_process};
+
+use super::Message;
+
+/// Bytes that wait before the rings are left to fill.
+const MOST: usize = 24 << 20;
+/// So many are not left waiting,
+const MANY: usize = 16 << 20;
+/// nor is anything for longer.
+const LATE: Duration = Duration::from_millis(500);
+/// How far the thread gives way (setpriority(2)): to a tenth of what another has.
+const STEPS: i32 = 10;
+
+/// What is on its way to the ledger's thread, or being worked on there.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Messages that something waits for.
+    urgent: AtomicUsize,
+}
+
+/// What a message adds to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight {
+    bytes: usize,
+    urgent: usize,
+}
+
+impl Weight {
+    pub(super) fn of(message: &Message) -> Self {
+        match message {
+            Message::Batch(batch) => {
+                Self { bytes: batch.size(), urgent: usize::from(batch.is_urgent()) }
+            }
+            Message::Reload(..) | Message::Over(_) | Message::End(_) => {
+                Self { bytes: 0, urgent: 1 }
+            }
+        }
+    }
+}
+
+impl Backlog {
+    /// Sends a message.
+    pub(super) fn send(
+        &self,
+        to: &SyncSender<Message>,
+        message: Message,
+    ) -> Result<(), SendError<Message>> {
+        let weight = Weight::of(&message);
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
+        self.urgent.fetch_add(weight.urgent, Ordering::Relaxed);
+        to.send(message)
+    }
+
+    /// A message is done with.
+    pub(super) fn done(&self, weight: Weight) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(weight.bytes, Ordering::Relaxed);
+        self.urgent.fetch_sub(weight.urgent, Ordering::Relaxed);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether it can't wait, when it has been there for so long.
+    fn presses(&self, since: Duration) -> bool {
+        self.urgent.load(Ordering::Relaxed) > 0
+            || self.bytes.load(Ordering::Relaxed) >= MANY
+            || since >= LATE
+    }
+
+    /// Whether nothing more is to be taken out of the rings.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= MOST
+    }
+}
+
+/// The ledger's thread, as the ring thread drives it.
+pub(super) struct Haste {
+    pub(super) backlog: Arc<Backlog>,
+    thread: Pid,
+    /// Its priority in haste, and without; none where it could not come back from that.
+    priorities: Option<(i32, i32)>,
+    hurries: bool,
+    /// Since when something has been waiting without a break.
+    behind: Option<Instant>,
+}
+
+impl Haste {
+    pub(super) fn new(thread: Pid, backlog: Arc<Backlog>) -> Self {
+        let usual = getpriority_process(Some(thread)).unwrap_or(0);
+        // Whoever may go one up may come back.
+        let may = setpriority_process(Some(thread), usual - 1).is_ok()
+            && setpriority_process(Some(thread), usual).is_ok();
+        let priorities = may.then_some((usual, usual + STEPS));
+        Self { backlog, thread, priorities, hurries: true, behind: None }
+    }
+
+    /// Looks at what waits: is it time?
+    pub(super) fn judge(&mut self) {
+        self.behind = match self.behind {
+            _ if self.backlog.is_empty() => None,
+            None => Some(Instant::now()),
+            since => since,
+        };
+        let since = self.behind.map_or(Duration::ZERO, |since| since.elapsed());
+        self.set(self.backlog.presses(since));
+    }
+
+    /// Nothing more comes for now: it is.
+    pub(super) fn hurry(&mut self) {
+        self.set(true);
+    }
+
+    fn set(&mut self, hurries: bool) {
+        let Some((usual, less)) = self.priorities.filter(|_| hurries != self.hurries) else {
+            return;
+        };
+        let priority = if hurries { usual } else { less };
+        if setpriority_process(Some(self.thread), priority).is_ok() {
+            self.hurries = hurries;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_long_or_is_much_or_urgent_can_wait_no_longer() {
+        let backlog = |bytes, urgent| Backlog {
+            messages: 1.into(),
+            bytes: AtomicUsize::new(bytes),
+            urgent: AtomicUsize::new(urgent),
+        };
+        let soon = LATE / 2;
+        for (bytes, urgent, since, presses) in [
+            (1000, 0, soon, false),
+            (1000, 0, LATE, true),
+            (1000, 1, Duration::ZERO, true),
+            (MANY - 1, 0, soon, false),
+            (MANY, 0, Duration::ZERO, true),
+        ] {
+            let backlog = backlog(bytes, urgent);
+            assert_eq!(backlog.presses(since), presses, "{bytes} {urgent} {since:?}");
+            assert!(!backlog.is_full());
+        }
+        assert!(backlog(MOST, 0).is_full());
+    }
+
+    #[test]
+    fn a_message_weighs_until_it_is_done_with() {
+        let (to, from) = sync_channel(2);
+        let (backlog, (done, _told)) = (Backlog::default(), sync_channel(1));
+        assert!(backlog.is_empty() && !backlog.presses(Duration::ZERO));
+        backlog.send(&to, Message::Over(done)).unwrap();
+        let message = from.recv().unwrap();
+        assert!(!backlog.is_empty() && backlog.presses(Duration::ZERO));
+        backlog.done(Weight::of(&message));
+        assert!(backlog.is_empty() && !backlog.presses(Duration::ZERO));
+    }
+}
