@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
 
 use super::Message;
+use crate::kernel::Batch;
 
 /// Bytes that wait before the rings are left to fill.
 const MOST: usize = 24 << 20;
@@ -85,14 +86,14 @@ impl Backlog {
     }
 
     /// Whether nothing more is to be taken out of the rings.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= MOST
     }
 }
 
 /// The ledger's thread, as the ring thread drives it.
 pub(super) struct Haste {
-    pub(super) backlog: Arc<Backlog>,
+    backlog: Arc<Backlog>,
     thread: Pid,
     /// Its priority in haste, and without; none where it could not come back from that.
     priorities: Option<(i32, i32)>,
@@ -111,20 +112,40 @@ impl Haste {
         Self { backlog, thread, priorities, hurries: true, behind: None }
     }
 
-    /// Looks at what waits: is it time?
-    pub(super) fn judge(&mut self) {
-        self.behind = match self.behind {
-            _ if self.backlog.is_empty() => None,
-            None => Some(Instant::now()),
-            since => since,
-        };
-        let since = self.behind.map_or(Duration::ZERO, |since| since.elapsed());
-        self.set(self.backlog.presses(since));
+    /// Sends the thread a batch.
+    pub(super) fn send(
+        &mut self,
+        to: &SyncSender<Message>,
+        batch: Batch,
+    ) -> Result<(), SendError<Message>> {
+        // Before it is there itself.
+        if self.backlog.is_empty() {
+            self.behind = None;
+        }
+        self.behind.get_or_insert_with(Instant::now);
+        self.backlog.send(to, Message::Batch(batch))?;
+        self.judge();
+        Ok(())
     }
 
-    /// Nothing more comes for now: it is.
+    /// Whether the rings are to be left to fill. Meanwhile it is time.
+    pub(super) fn is_full(&mut self) -> bool {
+        let full = self.backlog.is_full();
+        if full {
+            self.hurry();
+        }
+        full
+    }
+
+    /// Nothing more comes for now, or nothing more can: it is time.
     pub(super) fn hurry(&mut self) {
         self.set(true);
+    }
+
+    /// Looks at what waits: is it time?
+    fn judge(&mut self) {
+        let since = self.behind.map_or(Duration::ZERO, |since| since.elapsed());
+        self.set(self.backlog.presses(since));
     }
 
     fn set(&mut self, hurries: bool) {
@@ -164,6 +185,29 @@ mod tests {
             assert!(!backlog.is_full());
         }
         assert!(backlog(MOST, 0).is_full());
+    }
+
+    #[test]
+    fn what_waits_is_as_old_as_the_first_since_nothing_did() {
+        let (to, from) = sync_channel(8);
+        let backlog = Arc::new(Backlog::default());
+        let mut haste = Haste {
+            backlog: backlog.clone(),
+            thread: rustix::thread::gettid(),
+            priorities: None,
+            hurries: true,
+            behind: None,
+        };
+        let mut send = || {
+            haste.send(&to, Batch::default()).unwrap();
+            haste.behind.unwrap()
+        };
+        let first = send();
+        assert_eq!(send(), first);
+        backlog.done(Weight::of(&from.recv().unwrap()));
+        assert_eq!(send(), first, "one waits still");
+        (0..2).for_each(|_| backlog.done(Weight::of(&from.recv().unwrap())));
+        assert!(send() > first);
     }
 
     #[test]

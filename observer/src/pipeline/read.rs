@@ -28,13 +28,11 @@ pub(super) fn read(
         let batch = rings.drain();
         if !batch.is_empty() {
             empty = 0;
-            if haste.backlog.send(batches, Message::Batch(batch)).is_err() {
+            if haste.send(batches, batch).is_err() {
                 return;
             }
-            haste.judge();
             let mut stopped = waits(stop, PACE);
-            while !stopped && haste.backlog.is_full() {
-                haste.judge();
+            while !stopped && haste.is_full() {
                 stopped = waits(stop, PACE);
             }
             if stopped {
@@ -59,11 +57,10 @@ pub(super) fn read(
             break;
         }
     }
-    haste.hurry();
     loop {
         let batch = rings.drain();
-        if batch.is_empty() || haste.backlog.send(batches, Message::Batch(batch)).is_err() {
-            return;
+        if batch.is_empty() || haste.send(batches, batch).is_err() {
+            return haste.hurry();
         }
     }
 }
