@@ -13,12 +13,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use data_encoding::HEXLOWER;
-
 use super::checkpoints::Checkpoints;
 use super::entry::Entry;
 use super::files::OpenError;
-use super::json::int;
+use super::json::{Value, int};
 use super::keys::{HostKey, KeyError, PublicKey};
 use super::note::{Checkpoint, Note};
 use super::resume::{self, Found};
@@ -146,7 +144,7 @@ fn name_next(
     let key = Entry::Key { at: clock::now(), next };
     let mut fields = record::fields(&key);
     fields.insert("idx", int(found.tree.size()));
-    fields.insert("prev", HEXLOWER.encode(&found.prev));
+    fields.insert("prev", Value::Hex(&found.prev));
     let mut record = vec![];
     record::write(&mut fields, &mut record);
     let signature = host.sign(&chain::record_message(&record));

@@ -179,6 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_not_taken_for_another_that_makes_the_same_line() {
+        // What is clean as one header's is kept; these two are other headers, and judged as such.
+        for (first, then, secret) in [
+            (("x: set-cookie", "plum=stone"), ("x", "set-cookie: plum=stone"), "stone"),
+            (
+                ("x-note", "a  login me password stone7x"),
+                ("x-note", "a\r\nlogin me password stone7x"),
+                "stone7x",
+            ),
+        ] {
+            let alone =
+                masker().header(&Raw::from(then.0), &Raw::from(then.1), false).get().clone();
+            let mut masker = masker();
+            for _ in 0..2 {
+                masker.header(&Raw::from(first.0), &Raw::from(first.1), false);
+            }
+            let after = masker.header(&Raw::from(then.0), &Raw::from(then.1), false).get().clone();
+            assert_eq!(said(&after.1), said(&alone.1), "{secret}");
+        }
+    }
+
+    #[test]
     fn a_name_shows_nothing_that_its_labels_carry_together() {
         let token = concat!("gh", "p_k3J9xQ0fTz8LmW2aVb7YpRs4Hd6GnCe1UiOq");
         let hex = data_encoding::HEXLOWER.encode(token.as_bytes());

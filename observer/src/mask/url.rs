@@ -33,8 +33,10 @@ impl Fields<'_> {
         for b in line.iter_mut().skip(start).filter(|b| matches!(b, b'\r' | b'\n')) {
             *b = b' ';
         }
+        // A line is taken apart in one way alone, and is what the value's own text is.
+        let usual = !cut && !name.bytes().contains(&b':') && line.get(start..) == Some(text);
         let Masker { headers, taint, .. } = &mut *self.masker;
-        if !cut && headers.has(&line, taint) {
+        if usual && headers.has(&line, taint) {
             return (name, value);
         }
         let known = self.header_places(name.bytes(), text, &line, start, cut);
@@ -42,7 +44,7 @@ impl Fields<'_> {
         let Masker { headers, clean, taint, .. } = &mut *self.masker;
         let (name, value) = (pair.0.bytes(), pair.1.bytes());
         // Where nothing was found in any of the three, and nothing is encoded in them.
-        if !cut && [&line, name, value].iter().all(|it| it.is_empty() || clean.has(it, taint)) {
+        if usual && [&line, name, value].iter().all(|it| it.is_empty() || clean.has(it, taint)) {
             headers.keep(&line, taint);
         }
         pair

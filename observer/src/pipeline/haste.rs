@@ -104,11 +104,13 @@ pub(super) struct Haste {
 
 impl Haste {
     pub(super) fn new(thread: Pid, backlog: Arc<Backlog>) -> Self {
-        let usual = getpriority_process(Some(thread)).unwrap_or(0);
         // Whoever may go one up may come back.
-        let may = setpriority_process(Some(thread), usual - 1).is_ok()
-            && setpriority_process(Some(thread), usual).is_ok();
-        let priorities = may.then_some((usual, usual + STEPS));
+        let may = |usual: &i32| {
+            setpriority_process(Some(thread), usual - 1).is_ok()
+                && setpriority_process(Some(thread), *usual).is_ok()
+        };
+        let usual = getpriority_process(Some(thread)).ok().filter(may);
+        let priorities = usual.map(|usual| (usual, usual + STEPS));
         Self { backlog, thread, priorities, hurries: true, behind: None }
     }
 
