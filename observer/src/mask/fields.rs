@@ -178,25 +178,20 @@ mod tests {
         }
     }
 
+    /// What was clean as one header is kept; another that makes the same line is judged all the same.
     #[test]
     fn a_header_is_not_taken_for_another_that_makes_the_same_line() {
-        // What is clean as one header's is kept; these two are other headers, and judged as such.
-        for (first, then, secret) in [
-            (("x: set-cookie", "plum=stone"), ("x", "set-cookie: plum=stone"), "stone"),
-            (
-                ("x-note", "a  login me password stone7x"),
-                ("x-note", "a\r\nlogin me password stone7x"),
-                "stone7x",
-            ),
+        for (clean, secret) in [
+            (("referer: /a?x", "y&pin=plum"), ("referer", "/a?x: y&pin=plum")),
+            (("x-note", "a  mysql -pplumstone"), ("x-note", "a\r\nmysql -pplumstone")),
         ] {
-            let alone =
-                masker().header(&Raw::from(then.0), &Raw::from(then.1), false).get().clone();
             let mut masker = masker();
-            for _ in 0..2 {
-                masker.header(&Raw::from(first.0), &Raw::from(first.1), false);
-            }
-            let after = masker.header(&Raw::from(then.0), &Raw::from(then.1), false).get().clone();
-            assert_eq!(said(&after.1), said(&alone.1), "{secret}");
+            let mut header = |(name, value): (&str, &str)| {
+                said(&masker.header(&Raw::from(name), &Raw::from(value), false).get().1)
+            };
+            assert_eq!((header(clean), header(clean)), (clean.1.into(), clean.1.into()));
+            let shown = header(secret);
+            assert!(shown.contains("<mask:"), "{shown:?}");
         }
     }
 
