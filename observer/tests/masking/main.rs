@@ -368,6 +368,18 @@ proptest! {
 }
 
 #[test]
+fn a_password_that_begins_like_a_tag_or_a_pointer_is_none() {
+    for secret in ["!-aA-A*0aA", "!xaA-A*0aA", "*plum-stone7.rain", "!vault-of-7"] {
+        for text in [format!("DB_PASSWORD: {secret}\nx: y"), format!("  auth_token: {secret}")] {
+            assert!(!leaks(&masked(&text), secret.as_bytes()), "{text}");
+        }
+    }
+    for text in ["password: *default_password\nx: y", "token: *const u8,"] {
+        assert_eq!(masked(text), text.as_bytes(), "{text}");
+    }
+}
+
+#[test]
 fn a_reader_that_is_gone_changes_no_answer() {
     use std::io::Write;
     use std::process::{Command, Stdio};

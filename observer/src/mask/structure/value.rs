@@ -149,6 +149,10 @@ fn is_code(glance: &[u8], spaced: bool) -> bool {
     if spaced && sign {
         let code = |b: &u8| b.is_ascii_alphanumeric() || b"_&*'\"[](){}|!@;:,<>./- ".contains(b);
         let digits = glance.iter().filter(|b| b.is_ascii_digit()).count();
+        // Tags, aliases and pointers rarely have a digit, drawn passwords nearly always.
+        if digits > 0 && glance.len() >= 8 && matches!(glance.first(), Some(b'!' | b'*')) {
+            return false;
+        }
         let run = glance
             .split(|b| !b.is_ascii_alphanumeric())
             .any(|run| run.len() >= 8 && random::is_random(run));
