@@ -165,7 +165,8 @@ fn begin(
         elsewhere.post(note);
     }
     let freeze = settings.freeze.then(|| cgroup.path().to_owned());
-    let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze, libraries.asker());
+    let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze);
+    let scan = libraries.asker();
     let policies = Policies::default();
     let bindings = policy.as_ref().map(|_| Bindings::default());
     policies.add(
@@ -188,7 +189,7 @@ fn begin(
         libraries: found,
         held: held(looked, &healths),
     };
-    let pipeline = Pipeline::start(rings, setup)?;
+    let pipeline = Pipeline::start(rings, Box::new(move |pid| scan.look(pid)), setup)?;
     let policy = bindings.map(|bindings| reload::Source::new(run, settings, policies, bindings));
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);

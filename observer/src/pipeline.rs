@@ -88,12 +88,14 @@ pub struct Finds {
     pub missed: Missed,
 }
 
+/// Is told of each process that connected, so that it may speak TLS from now on: by the ring
+/// thread, within milliseconds, and it must not wait for anything.
+pub type Connected = Box<dyn FnMut(u32) + Send>;
+
 /// What happens elsewhere because of what was seen here.
 pub trait Hooks: Send {
     /// A process went to the cgroup with this id: holds the socket rules there. Whether it could.
     fn follow(&mut self, cgroup: u64) -> bool;
-    /// A process connected, so it may speak TLS from now on.
-    fn connected(&mut self, pid: u32);
     /// A connection was stopped for its name: ends it, so that nothing of it is sent again.
     ///
     /// # Errors
@@ -153,8 +155,8 @@ pub struct Ending {
 }
 
 impl Pipeline {
-    /// Starts both threads. `rings`: where events come from.
-    pub fn start(rings: Rings, setup: Setup) -> io::Result<Self> {
+    /// Starts both threads. `rings`: where events come from; `connected`: who is told of connects.
+    pub fn start(rings: Rings, connected: Connected, setup: Setup) -> io::Result<Self> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let (sender, receiver) = sync_channel(CHANNEL);
         let watch = stop.try_clone()?;
@@ -171,7 +173,7 @@ impl Pipeline {
         let haste = Haste::new(ledger_id, backlog.clone());
         let ring = thread::Builder::new()
             .name("observer-ring".into())
-            .spawn(move || read(rings, &watch, &batches, haste))?;
+            .spawn(move || read(rings, &watch, &batches, haste, connected))?;
         Ok(Self { stop, ring, ledger, requests: sender, backlog })
     }
 

@@ -10,7 +10,6 @@ use crate::cgroup::Mount;
 use crate::kernel::Kernel;
 use crate::model::Answered;
 use crate::pipeline::Hooks;
-use crate::probes::Asker;
 
 /// What the pipeline's finds change here.
 pub(super) struct Reactions {
@@ -19,19 +18,13 @@ pub(super) struct Reactions {
     /// Where the agent is stopped while the ledger can't be written, if it is to be.
     freeze: Option<PathBuf>,
     followed: Vec<u64>,
-    scan: Asker,
     aborts: Aborts,
 }
 
 impl Reactions {
     /// `freeze`: the cgroup of an agent that is stopped while the ledger can't be written.
-    pub(super) fn new(
-        kernel: Arc<Mutex<Kernel>>,
-        mount: Mount,
-        freeze: Option<PathBuf>,
-        scan: Asker,
-    ) -> Self {
-        Self { kernel, mount, freeze, followed: vec![], scan, aborts: Aborts::default() }
+    pub(super) fn new(kernel: Arc<Mutex<Kernel>>, mount: Mount, freeze: Option<PathBuf>) -> Self {
+        Self { kernel, mount, freeze, followed: vec![], aborts: Aborts::default() }
     }
 }
 
@@ -52,10 +45,6 @@ impl Hooks for Reactions {
                 false
             }
         }
-    }
-
-    fn connected(&mut self, pid: u32) {
-        self.scan.look(pid);
     }
 
     fn stopped(&mut self, connection: Connection) -> io::Result<()> {

@@ -4,6 +4,7 @@
 
 mod attach;
 mod banks;
+mod batch;
 mod bound;
 mod btf;
 mod doors;
@@ -19,6 +20,7 @@ mod shapes;
 mod tables;
 mod uprobes;
 
+pub use batch::{Batch, Pressing};
 pub use doors::Doors;
 pub use error::LoadError;
 pub(crate) use error::chain;
@@ -26,5 +28,5 @@ pub use load::{Kernel, Options, ProgramCost};
 pub use meters::Meters;
 pub use pin::{Guard, guards, remove_stale};
 pub use probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};
-pub use ring::{Batch, Rings};
+pub use ring::Rings;
 pub use uprobes::Ties;

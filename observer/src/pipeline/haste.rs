@@ -1,6 +1,7 @@
 //! When the ledger's thread makes haste. What an agent says over its connections can be written a
-//! little later: while nothing but that waits, and neither much of it nor for long, the thread lets
-//! everybody else run first, the agent and the server that it waits for.
+//! little later, and so can a connect that was allowed: while nothing but that waits, and neither much
+//! of it nor for long, the thread lets everybody else run first, the agent and the server that it waits
+//! for.
 //!
 //! The ring thread decides, which is always in haste: a thread that has given way can't change its
 //! mind before it runs.
@@ -13,14 +14,15 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
 
 use super::Message;
-use crate::kernel::Batch;
+use crate::kernel::{Batch, Pressing};
 
 /// Bytes that wait before the rings are left to fill.
 const MOST: usize = 24 << 20;
 /// So many are not left waiting,
 const MANY: usize = 16 << 20;
-/// nor is anything for longer.
+/// nor is payload for longer than the first, nor a connect for longer than the second.
 const LATE: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_millis(100);
 /// How far the thread gives way (setpriority(2)): to a tenth of what another has.
 const STEPS: i32 = 10;
 
@@ -29,6 +31,8 @@ const STEPS: i32 = 10;
 pub(super) struct Backlog {
     messages: AtomicUsize,
     bytes: AtomicUsize,
+    /// Messages with connects in them.
+    connects: AtomicUsize,
     /// Messages that something waits for.
     urgent: AtomicUsize,
 }
@@ -37,17 +41,15 @@ pub(super) struct Backlog {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weight {
     bytes: usize,
-    urgent: usize,
+    pressing: Pressing,
 }
 
 impl Weight {
     pub(super) fn of(message: &Message) -> Self {
         match message {
-            Message::Batch(batch) => {
-                Self { bytes: batch.size(), urgent: usize::from(batch.is_urgent()) }
-            }
+            Message::Batch(batch) => Self { bytes: batch.size(), pressing: batch.pressing() },
             Message::Reload(..) | Message::Over(_) | Message::End(_) => {
-                Self { bytes: 0, urgent: 1 }
+                Self { bytes: 0, pressing: Pressing::Urgent }
             }
         }
     }
@@ -63,7 +65,9 @@ impl Backlog {
         let weight = Weight::of(&message);
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(weight.bytes, Ordering::Relaxed);
-        self.urgent.fetch_add(weight.urgent, Ordering::Relaxed);
+        if let Some(pressing) = self.pressing(weight) {
+            pressing.fetch_add(1, Ordering::Relaxed);
+        }
         to.send(message)
     }
 
@@ -71,7 +75,18 @@ impl Backlog {
     pub(super) fn done(&self, weight: Weight) {
         self.messages.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(weight.bytes, Ordering::Relaxed);
-        self.urgent.fetch_sub(weight.urgent, Ordering::Relaxed);
+        if let Some(pressing) = self.pressing(weight) {
+            pressing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where messages that press like this are counted.
+    fn pressing(&self, weight: Weight) -> Option<&AtomicUsize> {
+        match weight.pressing {
+            Pressing::Payload => None,
+            Pressing::Connects => Some(&self.connects),
+            Pressing::Urgent => Some(&self.urgent),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -80,9 +95,10 @@ impl Backlog {
 
     /// Whether it can't wait, when it has been there for so long.
     fn presses(&self, since: Duration) -> bool {
+        let limit = if self.connects.load(Ordering::Relaxed) > 0 { SOON } else { LATE };
         self.urgent.load(Ordering::Relaxed) > 0
             || self.bytes.load(Ordering::Relaxed) >= MANY
-            || since >= LATE
+            || since >= limit
     }
 
     /// Whether nothing more is to be taken out of the rings.
@@ -169,24 +185,27 @@ mod tests {
 
     #[test]
     fn what_waits_for_long_or_is_much_or_urgent_can_wait_no_longer() {
-        let backlog = |bytes, urgent| Backlog {
+        let backlog = |bytes, connects, urgent| Backlog {
             messages: 1.into(),
             bytes: AtomicUsize::new(bytes),
+            connects: AtomicUsize::new(connects),
             urgent: AtomicUsize::new(urgent),
         };
         let soon = LATE / 2;
-        for (bytes, urgent, since, presses) in [
-            (1000, 0, soon, false),
-            (1000, 0, LATE, true),
-            (1000, 1, Duration::ZERO, true),
-            (MANY - 1, 0, soon, false),
-            (MANY, 0, Duration::ZERO, true),
+        for (bytes, connects, urgent, since, presses) in [
+            (1000, 0, 0, soon, false),
+            (1000, 0, 0, LATE, true),
+            (1000, 1, 0, SOON / 2, false),
+            (1000, 1, 0, SOON, true),
+            (1000, 0, 1, Duration::ZERO, true),
+            (MANY - 1, 0, 0, soon, false),
+            (MANY, 0, 0, Duration::ZERO, true),
         ] {
-            let backlog = backlog(bytes, urgent);
-            assert_eq!(backlog.presses(since), presses, "{bytes} {urgent} {since:?}");
+            let backlog = backlog(bytes, connects, urgent);
+            assert_eq!(backlog.presses(since), presses, "{bytes} {connects} {urgent} {since:?}");
             assert!(!backlog.is_full());
         }
-        assert!(backlog(MOST, 0).is_full());
+        assert!(backlog(MOST, 0, 0).is_full());
     }
 
     #[test]

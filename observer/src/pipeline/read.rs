@@ -4,9 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use super::Message;
 use super::haste::Haste;
-use crate::kernel::Rings;
+use super::{Connected, Message};
+use crate::kernel::{Batch, Rings};
 
 /// Between two drains while there is traffic: nobody wakes the reader then. What a process has
 /// mapped is looked at when its connect is drained, before it speaks TLS if it can be.
@@ -22,12 +22,14 @@ pub(super) fn read(
     stop: &OwnedFd,
     batches: &SyncSender<Message>,
     mut haste: Haste,
+    mut connected: Connected,
 ) {
     let mut empty = 0;
     loop {
         let batch = rings.drain();
         if !batch.is_empty() {
             empty = 0;
+            tell(&batch, &mut connected);
             if haste.send(batches, batch).is_err() {
                 return;
             }
@@ -59,9 +61,17 @@ pub(super) fn read(
     }
     loop {
         let batch = rings.drain();
+        tell(&batch, &mut connected);
         if batch.is_empty() || haste.send(batches, batch).is_err() {
             return haste.hurry();
         }
+    }
+}
+
+/// Says who connects.
+fn tell(batch: &Batch, connected: &mut Connected) {
+    for &pid in batch.connecting() {
+        connected(pid);
     }
 }
 

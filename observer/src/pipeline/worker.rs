@@ -5,15 +5,13 @@ mod confirm;
 mod held;
 mod losses;
 
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use observer_common::{exec_flag, net_op};
+use observer_common::exec_flag;
 
 use super::haste::{Backlog, Weight};
 use super::world::World;
@@ -25,7 +23,7 @@ use crate::decode::{self, Event};
 use crate::kernel::Batch;
 use crate::ledger::{Carriers, Entry, KeptStatus, Writer};
 use crate::mask::Masker;
-use crate::model::{LibraryCoverage, Protocol, RunId};
+use crate::model::{LibraryCoverage, RunId};
 use crate::rescue;
 use commit::Failing;
 use confirm::Confirmations;
@@ -56,8 +54,6 @@ pub(super) struct Worker {
     hooks: Box<dyn Hooks>,
     libraries: Finds,
     held: Vec<Held>,
-    /// Who connected in this batch, and whether again.
-    connected: HashMap<u32, bool>,
     confirmations: Confirmations,
     /// Whether it was said that a stopped connection stays open.
     told_unended: bool,
@@ -87,7 +83,6 @@ impl Worker {
             hooks: setup.hooks,
             libraries: setup.libraries,
             held: setup.held,
-            connected: HashMap::new(),
             confirmations: Confirmations::default(),
             told_unended: false,
             pending: 0,
@@ -155,9 +150,6 @@ impl Worker {
                 self.item(item);
             }
         }
-        for (pid, _) in self.connected.drain().filter(|&(_, again)| again) {
-            self.hooks.connected(pid);
-        }
         self.settle();
         self.count();
     }
@@ -189,17 +181,6 @@ impl Worker {
         }
     }
 
-    /// Says that a process connects: at once, and once more at the batch's end where it did so again.
-    fn connected(&mut self, pid: u32) {
-        match self.connected.entry(pid) {
-            hash_map::Entry::Occupied(mut again) => *again.get_mut() = true,
-            hash_map::Entry::Vacant(first) => {
-                first.insert(false);
-                self.hooks.connected(pid);
-            }
-        }
-    }
-
     fn over(&mut self) {
         if let Err(error) = self.hooks.over() {
             self.unended(&error);
@@ -223,12 +204,6 @@ impl Worker {
     }
 
     fn event(&mut self, event: &Event<'_>, items: &mut Vec<Item>) {
-        if let Event::Net(net) = event
-            && matches!(net.op, net_op::CONNECT | net_op::CONNECT_UNHOOKED)
-            && net.protocol == u32::from(Protocol::TCP.0)
-        {
-            self.connected(net.header.pid);
-        }
         let stopped = match event {
             Event::StreamDenied { event, .. } => Connection::stopped(event),
             Event::Dns { event, .. } => Connection::asking(event),
