@@ -1,18 +1,26 @@
 //! `observer doctor`: what this host can do, what stands in for what it can't, and what that
 //! costs.
 
-use std::io::{self, Write};
+use std::cmp::Reverse;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use observer::abort;
 use observer::cgroup::Mount;
 use observer::exec_hold::{Answer, ExecHold, Health};
-use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost, Ties};
+use observer::kernel::{self, ExecDenial, ExecExit, Kernel, Options, ProgramCost, RunCost, Ties};
 use serde_json::json;
 
 #[derive(clap::Args)]
-#[command(after_help = "Exit 0: observer can run here. 1: it can't, and what to do stands there.")]
+#[command(after_help = "Examples:
+  observer doctor
+  observer doctor --costs 10      What the runs on this host cost their agents, watched for ten seconds
+  observer doctor --json
+
+Exit 0: observer can run here. 1: it can't, and what to do stands there.")]
 pub(crate) struct DoctorArgs {
     /// As JSON
     #[arg(long)]
@@ -20,6 +28,9 @@ pub(crate) struct DoctorArgs {
     /// Each program as well, with what the kernel's verifier had to look at
     #[arg(long)]
     programs: bool,
+    /// What each program of the runs on this host costs, watched for so long
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    costs: Option<u64>,
 }
 
 /// One thing that was looked at.
@@ -49,6 +60,8 @@ impl State {
 }
 
 pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
+    // Before doctor loads programs of its own.
+    let costs = args.costs.map(|seconds| (seconds, watch(seconds)));
     let (findings, programs) = look();
     let programs = if args.programs { programs } else { vec![] };
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
@@ -63,6 +76,18 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
             let list = programs.iter().map(|p| json!({ "name": p.name, "verified": p.verified }));
             found["programs"] = list.collect();
         }
+        if let Some((seconds, costs)) = costs {
+            let list = costs?;
+            let list = list.iter().map(|cost| {
+                json!({
+                    "name": cost.name,
+                    "copies": cost.copies,
+                    "runs": cost.runs,
+                    "ns": u64::try_from(cost.time.as_nanos()).unwrap_or(u64::MAX),
+                })
+            });
+            found["costs"] = json!({ "seconds": seconds, "programs": list.collect::<Vec<_>>() });
+        }
         writeln!(out, "{found}")?;
     } else {
         for finding in &findings {
@@ -72,10 +97,44 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode> {
             let (name, verified) = (&program.name, program.verified);
             writeln!(out, "program    {name:<22} {verified} instructions verified")?;
         }
+        if let Some((seconds, costs)) = costs {
+            write_costs(&mut out, seconds, &costs?)?;
+        }
         let sum = if bad { "observer can't run here yet." } else { "observer can run here." };
         writeln!(out, "\n{sum}")?;
     }
     Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Watches what the programs of all runs cost.
+fn watch(seconds: u64) -> Result<Vec<RunCost>> {
+    if io::stderr().is_terminal() {
+        eprintln!("observer: watching for {seconds} s");
+    }
+    Ok(kernel::run_costs(|| thread::sleep(Duration::from_secs(seconds)))?)
+}
+
+/// Writes those that ran, the dearest first.
+fn write_costs(out: &mut impl Write, seconds: u64, costs: &[RunCost]) -> io::Result<()> {
+    let copies = costs.iter().map(|cost| cost.copies).max().unwrap_or(0);
+    if copies == 0 {
+        return writeln!(out, "cost       no run is observed on this host");
+    }
+    let mut costs: Vec<_> = costs.iter().filter(|cost| cost.runs > 0).collect();
+    costs.sort_by_key(|cost| Reverse(cost.time));
+    if costs.is_empty() {
+        return writeln!(out, "cost       nothing ran into a program in {seconds} s");
+    }
+    for cost in costs {
+        let each = cost.time.as_nanos() / u128::from(cost.runs);
+        let share = cost.time.as_secs_f64() / seconds as f64 * 100.0;
+        let (name, runs) = (&cost.name, cost.runs);
+        writeln!(
+            out,
+            "cost       {name:<22} {each:>6} ns each, {runs:>9} times in {seconds} s: {share:.2} % of a processor"
+        )?;
+    }
+    Ok(())
 }
 
 /// What was found, and the programs that loaded.

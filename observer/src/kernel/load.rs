@@ -21,7 +21,8 @@ use super::tables;
 use crate::model::Answered;
 use crate::policy::Tables;
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
+pub(super) static OBJECT: &[u8] =
+    include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
 /// What to load for.
 pub struct Options<'a> {

@@ -7,6 +7,7 @@ mod banks;
 mod batch;
 mod bound;
 mod btf;
+mod costs;
 mod doors;
 mod error;
 mod load;
@@ -21,6 +22,7 @@ mod tables;
 mod uprobes;
 
 pub use batch::{Batch, Pressing};
+pub use costs::{RunCost, run_costs};
 pub use doors::Doors;
 pub use error::LoadError;
 pub(crate) use error::chain;

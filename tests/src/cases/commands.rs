@@ -3,15 +3,18 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::harness::{Ctx, Recorded, Run, Tcp, at, closed_port, command, leftovers, same};
+use crate::harness::{Ctx, Gate, Recorded, Run, Tcp, at, closed_port, command, leftovers, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("doctor-says-of-each-thing-how-it-is-and-why", doctor),
+    ("doctor-says-what-each-program-costs", costs),
     ("each-program-stays-far-from-the-verifiers-limit", programs),
     ("selfcheck-passes-and-leaves-nothing", selfcheck),
     ("key-show-has-what-verify-needs", key),
@@ -91,6 +94,43 @@ fn programs(ctx: &Ctx) -> Result<()> {
     // a fault, which the cases that ask for the hook would take for a gap.
     let text = found.to_string();
     ensure!(!text.contains("the verifier said"), "a program of ours is refused: {text}");
+    Ok(())
+}
+
+fn costs(ctx: &Ctx) -> Result<()> {
+    let (fifo, agent) = (ctx.fifo("fifo")?, ctx.agent()?);
+    let mut live = Run::new(ctx).agent(["wait-file", &fifo]).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.until_recorded("the wait", |r| at(r, "/exec/argv/2") == &json!(fifo))?;
+    // Every process of the host runs into the hooks of processes' lives.
+    let watched = AtomicBool::new(false);
+    let (found, births) = thread::scope(|scope| {
+        let births = scope.spawn(|| -> Result<u64> {
+            let mut births = 0;
+            while !watched.load(Ordering::Relaxed) {
+                ensure!(command(Path::new(agent)).arg("true").status()?.success(), "no `true`");
+                births += 1;
+            }
+            Ok(births)
+        });
+        let found = observer(ctx, &["doctor", "--costs", "1", "--json"]);
+        watched.store(true, Ordering::Relaxed);
+        (found, births.join())
+    });
+    let births = births.map_err(|_| anyhow::anyhow!("the other thread panicked"))??;
+    let found = parsed(found?, 0)?;
+    gate.open();
+    live.finish()?.exited(0)?;
+    same("watched for", &found["costs"]["seconds"], &json!(1))?;
+    let programs = found["costs"]["programs"].as_array().context("no programs")?;
+    for name in ["process_fork", "process_exec", "process_exit"] {
+        let one = programs.iter().find(|program| program["name"] == name);
+        let one = one.with_context(|| format!("nothing of {name}: {found}"))?;
+        let count = |key: &str| one[key].as_u64().unwrap_or(0);
+        ensure!(count("copies") > 0, "not loaded: {one}");
+        ensure!(count("runs") > 0, "{births} processes, and it did not run: {one}");
+        ensure!(count("ns") > 0, "it took no time: {one}");
+    }
     Ok(())
 }
 
