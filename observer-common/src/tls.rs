@@ -57,6 +57,18 @@ pub mod tls_site {
     pub const FREES: u64 = 1 << 4;
     /// The function shakes hands: no plaintext goes through it.
     pub const SHAKES: u64 = 1 << 5;
+    /// What is sent stands in pieces (rustls 0.23, `OutboundChunks`): the second argument points to
+    /// four words. The first is 0, and the text and its length follow; or it points to the pieces, each a
+    /// pointer and a length, and behind it stand how many there are and how many of their bytes are
+    /// left out.
+    pub const CHUNKS: u64 = 1 << 6;
+    /// The function is given what was decrypted (rustls, `ExpectTraffic::handle`): the third argument
+    /// points to the connection's pointer, the fourth to four words: what kind of message it is, one that
+    /// says nothing, the text, and its length.
+    pub const RECORD: u64 = 1 << 7;
+    /// Where the kind stands that a message has which is plaintext, three bits: with the highest bit
+    /// of 64 it is the first word.
+    pub const KIND: u32 = 8;
     /// Where the library stands, eight bits.
     pub const LIBRARY: u32 = 16;
     /// Where the number of the file stands, eight bits: 0 where its functions have names, and one

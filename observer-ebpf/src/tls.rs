@@ -6,6 +6,7 @@
 //! Calls nest (TLS within TLS), so each has a frame, told from others by where its stack stands.
 
 mod plaintext;
+mod record;
 mod session;
 mod thread;
 
@@ -17,7 +18,7 @@ use observer_common::{tls_op, tls_site};
 use crate::emit;
 use crate::lineage;
 use crate::maps::{TLS_ROUTINES, TLS_STREAMS, TLS_THREADS};
-use plaintext::{moved, plaintext};
+use plaintext::{Chunks, moved, plaintext};
 use session::{handed, stream_key, tell};
 use thread::{Frame, NEW, frame, known, settle};
 
@@ -95,6 +96,10 @@ pub fn entered(ctx: &ProbeContext) {
             }
         }
     };
+    if site & tls_site::RECORD != 0 {
+        record::handed_on(thread, site, &regs.arguments);
+        return;
+    }
     // SAFETY: the caller's own slot.
     unsafe {
         let go = site & tls_site::GO != 0;
@@ -111,7 +116,8 @@ pub fn entered(ctx: &ProbeContext) {
         // A function that hands its work on to another one is told once. What a library calls
         // back meanwhile may use the same connection for something else: node's fetch writes its
         // request from within the read that ends the handshake.
-        let buffer = regs.arguments[1];
+        let chunks = Chunks::of(site, &regs.arguments);
+        let buffer = chunks.address;
         let hands_on = |outer: *mut Frame| {
             (*outer).connection == connection
                 && (*outer).buffer == buffer
@@ -127,7 +133,7 @@ pub fn entered(ctx: &ProbeContext) {
         place.write(Frame {
             connection,
             buffer,
-            out: regs.arguments[3],
+            out: chunks.out,
             stack: regs.stack,
             cookie: 0,
             site,

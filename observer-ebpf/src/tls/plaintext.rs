@@ -1,13 +1,13 @@
 //! What a library's call moved, copied in pieces.
 
 use core::ffi::c_void;
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use observer_common::{EventKind, Header, TLS_PIECE, TLS_PIECES, TlsEvent, tls_op, tls_site};
 
 use super::session::{stream, stream_key};
-use super::thread::{Frame, Thread};
+use super::thread::{Cursor, Frame, Thread};
 use crate::emit::{self, Ring};
 use crate::kernel;
 use crate::lineage;
@@ -35,6 +35,46 @@ pub(super) fn moved(site: u64, result: u64, out: u64) -> u64 {
     if len > LONGEST { LONGEST } else { len }
 }
 
+/// Where plaintext stands that is taken in: in one piece, or in several.
+pub(super) struct Chunks {
+    /// Its address, or that of the pieces.
+    pub(super) address: u64,
+    /// How many pieces there are; 0 where there is one. Where it is not in pieces, the fourth argument.
+    pub(super) out: u64,
+}
+
+impl Chunks {
+    /// Pieces of one call.
+    const MOST: u64 = 0xffff;
+
+    #[inline(always)]
+    pub(super) fn of(site: u64, arguments: &[u64; 4]) -> Self {
+        if site & tls_site::CHUNKS == 0 {
+            return Self { address: arguments[1], out: arguments[3] };
+        }
+        let [pieces, count, skip, _] = words(arguments[1]);
+        if pieces == 0 {
+            return Self { address: count, out: 0 };
+        }
+        if skip != 0 {
+            // Only what was taken in before is sent so. What can't be read is a gap of its length.
+            return Self { address: 0, out: 0 };
+        }
+        Self { address: pieces, out: if count > Self::MOST { Self::MOST } else { count } }
+    }
+}
+
+/// Four words of the agent's; 0 where they can't be read.
+#[inline(always)]
+pub(super) fn words(at: u64) -> [u64; 4] {
+    let mut words = [0u64; 4];
+    // SAFETY: the helper checks the address, and clears what it can't fill.
+    unsafe {
+        bpf_probe_read_user((&raw mut words).cast(), size_of::<[u64; 4]>() as u32, at as *const _);
+    }
+    words
+}
+
 #[inline(always)]
 pub(super) fn plaintext(thread: *mut Thread, frame: &Frame, site: u64, moved: u64) {
     let Some(label) = lineage::current_label() else { return };
@@ -55,10 +95,18 @@ pub(super) fn plaintext(thread: *mut Thread, frame: &Frame, site: u64, moved: u6
         *slot = offset + moved;
         ((*stream).id, (*stream).cookie, offset)
     };
+    let pieces = if site & tls_site::CHUNKS != 0 { frame.out } else { 0 };
+    let (here, left) = if pieces == 0 { (moved, 0) } else { (0, moved) };
+    let from = frame.buffer;
+    // SAFETY: the caller's own slot.
+    let cursor = unsafe {
+        let cursor = &raw mut (*thread).cursor;
+        cursor.write(Cursor { from, here, pieces, next: from, left });
+        cursor
+    };
     let mut rest = Rest {
         header: kernel::identify_current(label.exec),
-        from: frame.buffer,
-        left: moved,
+        cursor,
         event: [id, cookie, offset],
         op: if received { tls_op::RECEIVED } else { tls_op::SENT },
         library: (site >> tls_site::LIBRARY & 0xffff) as u32,
@@ -70,8 +118,7 @@ pub(super) fn plaintext(thread: *mut Thread, frame: &Frame, site: u64, moved: u6
 /// What of a call is still to be copied.
 struct Rest {
     header: Header,
-    from: u64,
-    left: u64,
+    cursor: *mut Cursor,
     /// Session, cookie and offset.
     event: [u64; 3],
     op: u32,
@@ -84,32 +131,66 @@ struct Room<const N: usize> {
     bytes: [u8; N],
 }
 
+/// Goes on to the next piece. Whether there is one.
+#[inline(always)]
+unsafe fn turn(cursor: *mut Cursor) -> bool {
+    // SAFETY: the caller's own slot; the helper checks the agent's address, and clears what it can't
+    // fill.
+    unsafe {
+        let (pieces, left) = ((*cursor).pieces, (*cursor).left);
+        if pieces == 0 || left == 0 {
+            return false;
+        }
+        let next = (*cursor).next;
+        let mut piece = MaybeUninit::<[u64; 2]>::uninit();
+        let size = size_of::<[u64; 2]>();
+        bpf_probe_read_user(piece.as_mut_ptr().cast(), size as u32, next as *const _);
+        let [from, len] = piece.assume_init();
+        let here = if len > left { left } else { len };
+        cursor.write(Cursor {
+            from,
+            here,
+            pieces: pieces - 1,
+            next: next + size as u64,
+            left: left - here,
+        });
+        true
+    }
+}
+
 /// Sends one piece of a call's plaintext. Returns 1 to end the loop.
 unsafe extern "C" fn piece(_: u64, rest: *mut c_void) -> i64 {
     // SAFETY: what `plaintext` handed over.
     let rest = unsafe { &mut *rest.cast::<Rest>() };
-    let len = if rest.left > TLS_PIECE as u64 { TLS_PIECE as u64 } else { rest.left };
+    // SAFETY: the caller's own slot.
+    let (from, here) = unsafe {
+        if (*rest.cursor).here == 0 && !turn(rest.cursor) {
+            return 1;
+        }
+        ((*rest.cursor).from, (*rest.cursor).here)
+    };
+    let len = if here > TLS_PIECE as u64 { TLS_PIECE as u64 } else { here };
     if len == 0 {
-        return 1;
+        return 0;
     }
     emit::number(&mut rest.header, Ring::Events, EventKind::Tls);
     if len <= 256 {
-        fill::<256>(rest, len);
+        fill::<256>(rest, from, len);
     } else if len <= 1024 {
-        fill::<1024>(rest, len);
+        fill::<1024>(rest, from, len);
     } else if len <= 4096 {
-        fill::<4096>(rest, len);
+        fill::<4096>(rest, from, len);
     } else {
-        fill::<TLS_PIECE>(rest, len);
+        fill::<TLS_PIECE>(rest, from, len);
     }
-    rest.from += len;
-    rest.left -= len;
+    // SAFETY: as above.
+    unsafe { ((*rest.cursor).from, (*rest.cursor).here) = (from.wrapping_add(len), here - len) };
     rest.event[2] += len;
     0
 }
 
 #[inline(always)]
-fn fill<const N: usize>(rest: &Rest, len: u64) {
+fn fill<const N: usize>(rest: &Rest, from: u64, len: u64) {
     let Some(mut room) = EVENTS.reserve::<Room<N>>(0) else {
         emit::lost(Ring::Events);
         return;
@@ -118,11 +199,8 @@ fn fill<const N: usize>(rest: &Rest, len: u64) {
     // SAFETY: inside the reservation; the helper checks the agent's address.
     unsafe {
         let len = if len > N as u64 { N as u64 } else { len };
-        let read = bpf_probe_read_user(
-            (&raw mut (*at).bytes).cast(),
-            len as u32,
-            rest.from as *const c_void,
-        );
+        let read =
+            bpf_probe_read_user((&raw mut (*at).bytes).cast(), len as u32, from as *const c_void);
         (&raw mut (*at).event).write(TlsEvent {
             header: rest.header,
             stream: rest.event[0],

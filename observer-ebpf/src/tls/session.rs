@@ -70,6 +70,23 @@ pub(super) unsafe fn handed(thread: *mut Thread, connection: u64, exec: u64, sit
     }
 }
 
+/// Ties a connection to the socket that its thread received from last, where it is not tied yet.
+#[inline(always)]
+pub(super) fn came_from(key: &SessionKey, thread: *mut Thread) {
+    // SAFETY: the caller's own slot.
+    let from = unsafe { (*thread).received_from };
+    if from == 0 {
+        return;
+    }
+    let Some(stream) = stream(key, 0) else { return };
+    // SAFETY: a slot of this map.
+    unsafe {
+        if (*stream).cookie == 0 {
+            (*stream).cookie = from;
+        }
+    }
+}
+
 /// The stream of a connection: another one begins where the socket is another.
 #[inline(always)]
 pub(super) fn stream(key: &SessionKey, cookie: u64) -> Option<*mut Session> {

@@ -26,9 +26,9 @@ pub struct Caller {
 pub(super) struct Frame {
     /// The connection's address.
     pub(super) connection: u64,
-    /// The plaintext's.
+    /// The plaintext's, or that of its pieces.
     pub(super) buffer: u64,
-    /// Where the length will stand.
+    /// Where the length will stand; of pieces, what [`super::plaintext::Chunks`] says.
     pub(super) out: u64,
     /// Where the stack stood as the function began.
     pub(super) stack: u64,
@@ -36,6 +36,24 @@ pub(super) struct Frame {
     pub(super) cookie: u64,
     /// What the probe was told.
     pub(super) site: u64,
+}
+
+/// What of a call's plaintext is still to be copied.
+///
+/// Verifier: it stands in a map, whose numbers are any numbers. On the stack each would be followed through
+/// all that it can be from piece to piece.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Cursor {
+    /// Where it stands,
+    pub(super) from: u64,
+    /// and how many bytes of it are in one piece.
+    pub(super) here: u64,
+    /// Pieces behind it, and where the first of them is told of.
+    pub(super) pieces: u64,
+    pub(super) next: u64,
+    /// Bytes of them that were moved.
+    pub(super) left: u64,
 }
 
 /// A caller's calls.
@@ -51,11 +69,19 @@ pub struct Thread {
     pub(super) received_from: u64,
     /// When that was.
     pub(super) received_at: u64,
+    /// Where its call is copied from, while it is.
+    pub(super) cursor: Cursor,
 }
 
 const NO_FRAME: Frame = Frame { connection: 0, buffer: 0, out: 0, stack: 0, cookie: 0, site: 0 };
-pub(super) static NEW: Thread =
-    Thread { frames: [NO_FRAME; DEPTH], depth: 0, untied: 0, received_from: 0, received_at: 0 };
+pub(super) static NEW: Thread = Thread {
+    frames: [NO_FRAME; DEPTH],
+    depth: 0,
+    untied: 0,
+    received_from: 0,
+    received_at: 0,
+    cursor: Cursor { from: 0, here: 0, pieces: 0, next: 0, left: 0 },
+};
 
 /// The frame of this depth, from 1.
 ///

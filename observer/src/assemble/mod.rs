@@ -79,7 +79,7 @@ pub enum Item {
         /// Why.
         why: String,
     },
-    /// Plaintext was read through functions that were told by what their code does.
+    /// Plaintext was read through functions that were told by more than their names.
     Confirmed {
         /// When.
         at: Stamp,

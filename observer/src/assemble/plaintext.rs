@@ -88,7 +88,7 @@ impl Readers<'_> {
         let cookie = connection.cookie.unwrap_or(0);
         if let Chunk::Bytes(bytes) = chunk {
             let encrypted = self.handshakes.has(FlowId(cookie));
-            if self.patterns.is_plaintext(connection.library, encrypted, at, bytes) {
+            if self.patterns.is_plaintext(connection.library, encrypted, way, at, bytes) {
                 self.handshakes.was_read(FlowId(cookie));
             }
         }

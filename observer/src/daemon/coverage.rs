@@ -35,8 +35,8 @@ pub(super) fn say(run: RunId, found: &Capabilities, by_hash: bool, writer: &mut 
     for (what, why) in found.doors.gaps() {
         say(what, false, why);
     }
-    let why = "it is read in OpenSSL, GnuTLS, Go's crypto/tls and where BoringSSL's functions can be \
-               told; of another library's connection the name, the addresses and how much passed are told";
+    let why = "it is read in OpenSSL, GnuTLS, Go's crypto/tls and where BoringSSL's or rustls' functions \
+               can be told; of another library's connection the name, the addresses and how much passed are told";
     say("tls plaintext of other libraries", false, why.to_owned());
     let why =
         "of an HTTP message that is larger, what is over 256 KiB a turn and a second is not read";

@@ -18,8 +18,8 @@ use super::http;
 use super::json::{Fields, Value, int, text};
 use crate::mask::{Marks, Masked};
 use crate::model::{
-    Action, Call, CallResult, Cut, Dns, DnsAnswer, DnsData, Exec, Image, LibraryCoverage, Net,
-    NetOp, Process, Raw, Reload, RunId, Since, Told, Verdict,
+    Action, Call, CallResult, Cut, Dns, DnsAnswer, DnsData, Exec, Guess, Image, LibraryCoverage,
+    Net, NetOp, Process, Raw, Reload, RunId, Since, Told, Verdict,
 };
 
 /// The format's version.
@@ -157,19 +157,20 @@ fn reload(run: RunId, policy: &Reload) -> Fields<'_> {
 fn library<'a>(path: &'a Raw, found: &'a LibraryCoverage) -> Fields<'a> {
     let mut out = Fields::new();
     out.insert_some("build_id", found.build_id.as_deref());
-    let confirmed = match found.told {
+    let guess = match found.told {
         Told::Name => None,
-        Told::Pattern { confirmed, .. } => Some(confirmed),
+        Told::Guess { by, confirmed, .. } => Some((by, confirmed)),
     };
-    out.insert_some("confirmed", confirmed);
+    out.insert_some("confirmed", guess.map(|(_, confirmed)| confirmed));
     out.insert("functions", found.held.iter().copied().collect::<Value<'_>>());
     out.insert("name", found.library);
     out.insert("path", text(path));
     out.insert("probes", found.probes);
     out.insert_some("sha256", found.sha256.as_deref());
     out.insert("since", found.since.word());
-    out.insert_some("told", confirmed.map(|_| "pattern"));
-    let covered = found.probes > 0 && found.blind.is_empty() && confirmed != Some(false);
+    out.insert_some("told", guess.map(|(by, _)| by.word()));
+    let is_guess = guess.is_some_and(|(_, confirmed)| !confirmed);
+    let covered = found.probes > 0 && found.blind.is_empty() && !is_guess;
     let mut why = match found.since {
         Since::Start => "probes stand in it since before the run began".to_owned(),
         Since::Open => "probes stand in it since before it was loaded".to_owned(),
@@ -181,15 +182,18 @@ fn library<'a>(path: &'a Raw, found: &'a LibraryCoverage) -> Fields<'a> {
     if found.probes == 0 {
         why = "no probe stands in it".to_owned();
     }
-    if let Some(confirmed) = confirmed
+    if let Some((by, confirmed)) = guess
         && found.probes > 0
     {
-        why += match confirmed {
-            true => "; plaintext was read through its functions, which were told by what they do",
-            false => {
-                "; its functions were told by what they do, and no plaintext was read through them \
-                 yet"
+        why += match by {
+            Guess::Pattern => "; its functions were told by what they do",
+            Guess::Layout => {
+                "; where its functions have their arguments was told by its version and its compiler's"
             }
+        };
+        why += match confirmed {
+            true => ", and plaintext was read through them",
+            false => ", and no plaintext was read through them yet",
         };
     }
     for blind in &found.blind {

@@ -32,13 +32,34 @@ pub struct LibraryCoverage {
 pub enum Told {
     /// By their names.
     Name,
-    /// By what their code does. Until plaintext was read through them, that is a guess.
-    Pattern {
+    /// By more than that. Until plaintext was read through them, it is a guess.
+    Guess {
+        /// By what.
+        by: Guess,
         /// The file's number among such files of the run; 0 where there is no probe.
         file: u8,
         /// Plaintext was read through them.
         confirmed: bool,
     },
+}
+
+/// What a library's functions, or their arguments, were told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// By what their code does.
+    Pattern,
+    /// By their names, and where their arguments stand by the versions of library and compiler.
+    Layout,
+}
+
+impl Guess {
+    /// Its word in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pattern => "pattern",
+            Self::Layout => "layout",
+        }
+    }
 }
 
 /// From when on a file's library is seen.

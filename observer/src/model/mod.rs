@@ -25,7 +25,7 @@ pub use http::{
     HttpRequest, HttpResponse, HttpTimes, HttpVersion, Inside, Message, Messages, Transport,
     Tunnel, WebSocket,
 };
-pub use library::{LibraryCoverage, Since, Told};
+pub use library::{Guess, LibraryCoverage, Since, Told};
 pub use process::{Process, ProcessId};
 pub use raw::Raw;
 pub use run::{Reload, RunId, RunIdError, Stamp};

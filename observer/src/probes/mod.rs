@@ -22,7 +22,7 @@ use ring::digest;
 use rustix::process::{Resource, getrlimit};
 
 use crate::kernel::{Kernel, chain};
-use crate::model::{LibraryCoverage, Raw, Since, Stamp, Told};
+use crate::model::{Guess, LibraryCoverage, Raw, Since, Stamp, Told};
 use crate::tls::{self, FindError, Library, Looked, Site, Source};
 
 pub use host::{filesystems, libraries};
@@ -67,8 +67,8 @@ pub struct Probes {
     /// Each with whether probes stand in it: a second look would double those.
     files: HashMap<FileId, bool>,
     probes: usize,
-    /// Files whose functions were told by what their code does.
-    patterns: u8,
+    /// Files whose functions were told by more than their names.
+    guesses: u8,
     /// How many there can be.
     most: usize,
 }
@@ -80,7 +80,7 @@ impl Default for Probes {
         // that wait for an answer, and refuses their execs.
         let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
-        Self { files: HashMap::new(), probes: 0, patterns: 0, most: room.min(PROBES) }
+        Self { files: HashMap::new(), probes: 0, guesses: 0, most: room.min(PROBES) }
     }
 }
 
@@ -149,11 +149,11 @@ impl Probes {
             for &site in &found.sites {
                 let site = match told {
                     Told::Name => site,
-                    Told::Pattern { file: 0, .. } => {
+                    Told::Guess { file: 0, .. } => {
                         report.blind.push(format!("a run has at most {} such files", u8::MAX));
                         break;
                     }
-                    Told::Pattern { file, .. } => {
+                    Told::Guess { file, .. } => {
                         let cookie = site.cookie | u64::from(file) << tls_site::FILE;
                         Site { cookie, ..site }
                     }
@@ -186,16 +186,18 @@ impl Probes {
     }
 
     fn told(&mut self, found: &tls::Found) -> Told {
-        if found.library != Library::BoringSsl {
-            return Told::Name;
-        }
+        let by = match found.library {
+            Library::BoringSsl => Guess::Pattern,
+            Library::Rustls => Guess::Layout,
+            Library::OpenSsl | Library::GnuTls | Library::Go => return Told::Name,
+        };
         let mut file = 0;
         if !found.sites.is_empty()
-            && let Some(next) = self.patterns.checked_add(1)
+            && let Some(next) = self.guesses.checked_add(1)
         {
-            (self.patterns, file) = (next, next);
+            (self.guesses, file) = (next, next);
         }
-        Told::Pattern { file, confirmed: false }
+        Told::Guess { by, file, confirmed: false }
     }
 }
 

@@ -205,6 +205,16 @@ impl<'a> Image<'a> {
         names: &[&'n str],
     ) -> Result<HashMap<&'n str, Symbol>, FindError> {
         let mut found = HashMap::new();
+        self.functions(&mut |name, symbol| {
+            if let Some(name) = names.iter().find(|wanted| wanted.as_bytes() == name) {
+                found.entry(*name).or_insert(symbol);
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Shows each function that a symbol table has, by its name.
+    pub(super) fn functions(&self, see: &mut dyn FnMut(&[u8], Symbol)) -> Result<(), FindError> {
         for table in &self.sections {
             if table.kind != SHT_DYNSYM && table.kind != SHT_SYMTAB {
                 continue;
@@ -221,16 +231,10 @@ impl<'a> Image<'a> {
                     continue;
                 }
                 let name = text(&strings, symbol.st_name.get(LE));
-                if let Some(name) = names.iter().find(|wanted| wanted.as_bytes() == name) {
-                    let symbol = Symbol { address, size: symbol.st_size.get(LE) };
-                    found.entry(*name).or_insert(symbol);
-                }
-            }
-            if found.len() == names.len() {
-                break;
+                see(name, Symbol { address, size: symbol.st_size.get(LE) });
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The note that the linker left of this build.

@@ -104,8 +104,10 @@ pub(super) fn sites(
     };
     // That they are called is all that is asked for. Some builds leave a handshake by a jump to
     // they know not where.
-    if function.shape & (tls_site::FREES | tls_site::SHAKES) != 0 {
-        let enter = code.entry(symbol.address, &ARGUMENTS[..1]);
+    let keep = [ARGUMENTS[0], ARGUMENTS[1], ARGUMENTS[2], OUT];
+    if function.shape & (tls_site::FREES | tls_site::SHAKES | tls_site::RECORD) != 0 {
+        let needs = if function.shape & tls_site::RECORD == 0 { 1 } else { keep.len() };
+        let enter = code.entry(symbol.address, &keep[..needs]);
         return Ok(vec![site(enter, function.shape, false)?]);
     }
     let has_out = function.shape & tls_site::OUT != 0;
@@ -115,7 +117,6 @@ pub(super) fn sites(
         let shape = function.shape | tls_site::OUT;
         return Ok(vec![site(enter, shape, false)?, site(leave, shape, true)?]);
     }
-    let keep = [ARGUMENTS[0], ARGUMENTS[1], ARGUMENTS[2], OUT];
     let enter = code.entry(symbol.address, if has_out { &keep } else { &ARGUMENTS });
     let leaves = code.leaves(symbol)?;
     let mut sites = vec![site(enter, function.shape, false)?];

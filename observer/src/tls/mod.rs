@@ -32,7 +32,7 @@ pub enum Library {
     Go,
     /// BoringSSL, found by what its code does.
     BoringSsl,
-    /// rustls, of which is only known that it is there.
+    /// rustls, where its program has symbols; in others only that it is there.
     Rustls,
 }
 
@@ -100,9 +100,18 @@ pub enum Blind {
     /// What it belongs together with was not found.
     #[error("the other one can't be told")]
     Other,
-    /// Its functions are the compiler's to call.
-    #[error("a Rust program's own functions, which can't be caught")]
-    Rust,
+    /// A Rust program without symbols.
+    #[error("the program has no symbols, and its own functions can't be told without")]
+    Stripped,
+    /// Its version is not in the file, or not known here, or it has several.
+    #[error("a version of the library that is not known here, or more than one")]
+    Version,
+    /// Its compiler is not in the file, or older than what is known here.
+    #[error("a compiler of which is not known where it puts arguments")]
+    Compiler,
+    /// No symbol names it.
+    #[error("no function has its name")]
+    Unnamed,
     /// More returns than a function has.
     #[error("more than {} places where it returns", flow::LEAVES)]
     Leaves,
@@ -157,7 +166,8 @@ pub fn look(source: &dyn Source) -> Result<Looked, FindError> {
 /// What is told by a file's constants and by what its code does.
 fn without_names(image: &elf::Image<'_>) -> Result<Vec<Found>, FindError> {
     let (texts, words) = refs::texts(image, boring::SOURCE, &rustls::words())?;
-    let rustls = words.iter().all(|&there| there).then(rustls::found);
+    let rustls = words.iter().all(|&there| there);
+    let rustls = rustls.then(|| rustls::find(image)).transpose()?;
     Ok(boring::find(image, &texts)?.into_iter().chain(rustls).collect())
 }
 

@@ -262,8 +262,7 @@ else:
     let (connects, shakes) = (of("connect", "/call"), of("tls", "/tls/cookie"));
     let mut asked = vec![];
     for call in run.ledger.calls("http") {
-        let named = |r: &&Value| r["type"] == "result" && r["call"] == call["call"];
-        let end = run.ledger.records.iter().find(named).context("a request without a result")?;
+        let end = run.ledger.result(call)?;
         let connect = connects.get(&at(call, "/http/connection").to_string());
         let connect = connect.with_context(|| format!("no connection: {call}"))?;
         let shake = shakes.get(&at(connect, "/net/cookie").to_string());
@@ -298,8 +297,7 @@ fn rustls(ctx: &Ctx) -> Result<()> {
     let shakes = run.ledger.calls("tls");
     ensure!(!shakes.is_empty(), "no handshake: {:?}", run.ledger.records);
     for shake in shakes {
-        let named = |r: &&Value| r["type"] == "result" && r["call"] == shake["call"];
-        let end = run.ledger.records.iter().find(named).context("a handshake without an end")?;
+        let end = run.ledger.result(shake)?;
         same("opaque", at(end, "/tls/opaque"), &json!(true))?;
     }
     same("requests", run.ledger.calls("http").len(), 0)

@@ -50,8 +50,7 @@ fn requests<'a>(ledger: &'a Ledger, web: &Web) -> Result<Vec<(&'a Value, &'a Val
     let calls = calls.filter(|call| at(call, "/http/peer/port") == &json!(port));
     calls
         .map(|call| {
-            let named = |r: &&Value| r["type"] == "result" && r["call"] == call["call"];
-            let end = ledger.records.iter().find(named).context("a request without a result")?;
+            let end = ledger.result(call)?;
             Ok((call, end))
         })
         .collect()

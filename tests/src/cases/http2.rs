@@ -233,8 +233,7 @@ fn websocket(ctx: &Ctx) -> Result<()> {
     same("URL", at(call, "/http/url"), &url)?;
     let connect = run.ledger.one_to(server.addr)?;
     same("the connect", at(call, "/http/connection"), &connect["call"])?;
-    let named = |r: &&Value| r["type"] == "result" && r["call"] == call["call"];
-    let end = run.ledger.records.iter().find(named).context("no result")?;
+    let end = run.ledger.result(call)?;
     same("status", at(end, "/outcome/http_status"), &json!(101))?;
     same("outcome", at(end, "/outcome/status"), &json!("ok"))?;
     let talk = at(end, "/http/websocket");

@@ -117,6 +117,7 @@ pub(super) fn asks(
     let wanted: Vec<_> =
         requests.iter().map(|(method, path)| (json!(method), json!(server.url(path)))).collect();
     same("requests", told, wanted)?;
+    let (connects, shakes) = (run.ledger.calls("connect"), run.ledger.calls("tls"));
     for call in &calls {
         same("transport", at(call, "/http/transport"), &json!("tls"))?;
         same("status", at(run.ledger.outcome(call)?, "/http_status"), &json!(200))?;
@@ -124,17 +125,14 @@ pub(super) fn asks(
         same("peer's port", peer, &json!(server.addr.port()))?;
         // It names the connect that it went through.
         let through = at(call, "/http/connection");
-        let connects = run.ledger.calls("connect");
         let connect = connects.iter().find(|connect| connect["call"] == *through);
         let connect = connect.with_context(|| format!("no connect {through}: {call}"))?;
         same("its port", at(connect, "/net/peer/port"), peer)?;
         // What went through it was read.
         let cookie = at(connect, "/net/cookie");
-        let shakes = run.ledger.calls("tls");
         let shake = shakes.iter().find(|shake| at(shake, "/tls/cookie") == cookie);
         let shake = shake.with_context(|| format!("no handshake {cookie}: {call}"))?;
-        let named = |r: &&Value| r["type"] == "result" && r["call"] == shake["call"];
-        let end = run.ledger.records.iter().find(named).context("a handshake without an end")?;
+        let end = run.ledger.result(shake)?;
         same("opaque", at(end, "/tls/opaque"), &json!(false))?;
     }
     Ok(run)

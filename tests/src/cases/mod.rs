@@ -19,6 +19,7 @@ mod http;
 mod http2;
 mod https;
 mod https_bun;
+mod https_rustls;
 mod ledger;
 mod ledger_trouble;
 mod lifecycle;
@@ -124,6 +125,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         http2::CASES,
         https::CASES,
         https_bun::CASES,
+        https_rustls::CASES,
         clients::CASES,
         refused::CASES,
         environment::CASES,

@@ -1,6 +1,6 @@
 //! TLS: what of a connection is in the clear is recorded, however it reached the socket.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
@@ -42,8 +42,7 @@ fn say(ctx: &Ctx, server: &Talk, files: &str, flags: &[&str]) -> Result<Recorded
 fn one(ledger: &Ledger) -> Result<(&Value, &Value)> {
     let calls = ledger.calls("tls");
     ensure!(calls.len() == 1, "wanted one handshake, saw {calls:?}");
-    let named = |r: &&Value| r["type"] == "result" && r["call"] == calls[0]["call"];
-    let end = ledger.records.iter().find(named).context("a handshake without an end")?;
+    let end = ledger.result(calls[0])?;
     Ok((calls[0], end))
 }
 

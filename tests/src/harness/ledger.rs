@@ -1,5 +1,6 @@
 //! A ledger as the cases read it: records as they stand in the file, and how to find one.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +13,8 @@ use serde_json::Value;
 pub struct Ledger {
     /// What stands under `rec` in each line.
     pub records: Vec<Value>,
+    /// Where those stand that are of a call, by its id.
+    of_call: HashMap<String, Vec<usize>>,
 }
 
 /// The value at a JSON pointer; null where there is none.
@@ -36,7 +39,29 @@ impl Ledger {
                 serde_json::from_str(line).with_context(|| format!("not a line: {line}"))?;
             Ok(line.get_mut("rec").with_context(|| "a line without rec")?.take())
         };
-        Ok(Self { records: lines.map(record).collect::<Result<_>>()? })
+        let records: Vec<Value> = lines.map(record).collect::<Result<_>>()?;
+        let mut of_call: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, record) in records.iter().enumerate() {
+            if let Some(call) = record["call"].as_str() {
+                of_call.entry(call.to_owned()).or_default().push(at);
+            }
+        }
+        Ok(Self { records, of_call })
+    }
+
+    /// The records of a call, in their order.
+    fn of_call<'a>(&'a self, call: &Value) -> impl Iterator<Item = &'a Value> {
+        let places = call["call"].as_str().and_then(|id| self.of_call.get(id));
+        places.into_iter().flatten().filter_map(|&at| self.records.get(at))
+    }
+
+    /// The first result of a call.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn result(&self, call: &Value) -> Result<&Value> {
+        let mut all = self.of_call(call).filter(|r| r["type"] == "result");
+        all.next().with_context(|| format!("no result of this call: {call}"))
     }
 
     /// The records of one type.
@@ -104,10 +129,9 @@ impl Ledger {
     /// # Errors
     /// When nothing says it, or more than one record.
     pub fn outcome(&self, call: &Value) -> Result<&Value> {
-        let id = &call["call"];
-        let named = |r: &&Value| (r["type"] == "call" || r["type"] == "result") && r["call"] == *id;
+        let says = |r: &&Value| r["type"] == "call" || r["type"] == "result";
         let mut found: Vec<&Value> =
-            self.records.iter().filter(named).filter_map(|r| r.get("outcome")).collect();
+            self.of_call(call).filter(says).filter_map(|r| r.get("outcome")).collect();
         match (found.pop(), found.is_empty()) {
             (Some(outcome), true) => Ok(outcome),
             (None, _) => bail!("nothing says how this call ended: {call}"),

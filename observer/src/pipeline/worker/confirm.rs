@@ -1,4 +1,4 @@
-//! Files whose functions were told by what their code does: each is told of once more when
+//! Files whose functions were told by more than their names: each is told of once more when
 //! plaintext was read through them, whichever of the two is known first.
 
 use std::collections::HashMap;
@@ -18,9 +18,9 @@ enum Half {
 impl Confirmations {
     /// A file was found. What is to be told beside it, where plaintext was read already.
     pub(super) fn found(&mut self, found: &LibraryCoverage) -> Option<LibraryCoverage> {
-        let Told::Pattern { file: file @ 1.., .. } = found.told else { return None };
+        let Told::Guess { file: file @ 1.., .. } = found.told else { return None };
         match self.0.remove(&file) {
-            Some(Half::Confirmed(at)) => Some(confirmed(found, file, at)),
+            Some(Half::Confirmed(at)) => Some(confirmed(found, at)),
             _ => {
                 self.0.insert(file, Half::Found(Box::new(found.clone())));
                 None
@@ -31,7 +31,7 @@ impl Confirmations {
     /// Plaintext was read through a file's functions. What is to be told, where it was found.
     pub(super) fn confirmed(&mut self, file: u8, at: Stamp) -> Option<LibraryCoverage> {
         match self.0.remove(&file) {
-            Some(Half::Found(found)) => Some(confirmed(&found, file, at)),
+            Some(Half::Found(found)) => Some(confirmed(&found, at)),
             _ => {
                 self.0.insert(file, Half::Confirmed(at));
                 None
@@ -40,15 +40,18 @@ impl Confirmations {
     }
 }
 
-fn confirmed(found: &LibraryCoverage, file: u8, at: Stamp) -> LibraryCoverage {
-    let told = Told::Pattern { file, confirmed: true };
+fn confirmed(found: &LibraryCoverage, at: Stamp) -> LibraryCoverage {
+    let told = match found.told {
+        Told::Guess { by, file, .. } => Told::Guess { by, file, confirmed: true },
+        Told::Name => Told::Name,
+    };
     LibraryCoverage { at, told, ..found.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Raw, Since};
+    use crate::model::{Guess, Raw, Since};
 
     fn coverage(told: Told) -> LibraryCoverage {
         LibraryCoverage {
@@ -67,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_file_is_told_of_again_in_whichever_order_both_are_known() {
-        let found = coverage(Told::Pattern { file: 2, confirmed: false });
+        let found = coverage(Told::Guess { by: Guess::Pattern, file: 2, confirmed: false });
         let at = Stamp { mono_ns: 9, wall_ns: 9 };
-        let told = Told::Pattern { file: 2, confirmed: true };
+        let told = Told::Guess { by: Guess::Pattern, file: 2, confirmed: true };
         let wanted = LibraryCoverage { at, told, ..found.clone() };
         let mut one = Confirmations::default();
         assert_eq!(one.found(&found), None);
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn what_has_names_or_no_probe_waits_for_nothing() {
         let mut none = Confirmations::default();
-        for told in [Told::Name, Told::Pattern { file: 0, confirmed: false }] {
+        for told in [Told::Name, Told::Guess { by: Guess::Pattern, file: 0, confirmed: false }] {
             assert_eq!(none.found(&coverage(told)), None);
             assert!(none.0.is_empty());
         }
