@@ -45,7 +45,9 @@ pub struct Flow {
     exec: u64,
     /// Its network namespace's cookie.
     network: u64,
-    /// Who called it.
+    /// The thread that called it.
+    thread: u64,
+    /// Its process.
     pid: u32,
     /// Where the next destination is remembered.
     next: u32,
@@ -58,6 +60,7 @@ impl Flow {
     #[inline(always)]
     fn begin(&mut self, call: u64, header: &Header) {
         self.call = call;
+        self.thread = bpf_get_current_pid_tgid();
         self.began = header.time;
         self.exec = header.exec;
         self.pid = header.pid;
@@ -129,7 +132,7 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
         match flow {
             Some(flow) => {
                 flow.begin(call, &header);
-                let _ = CONNECTING.insert(bpf_get_current_pid_tgid(), &*flow, 0);
+                let _ = CONNECTING.insert(flow.thread, &*flow, 0);
             }
             None => {
                 emit::flow_lost();

@@ -43,12 +43,17 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
         if flow.call == 0 {
             return;
         }
-        let (call, began) = (flow.call, flow.began);
+        let (call, began, thread) = (flow.call, flow.began, flow.thread);
         flow.call = 0;
         let error: i32 =
             if new == CLOSE { kernel::read(sk, at!(sock_err)).unwrap_or(0) } else { 0 };
         let header = kernel::absent(flow.pid, flow.exec);
         ended(header, call, began, error as u32, u32::from(new == CLOSE && error == 0));
+        // Its thread has nothing to add as connect(2) returns; where that has returned by now, it may
+        // be at another connect.
+        if is_at(thread, call) {
+            let _ = CONNECTING.remove(thread);
+        }
     } else if new == LISTEN && old != LISTEN {
         listening(sk);
     }
@@ -88,9 +93,15 @@ fn unhooked(sk: Ptr) {
 /// failed before it was on its way; what it left here says nothing of the next one.
 #[inline(always)]
 fn hooked_now(flow: &Flow) -> bool {
+    flow.call != 0 && is_at(bpf_get_current_pid_tgid(), flow.call)
+}
+
+/// Whether a thread is at this connect.
+#[inline(always)]
+fn is_at(thread: u64, call: u64) -> bool {
     // SAFETY: read at once.
-    let under_way = unsafe { CONNECTING.get(bpf_get_current_pid_tgid()) };
-    flow.call != 0 && under_way.is_some_and(|connect| connect.call == flow.call)
+    let under_way = unsafe { CONNECTING.get(thread) };
+    under_way.is_some_and(|connect| connect.call == call)
 }
 
 /// A process is moved: what its thread's last connect left here does not go with it.
@@ -112,7 +123,7 @@ pub fn connect_returned(ret: i64) {
     if under_way {
         return;
     }
-    // For TCP this may come after the state's own word: user space takes the first.
+    // For TCP the state's own word may come at the same time: user space takes the first.
     let header = kernel::absent(flow.pid, flow.exec);
     ended(header, flow.call, flow.began, (-ret) as u32, 0);
 }

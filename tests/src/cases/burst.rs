@@ -30,7 +30,14 @@ fn connects(ctx: &Ctx) -> Result<()> {
     let run = Run::new(ctx).patience(PATIENCE).agent(args).go()?;
     run.exited(0)?;
     same("connections at the server", server.reached()?, count)?;
-    accounted(&run.ledger, run.ledger.to(server.addr).len() as u64, count)
+    accounted(&run.ledger, run.ledger.to(server.addr).len() as u64, count)?;
+    // Each is told as it begins and as it ends; beside them there are the agent's exec and exit, and
+    // little else.
+    let end = run.ledger.of_type("run.end");
+    let produced = end.first().and_then(|end| at(end, "/end/events/produced").as_u64());
+    let produced = produced.context("no count of events")?;
+    ensure!(produced < 2 * count + 100, "{produced} events of {count} connects");
+    Ok(())
 }
 
 /// More than may wait while nothing can be written: what there is no room for is said at once, and
