@@ -52,27 +52,31 @@ impl Chunks {
         if site & tls_site::CHUNKS == 0 {
             return Self { address: arguments[1], out: arguments[3] };
         }
-        let [pieces, count, skip, _] = words(arguments[1]);
+        let Some([pieces, count, skip, _]) = words(arguments[1]) else {
+            // What can't be read is a gap of its length.
+            return Self { address: 0, out: 0 };
+        };
         if pieces == 0 {
             return Self { address: count, out: 0 };
         }
         if skip != 0 {
-            // Only what was taken in before is sent so. What can't be read is a gap of its length.
+            // Only what was taken in before is sent so: a gap as well.
             return Self { address: 0, out: 0 };
         }
         Self { address: pieces, out: if count > Self::MOST { Self::MOST } else { count } }
     }
 }
 
-/// Four words of the agent's; 0 where they can't be read.
+/// So many words of the agent's; none where they can't be read.
 #[inline(always)]
-pub(super) fn words(at: u64) -> [u64; 4] {
-    let mut words = [0u64; 4];
+pub(super) fn words<const N: usize>(at: u64) -> Option<[u64; N]> {
+    let mut words = MaybeUninit::<[u64; N]>::uninit();
+    let size = size_of::<[u64; N]>() as u32;
     // SAFETY: the helper checks the address, and clears what it can't fill.
     unsafe {
-        bpf_probe_read_user((&raw mut words).cast(), size_of::<[u64; 4]>() as u32, at as *const _);
+        let read = bpf_probe_read_user(words.as_mut_ptr().cast(), size, at as *const _);
+        if read == 0 { Some(words.assume_init()) } else { None }
     }
-    words
 }
 
 #[inline(always)]
@@ -131,27 +135,23 @@ struct Room<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Goes on to the next piece. Whether there is one.
+/// Goes on to the next piece. Whether there is one: what can't be read ends them, and is a gap.
 #[inline(always)]
 unsafe fn turn(cursor: *mut Cursor) -> bool {
-    // SAFETY: the caller's own slot; the helper checks the agent's address, and clears what it can't
-    // fill.
+    // SAFETY: the caller's own slot.
     unsafe {
         let (pieces, left) = ((*cursor).pieces, (*cursor).left);
         if pieces == 0 || left == 0 {
             return false;
         }
         let next = (*cursor).next;
-        let mut piece = MaybeUninit::<[u64; 2]>::uninit();
-        let size = size_of::<[u64; 2]>();
-        bpf_probe_read_user(piece.as_mut_ptr().cast(), size as u32, next as *const _);
-        let [from, len] = piece.assume_init();
+        let Some([from, len]) = words(next) else { return false };
         let here = if len > left { left } else { len };
         cursor.write(Cursor {
             from,
             here,
             pieces: pieces - 1,
-            next: next + size as u64,
+            next: next.wrapping_add(size_of::<[u64; 2]>() as u64),
             left: left - here,
         });
         true

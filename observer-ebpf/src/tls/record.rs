@@ -3,6 +3,8 @@
 
 use observer_common::tls_site;
 
+use crate::emit;
+
 use super::plaintext::{plaintext, words};
 use super::session::{came_from, stream_key};
 use super::thread::{Frame, Thread};
@@ -16,11 +18,18 @@ const IS_KIND: u64 = 1 << 63;
 /// runs, right before.
 #[inline(always)]
 pub(super) fn handed_on(thread: *mut Thread, site: u64, arguments: &[u64; 4]) {
-    let [kind, _, buffer, len] = words(arguments[3]);
-    if kind != IS_KIND | site >> tls_site::KIND & 7 || len == 0 || len > RECORD {
+    let Some([kind, _, buffer, len]) = words(arguments[3]) else {
+        emit::tls_lost();
+        return;
+    };
+    if kind != IS_KIND | site >> tls_site::KIND & 7 || len == 0 {
         return;
     }
-    let [connection, ..] = words(arguments[2]);
+    let connection = words(arguments[2]);
+    let Some([connection]) = connection.filter(|_| len <= RECORD) else {
+        emit::tls_lost();
+        return;
+    };
     came_from(&stream_key(connection), thread);
     let frame = Frame { connection, buffer, out: 0, stack: 0, cookie: 0, site };
     plaintext(thread, &frame, site, len);

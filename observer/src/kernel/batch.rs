@@ -1,5 +1,7 @@
 //! Events as they are taken out of the rings, and how soon they have to be looked at.
 
+use std::collections::BTreeSet;
+
 use observer_common::{EventKind, Header, NetEvent, net_op, verdict};
 
 /// Events as they came, in the order of their time.
@@ -9,8 +11,8 @@ pub struct Batch {
     /// Where each event stands in `bytes`, and when it happened.
     index: Vec<(u64, u32, u32)>,
     pressing: Pressing,
-    /// Who began TCP connections; the same one in turn once.
-    connecting: Vec<u32>,
+    /// Who began TCP connections.
+    connecting: BTreeSet<u32>,
 }
 
 impl Batch {
@@ -34,9 +36,9 @@ impl Batch {
         self.pressing
     }
 
-    /// The processes that began TCP connections.
-    pub fn connecting(&self) -> &[u32] {
-        &self.connecting
+    /// The processes that began TCP connections, each once.
+    pub fn connecting(&self) -> impl Iterator<Item = u32> {
+        self.connecting.iter().copied()
     }
 
     /// The events, each as its bytes.
@@ -62,11 +64,8 @@ impl Batch {
             .flatten()
             .map(bytemuck::pod_read_unaligned);
         self.pressing = self.pressing.max(Pressing::of(kind, net.as_ref()));
-        if let Some(net) = &net
-            && connects(net)
-            && self.connecting.last() != Some(&net.header.pid)
-        {
-            self.connecting.push(net.header.pid);
+        if let Some(net) = net.filter(connects) {
+            self.connecting.insert(net.header.pid);
         }
         self.bytes.extend_from_slice(event);
         self.index.push((time, at, event.len() as u32));
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn who_connects_by_tcp_is_told_whether_it_may_or_not() {
+    fn who_connects_by_tcp_is_told_once_whether_it_may_or_not() {
         let mut batch = Batch::default();
         batch.push(&net(|_| {}));
         batch.push(&net(|_| {}));
@@ -224,9 +223,10 @@ mod tests {
         batch.push(&net(|net| (net.header.pid, net.protocol) = (10, 17)));
         batch.push(&net(|net| (net.header.pid, net.op) = (11, net_op::LISTEN)));
         batch.push(&of(EventKind::Net));
-        assert_eq!(batch.connecting(), [7, 8, 9]);
+        batch.push(&net(|_| {}));
+        assert!(batch.connecting().eq([7, 8, 9]), "each once, however they take turns");
         let younger = batch.split_off(50);
-        assert_eq!((batch.connecting(), younger.connecting()), (&[][..], &[7, 8, 9][..]));
+        assert!(batch.connecting().next().is_none() && younger.connecting().eq([7, 8, 9]));
     }
 
     #[test]

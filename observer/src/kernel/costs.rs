@@ -1,6 +1,9 @@
 //! What the programs of all runs on this host cost those who run into them, as the kernel counts it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::error::Error;
+use std::io;
+use std::iter::successors;
 use std::time::Duration;
 
 use aya::maps::loaded_maps;
@@ -77,15 +80,14 @@ impl Ours {
     fn counts(&self) -> Result<HashMap<u32, (&str, Count)>, LoadError> {
         let mut maps = HashSet::new();
         for map in loaded_maps() {
-            // One that is gone by now is nobody's.
-            let Ok(map) = map else { continue };
+            let Some(map) = there(map)? else { continue };
             if map.name_as_str().is_some_and(|name| self.maps.contains(name)) {
                 maps.insert(map.id());
             }
         }
         let mut counts = HashMap::new();
         for program in loaded_programs() {
-            let Ok(program) = program else { continue };
+            let Some(program) = there(program)? else { continue };
             if let Some(name) = self.name(&program, &maps) {
                 let count = Count { runs: program.run_count(), time: program.run_time() };
                 counts.insert(program.id(), (name, count));
@@ -100,6 +102,21 @@ impl Ours {
         let name = self.programs.get(program.name_as_str()?)?;
         let used = program.map_ids().ok()??;
         (!used.is_empty() && used.iter().all(|id| maps.contains(id))).then_some(name)
+    }
+}
+
+/// What is listed, or none where it was gone by the time it was looked at: then it is nobody's.
+fn there<T, E: Error + Send + Sync + 'static>(
+    listed: Result<T, E>,
+) -> Result<Option<T>, LoadError> {
+    let is_gone = |error: &(dyn Error + 'static)| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.raw_os_error() == Some(libc::ENOENT))
+    };
+    match listed {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if successors(error.source(), |&error| error.source()).any(is_gone) => Ok(None),
+        Err(error) => Err(error).step("list what is loaded"),
     }
 }
 

@@ -70,9 +70,7 @@ pub(super) fn read(
 
 /// Says who connects.
 fn tell(batch: &Batch, connected: &mut Connected) {
-    for &pid in batch.connecting() {
-        connected(pid);
-    }
+    batch.connecting().for_each(connected);
 }
 
 /// Waits out the time; whether `stop` was set meanwhile.

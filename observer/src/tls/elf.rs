@@ -15,6 +15,9 @@ use super::FindError;
 const TABLE: usize = 64 << 20;
 /// Headers of either kind at most.
 const HEADERS: usize = 4096;
+/// Longer names are taken for none: those of a table without an end would be looked through for each of
+/// its symbols.
+const NAME: usize = 512;
 /// Bytes of notes that are looked through.
 const NOTES: usize = 64 << 10;
 /// What is read at once of what is looked through from end to end.
@@ -268,5 +271,6 @@ fn build_id(mut notes: &[u8]) -> Option<String> {
 /// The text at an index, up to its NUL.
 fn text(strings: &[u8], at: u32) -> &[u8] {
     let rest = strings.get(at as usize..).unwrap_or_default();
+    let rest = rest.get(..=NAME).unwrap_or(rest);
     rest.get(..memchr::memchr(0, rest).unwrap_or(0)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@
 
 mod names;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use memchr::memmem;
 use observer_common::tls_site;
@@ -32,16 +32,21 @@ const COMPILER: (u32, u32) = (1, 76);
 const COMMENT: (&str, &str) = (".comment", "rustc version ");
 /// Bytes of that section that are looked through.
 const COMMENTS: usize = 64 << 10;
+/// Symbols that are looked at. A large program has some ten thousand with the crate's name in them.
+const NAMES: usize = 1 << 18;
 /// Copies of one function: a client's and a server's of two versions of TLS, and of what ends a
 /// connection one for each type that has it.
 const COPIES: usize = 32;
 
-const SENDS: &str = "CommonState::send_appdata_encrypt";
+/// What sends: methods of a connection's state. Some call others, and some are compiled into others.
+const SENDS: [&str; 4] = [
+    "CommonState::send_appdata_encrypt",
+    "CommonState::send_plain",
+    "CommonState::send_some_plaintext",
+    "CommonState::buffer_plaintext",
+];
 const RECEIVES: &str = "ExpectTraffic::handle";
 const ENDS: &str = "CommonState::drop";
-/// What [`Shape`]s have of methods of a connection's state.
-const SENDING: [&str; 4] =
-    ["send_appdata_encrypt", "send_plain", "send_some_plaintext", "buffer_plaintext"];
 
 /// What is looked for among a file's constants: all of them are in one that has rustls.
 pub(super) fn words() -> [Vec<u8>; 2] {
@@ -51,7 +56,7 @@ pub(super) fn words() -> [Vec<u8>; 2] {
 /// What of its places differs between versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
-    /// The functions that send, the innermost first.
+    /// Those of the functions that send which it has, the innermost first.
     sends: &'static [&'static str],
     /// What is told of them: [`tls_site`] bits.
     site: u64,
@@ -61,8 +66,8 @@ struct Shape {
 
 impl Shape {
     fn of(minor: u32, patch: u32) -> Option<Self> {
-        const PLAIN: &[&str] = &["send_appdata_encrypt", "send_plain", "send_some_plaintext"];
-        const PIECES: &[&str] = &["send_appdata_encrypt", "buffer_plaintext"];
+        const PLAIN: &[&str] = &[SENDS[0], SENDS[1], SENDS[2]];
+        const PIECES: &[&str] = &[SENDS[0], SENDS[3]];
         let pieces = |kind| Self { sends: PIECES, site: tls_site::CHUNKS, kind };
         match (minor, patch) {
             (21 | 22, _) => Some(Self { sends: PLAIN, site: 0, kind: 3 }),
@@ -88,7 +93,8 @@ pub(super) fn find(image: &Image<'_>) -> Result<Found, FindError> {
                     }
                     Err(why) => found.blind.push((name, why)),
                 };
-            hold(SENDS, shape.site, all.sends(&shape));
+            let (sends, copies) = all.sends(&shape);
+            hold(sends, shape.site, copies);
             hold(
                 RECEIVES,
                 tls_site::RECEIVES | tls_site::RECORD | shape.kind << tls_site::KIND,
@@ -96,9 +102,9 @@ pub(super) fn find(image: &Image<'_>) -> Result<Found, FindError> {
             );
             hold(ENDS, tls_site::FREES, &all.ends);
         }
-        Err(why) => found.blind = [SENDS, RECEIVES].map(|name| (name, why)).to_vec(),
+        Err(why) => found.blind = [SENDS[0], RECEIVES].map(|name| (name, why)).to_vec(),
     }
-    if [SENDS, RECEIVES].iter().any(|name| !found.held.contains(name)) {
+    if found.blind.iter().any(|(name, _)| *name != ENDS) {
         // Half of what is said would be taken for all of it.
         (found.sites, found.held) = (vec![], vec![]);
     }
@@ -149,7 +155,7 @@ fn sites(
 /// The functions that matter, by their names.
 #[derive(Default)]
 struct All {
-    sends: BTreeMap<String, Vec<Symbol>>,
+    sends: [Vec<Symbol>; SENDS.len()],
     receives: Vec<Symbol>,
     ends: Vec<Symbol>,
 }
@@ -157,17 +163,23 @@ struct All {
 impl All {
     fn of(image: &Image<'_>) -> Result<Self, FindError> {
         let mut all = Self::default();
+        let mut looked_at = 0;
         image.functions(&mut |name, symbol| {
+            if looked_at >= NAMES || !names::may_matter(name) {
+                return;
+            }
+            looked_at += 1;
             let copies = match Name::of(name) {
-                Some(Name::State(method)) if SENDING.contains(&method.as_str()) => {
-                    all.sends.entry(method).or_default()
-                }
-                Some(Name::Receives) => &mut all.receives,
-                Some(Name::Ends) => &mut all.ends,
-                _ => return,
+                Some(Name::Sends(which)) => all.sends.get_mut(which),
+                Some(Name::Receives) => Some(&mut all.receives),
+                Some(Name::Ends) => Some(&mut all.ends),
+                None => None,
             };
             // One more than there can be tells that there are too many.
-            if copies.len() <= COPIES && !copies.contains(&symbol) {
+            if let Some(copies) = copies
+                && copies.len() <= COPIES
+                && !copies.contains(&symbol)
+            {
                 copies.push(symbol);
             }
         })?;
@@ -175,14 +187,16 @@ impl All {
     }
 
     fn is_empty(&self) -> bool {
-        self.sends.is_empty() && self.receives.is_empty()
+        self.sends.iter().all(Vec::is_empty) && self.receives.is_empty()
     }
 
-    /// The innermost function that sends: the plaintext of those that call it goes through it. Which there
-    /// are is the compiler's choice, that puts some into their callers.
-    fn sends(&self, shape: &Shape) -> &[Symbol] {
-        let mut there = shape.sends.iter().filter_map(|name| self.sends.get(*name));
-        there.next().map_or(&[], Vec::as_slice)
+    /// The innermost function that sends: the plaintext of those that call it goes through it.
+    fn sends(&self, shape: &Shape) -> (&'static str, &[Symbol]) {
+        let mut there = SENDS
+            .into_iter()
+            .zip(&self.sends)
+            .filter(|(name, copies)| shape.sends.contains(name) && !copies.is_empty());
+        there.next().map_or((SENDS[0], &[]), |(name, copies)| (name, copies))
     }
 }
 
@@ -240,8 +254,6 @@ mod tests {
             let (minor, patch) = version(text.as_bytes()).unwrap();
             let found = Shape::of(minor, patch);
             assert_eq!(found.map(|shape| (shape.site, shape.kind)), shape, "{text}");
-            let sends = found.iter().flat_map(|shape| shape.sends);
-            sends.for_each(|name| assert!(SENDING.contains(name), "{name}"));
         }
         for text in ["23.0-dev.1/src", "23/src", "23.5", "", "23.99999999999/src", "-1.2/src"] {
             assert_eq!(version(text.as_bytes()), None, "{text}");

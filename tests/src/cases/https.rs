@@ -34,6 +34,27 @@ pub(super) fn found(run: &Recorded) -> Vec<&Value> {
     records
 }
 
+/// Those of one file.
+pub(super) fn found_of<'a>(run: &'a Recorded, path: &str) -> Vec<&'a Value> {
+    let mut own = found(run);
+    own.retain(|r| r.pointer("/coverage/library/path") == Some(&json!(path)));
+    own
+}
+
+/// A guess is told of as its file is found, and once more when plaintext was read through it.
+pub(super) fn told_twice(run: &Recorded, path: &str, library: &str, told: &str) -> Result<()> {
+    let own = found_of(run, path);
+    let covered: Vec<&Value> = own.iter().map(|r| at(r, "/coverage/covered")).collect();
+    same("covered", covered, vec![&json!(false), &json!(true)])?;
+    for (record, confirmed) in own.iter().zip([false, true]) {
+        same("library", at(record, "/coverage/library/name"), &json!(library))?;
+        same("since", at(record, "/coverage/library/since"), &json!("exec"))?;
+        same("told", at(record, "/coverage/library/told"), &json!(told))?;
+        same("confirmed", at(record, "/coverage/library/confirmed"), &json!(confirmed))?;
+    }
+    Ok(())
+}
+
 fn libraries(ctx: &Ctx) -> Result<()> {
     let run = Run::new(ctx).label("none").agent(["true"]).go()?;
     run.exited(0)?;

@@ -1,11 +1,13 @@
 //! rustls: where its program has symbols, what it says over TLS is seen.
 
-use anyhow::{Result, ensure};
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use super::https::{asks, found};
-use crate::harness::{Ctx, Https, Recorded, at, same, tool};
+use super::https::{asks, found_of, told_twice};
+use crate::harness::{Ctx, Https, Run, at, same, tool};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("https-of-rustls-is-read", read),
@@ -20,11 +22,6 @@ fn agent(ctx: &Ctx) -> Result<String> {
     let path = ctx.agent.with_file_name("rustls-agent");
     ensure!(path.exists(), "no {}", path.display());
     Ok(path.display().to_string())
-}
-
-fn told(run: &Recorded, path: &str) -> Vec<Value> {
-    let own = found(run).into_iter();
-    own.filter(|r| r.pointer("/coverage/library/path") == Some(&json!(path))).cloned().collect()
 }
 
 fn read(ctx: &Ctx) -> Result<()> {
@@ -43,30 +40,20 @@ fn read(ctx: &Ctx) -> Result<()> {
         same("bytes of content", at(body, "/bytes"), &json!(40_000 + n / 2))?;
         same("missed", at(body, "/missed"), &Value::Null)?;
     }
-    let own = told(&run, &agent);
-    let covered: Vec<&Value> = own.iter().map(|r| at(r, "/coverage/covered")).collect();
-    same("covered", covered, vec![&json!(false), &json!(true)])?;
-    for (record, confirmed) in own.iter().zip([false, true]) {
-        same("library", at(record, "/coverage/library/name"), &json!("rustls"))?;
-        same("since", at(record, "/coverage/library/since"), &json!("exec"))?;
-        same("told", at(record, "/coverage/library/told"), &json!("layout"))?;
-        same("confirmed", at(record, "/coverage/library/confirmed"), &json!(confirmed))?;
-    }
-    Ok(())
+    told_twice(&run, &agent, "rustls", "layout")
 }
 
 fn stripped(ctx: &Ctx) -> Result<()> {
     let (server, strip) = (Https::new(ctx)?, tool("/usr/bin/strip")?);
     let bare = ctx.path("rustls-agent")?;
-    let made = std::process::Command::new(strip).args(["-o", &bare, &agent(ctx)?]).status()?;
+    let made = Command::new(strip).args(["-o", &bare, &agent(ctx)?]).status()?;
     ensure!(made.success(), "strip: {made}");
     let port = server.addr.port().to_string();
-    let run = crate::harness::Run::new(ctx)
-        .agent(["exec", &bare, &port, &server.certificate, "1"])
-        .go()?;
+    let run = Run::new(ctx).agent(["exec", &bare, &port, &server.certificate, "1"]).go()?;
     run.exited(0)?;
     same("requests", run.ledger.calls("http").len(), 0)?;
-    let [own] = &told(&run, &bare)[..] else { anyhow::bail!("told: {:?}", told(&run, &bare)) };
+    let own = found_of(&run, &bare);
+    let [own] = own[..] else { bail!("it is told of so often: {own:?}") };
     same("covered", at(own, "/coverage/covered"), &json!(false))?;
     let why = at(own, "/coverage/why").as_str().unwrap_or_default();
     ensure!(why.contains("no symbols"), "it says: {why}");

@@ -41,11 +41,11 @@ impl Confirmations {
 }
 
 fn confirmed(found: &LibraryCoverage, at: Stamp) -> LibraryCoverage {
-    let told = match found.told {
-        Told::Guess { by, file, .. } => Told::Guess { by, file, confirmed: true },
-        Told::Name => Told::Name,
-    };
-    LibraryCoverage { at, told, ..found.clone() }
+    let mut again = LibraryCoverage { at, ..found.clone() };
+    if let Told::Guess { confirmed, .. } = &mut again.told {
+        *confirmed = true;
+    }
+    again
 }
 
 #[cfg(test)]
