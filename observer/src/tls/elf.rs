@@ -274,3 +274,22 @@ fn text(strings: &[u8], at: u32) -> &[u8] {
     let rest = rest.get(..=NAME).unwrap_or(rest);
     rest.get(..memchr::memchr(0, rest).unwrap_or(0)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One table of names without an end, and a symbol for each of its bytes: whoever looks for the end each
+    /// time is at it for hours, and an exec waits meanwhile.
+    #[test]
+    fn a_name_without_an_end_is_looked_at_no_further_than_names_go() {
+        let mut strings = vec![b'a'; NAME];
+        strings.push(0);
+        assert_eq!(text(&strings, 0).len(), NAME);
+        strings.insert(0, b'a');
+        assert_eq!(text(&strings, 0), b"", "its end is too far");
+        assert_eq!(text(&strings, 1).len(), NAME);
+        assert_eq!(text(b"aaa", 0), b"", "it has none");
+        assert_eq!(text(b"a\0", 9), b"");
+    }
+}

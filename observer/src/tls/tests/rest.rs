@@ -125,33 +125,6 @@ fn rustls_whose_places_cant_be_told_has_no_probe_and_says_why() {
     }
 }
 
-/// Each symbol's name begins in a table of names that never end. Whoever looks for an end each
-/// time is at it for minutes.
-#[test]
-fn names_without_an_end_hold_nobody_up() {
-    const SYMBOLS: usize = 200_000;
-    const NAMES: usize = 16 << 20;
-    let Some(mut file) = program(&["a"]) else { return };
-    let word = |file: &[u8], at: usize| u64::from_le_bytes(*file[at..].first_chunk().unwrap());
-    let (headers, count) = (word(&file, 40) as usize, usize::from(file[60]));
-    // A section's header: kind (at 4), offset (24), size (32), and the section it goes with (40).
-    let of = |kind: u8| (0..count).map(|n| headers + n * 64).find(|at| file[at + 4] == kind);
-    let symbols = of(2).unwrap();
-    let names = headers + file[symbols + 40] as usize * 64;
-    let end = file.len() as u64;
-    for (header, at, size) in
-        [(symbols, end, SYMBOLS * 24), (names, end + SYMBOLS as u64 * 24, NAMES)]
-    {
-        file[header + 24..][..8].copy_from_slice(&at.to_le_bytes());
-        file[header + 32..][..8].copy_from_slice(&(size as u64).to_le_bytes());
-    }
-    // A function (STT_FUNC) at 1, whose name is the table's first.
-    let symbol = [0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-    file.extend(symbol.iter().copied().cycle().take(SYMBOLS * 24));
-    file.resize(file.len() + NAMES, b'a');
-    assert_eq!(look(&file).unwrap().found, []);
-}
-
 #[test]
 fn what_searches_for_rustls_is_none_that_has_it() {
     let looked = look(&fs::read("/proc/self/exe").unwrap()).unwrap();
