@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Case;
 use super::https::{asks, told_twice};
-use crate::harness::{Ctx, Gate, Https, Recorded, Run, at, in_path, same};
+use crate::harness::{Ctx, Gate, Https, Run, at, in_path, same};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("https-of-bun-is-read", bun),

@@ -39,8 +39,8 @@ impl Name {
             .strip_prefix("rustls::common_state::CommonState::")
             .or_else(|| name.strip_prefix("<rustls::common_state::CommonState>::"));
         if let Some(method) = method {
-            let is = |sends: &&str| sends.strip_prefix("CommonState::") == Some(method);
-            return SENDS.iter().position(|sends| is(&sends)).map(Self::Sends);
+            let is = |sends: &str| sends.strip_prefix("CommonState::") == Some(method);
+            return SENDS.iter().position(|sends| is(sends)).map(Self::Sends);
         }
         if let Some(of) = name.strip_prefix("core::ptr::drop_in_place") {
             let of = of.strip_prefix("::").unwrap_or(of);
