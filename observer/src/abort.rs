@@ -1,41 +1,21 @@
-//! Ends connections that were stopped for a name that they ask for, of a server or of a resolver.
-//! What the kernel side dropped waits in its socket, and would be sent again: by the time that the
-//! run's hooks are gone, the socket must be. Its owner gets ECONNABORTED, in place of a silence.
-//!
-//! sock_diag(7): SOCK_DESTROY, as `ss -K` has it (net/ipv4/inet_diag.c, tcp_abort).
+//! Ends connections that were stopped for a name that they ask for, of a server or of a resolver, and
+//! those that a new policy denies. What the kernel side dropped waits in its socket, and would be sent
+//! again: by the time that the run's hooks are gone, the socket must be. Its owner gets ECONNABORTED,
+//! in place of a silence.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use observer_common::{DnsEvent, StreamDeniedEvent, dns_flag, verdict};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_cookie;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::network;
+use crate::sockets::{Socket, TCP, UDP, UDPLITE, Way};
 
-/// What is asked for (include/uapi/linux/sock_diag.h).
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const SOCK_DESTROY: u16 = 21;
-/// NLM_F_REQUEST with NLM_F_ACK, for one answer, or with NLM_F_DUMP, for all that there are.
-const ONE: u16 = 1 | 4;
-const ALL: u16 = 1 | 0x300;
-/// Answers (netlink(7)): an error, whose code is 0 where all went well; the end of all.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// A message's header, and where an error's code ends.
-const HEADER: usize = 16;
-const ERROR: usize = HEADER + 4;
-const TCP: u8 = 6;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-/// States of a socket that may have something to send: all but TIME_WAIT, LISTEN and
-/// NEW_SYN_RECV, by their bits (include/net/tcp_states.h).
-const STATES: u32 = !(1 << 6 | 1 << 10 | 1 << 12);
 /// Network namespaces whose sockets are at hand.
 const NETWORKS: usize = 64;
 /// Sockets that are looked for when the run is over.
@@ -96,24 +76,6 @@ impl Connection {
             partial: false,
         })
     }
-
-    /// Its socket's family, and how the kernel looks it up.
-    fn socket(&self) -> Socket {
-        let mapped = self.peer.0.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
-        let mut id = Vec::with_capacity(size_of::<Id>());
-        for port in [self.local.1, self.peer.1] {
-            id.extend((port as u16).to_be_bytes());
-        }
-        for address in [self.local.0, self.peer.0] {
-            let (four, six) = (&address[12..], &address[..]);
-            id.extend(if mapped { [four, &[0; 12]].concat() } else { six.to_vec() });
-        }
-        // No interface.
-        id.extend([0; 4]);
-        id.extend(self.cookie.to_ne_bytes());
-        let id = id.first_chunk().copied().unwrap_or([0; size_of::<Id>()]);
-        Socket { family: if mapped { AF_INET } else { AF_INET6 }, id }
-    }
 }
 
 /// Whether connections can be ended here: tried on one of our own, of the network that we are in.
@@ -146,23 +108,49 @@ pub(crate) fn why(error: &io::Error) -> String {
     format!("{error}{way_out}")
 }
 
-/// Ports, addresses, interface and cookie: inet_diag_sockid (include/uapi/linux/inet_diag.h).
-type Id = [u8; 48];
-
-struct Socket {
-    family: u8,
-    id: Id,
-}
-
 fn denies(word: u32) -> bool {
     word & verdict::KIND >= verdict::DENY && word & verdict::WOULD == 0
+}
+
+/// A socket at hand that is connected.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Whose sockets it is among.
+    way: usize,
+    socket: Socket,
+    /// Whether it was made in the run's own cgroup or below.
+    pub own: bool,
+    /// Whether a socket listens on its port, as where it was accepted.
+    pub accepted: bool,
+}
+
+impl Standing {
+    /// What the kernel knows it by.
+    pub fn cookie(&self) -> u64 {
+        self.socket.cookie()
+    }
+
+    /// Its IP protocol.
+    pub fn protocol(&self) -> u8 {
+        self.socket.protocol()
+    }
+
+    /// Where it leads.
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer()
+    }
+
+    /// The cgroup that it was made in, or 0.
+    pub fn cgroup(&self) -> u64 {
+        self.socket.cgroup().unwrap_or(0)
+    }
 }
 
 /// What ends connections.
 #[derive(Default)]
 pub(crate) struct Aborts {
     /// Ways to the sockets of network namespaces, by these' inodes.
-    ways: Vec<(u64, OwnedFd)>,
+    ways: Vec<(u64, Way)>,
     /// Cookies of the sockets that are looked for when the run is over.
     left: HashSet<u64>,
 }
@@ -178,7 +166,7 @@ impl Aborts {
             if it.partial {
                 continue;
             }
-            match destroy(way, &it.socket()) {
+            match way.destroy(&Socket::between(it.local, it.peer, it.cookie)) {
                 Err(Errno::NOENT) => {}
                 done => return Ok(done?),
             }
@@ -198,20 +186,51 @@ impl Aborts {
             return last;
         }
         for (_, way) in &self.ways {
-            for family in [AF_INET, AF_INET6] {
-                let done = sockets(way, family).and_then(|all| {
-                    let ours = |socket: &&Socket| left.contains(&cookie(&socket.id));
-                    let ended = all.iter().filter(ours).map(|socket| destroy(way, socket));
-                    // One that has ended meanwhile is gone.
-                    ended.filter(|done| *done != Err(Errno::NOENT)).fold(Ok(()), Result::and)
-                });
-                last = last.and(done.map_err(io::Error::from));
-            }
+            let done = way.sockets(TCP).and_then(|all| {
+                let ours = |socket: &&Socket| left.contains(&socket.cookie());
+                let ended = all.iter().filter(ours).map(|socket| way.destroy(socket));
+                // One that has ended meanwhile is gone.
+                ended.filter(|done| *done != Err(Errno::NOENT)).fold(Ok(()), Result::and)
+            });
+            last = last.and(done.map_err(io::Error::from));
         }
         last
     }
 
-    fn way(&mut self, network: File) -> io::Result<&OwnedFd> {
+    /// Sockets that are connected, of the networks that these processes are in and of those that were
+    /// looked at before; and what could not be looked at. `own`: the run's cgroups.
+    pub(crate) fn connected(
+        &mut self,
+        pids: &[u32],
+        own: &HashSet<u64>,
+    ) -> (Vec<Standing>, io::Result<()>) {
+        let mut whole = Ok(());
+        let whose = pids.iter().map(u32::to_string).chain(["self".to_owned()]);
+        let mut seen = HashSet::new();
+        for whose in whose {
+            // A process may be gone, and its network with it.
+            let Ok(network) = File::open(format!("/proc/{whose}/ns/net")) else { continue };
+            if network.metadata().is_ok_and(|network| seen.insert(network.ino())) {
+                whole = whole.and(self.way(network).map(drop));
+            }
+        }
+        let mut out = vec![];
+        for (at, (_, way)) in self.ways.iter().enumerate() {
+            whole = whole.and(way.connected(at, own, &mut out).map_err(io::Error::from));
+        }
+        (out, whole)
+    }
+
+    /// Ends one of them. Whether it was there.
+    pub(crate) fn end(&self, it: &Standing) -> io::Result<bool> {
+        let Some((_, way)) = self.ways.get(it.way) else { return Ok(false) };
+        match way.destroy(&it.socket) {
+            Err(Errno::NOENT) => Ok(false),
+            done => Ok(done.map(|()| true)?),
+        }
+    }
+
+    fn way(&mut self, network: File) -> io::Result<&Way> {
         let inode = network.metadata()?.ino();
         let at = match self.ways.iter().position(|(known, _)| *known == inode) {
             Some(at) => at,
@@ -220,11 +239,7 @@ impl Aborts {
             }
             None => {
                 let own = fs::metadata("/proc/self/ns/net")?.ino() == inode;
-                let way = network::diagnosis((!own).then_some(network))?;
-                // A kernel whose module for this can't be loaded has the same answer as to a socket
-                // that is gone. Sockets in no state are none.
-                let none = Socket { family: AF_INET, id: [0; size_of::<Id>()] };
-                ask(&way, &message(&none, SOCK_DIAG_BY_FAMILY, ALL, 0))?;
+                let way = Way::to((!own).then_some(network))?;
                 self.ways.push((inode, way));
                 self.ways.len() - 1
             }
@@ -233,74 +248,30 @@ impl Aborts {
     }
 }
 
-fn destroy(way: &OwnedFd, socket: &Socket) -> rustix::io::Result<()> {
-    ask(way, &message(socket, SOCK_DESTROY, ONE, u32::MAX))
-}
-
-/// Asks, and takes the answer, which is there when the question was sent.
-fn ask(way: &OwnedFd, message: &[u8]) -> rustix::io::Result<()> {
-    send(way, message, SendFlags::empty())?;
-    let mut answer = [0; 256];
-    let (_, len) = recv(way, &mut answer, RecvFlags::DONTWAIT)?;
-    match end(answer.get(..len).unwrap_or(&answer)) {
-        Some(done) => done,
-        None => Err(Errno::PROTO),
-    }
-}
-
-/// All sockets of a family that may have something to send.
-fn sockets(way: &OwnedFd, family: u8) -> rustix::io::Result<Vec<Socket>> {
-    let any = Socket { family, id: [0; size_of::<Id>()] };
-    send(way, &message(&any, SOCK_DIAG_BY_FAMILY, ALL, STATES), SendFlags::empty())?;
-    let (mut out, mut buffer) = (vec![], vec![0; 64 * 1024]);
-    loop {
-        let (_, len) = recv(way, &mut buffer, RecvFlags::DONTWAIT)?;
-        let mut answers = buffer.get(..len).unwrap_or(&buffer);
-        while let Some(size) = answers.first_chunk::<4>().map(|four| u32::from_ne_bytes(*four)) {
-            let size = (size as usize).clamp(HEADER, answers.len().max(HEADER));
-            let Some(answer) = answers.get(..size) else { return Err(Errno::PROTO) };
-            if let Some(done) = end(answer) {
-                return done.map(|()| out);
-            }
-            // inet_diag_msg: family, state, timer, retransmissions, and the socket.
-            if let (Some(&family), Some(id)) =
-                (answer.get(HEADER), answer.get(HEADER + 4..).and_then(<[u8]>::first_chunk))
-            {
-                out.push(Socket { family, id: *id });
-            }
-            answers = answers.get(size.next_multiple_of(4)..).unwrap_or_default();
+impl Way {
+    fn connected(
+        &self,
+        at: usize,
+        own: &HashSet<u64>,
+        out: &mut Vec<Standing>,
+    ) -> rustix::io::Result<()> {
+        let listened: HashSet<u16> = self.listeners()?.iter().map(Socket::port).collect();
+        for protocol in [TCP, UDP, UDPLITE] {
+            let all = match self.sockets(protocol) {
+                // A kernel without a module for them, which says so of TCP's as a way is made.
+                Err(Errno::NOENT) if protocol == UDPLITE => continue,
+                all => all?,
+            };
+            let connected = all.into_iter().filter(|socket| socket.peer().port() != 0);
+            out.extend(connected.map(|socket| Standing {
+                way: at,
+                own: socket.cgroup().is_some_and(|cgroup| own.contains(&cgroup)),
+                accepted: protocol == TCP && listened.contains(&socket.port()),
+                socket,
+            }));
         }
+        Ok(())
     }
-}
-
-/// What an answer says that is the last one.
-fn end(answer: &[u8]) -> Option<rustix::io::Result<()>> {
-    let kind = answer.get(4..6).and_then(<[u8]>::first_chunk).map(|two| u16::from_ne_bytes(*two));
-    let code = answer.get(HEADER..ERROR).and_then(<[u8]>::first_chunk);
-    match (kind?, code.map(|four| i32::from_ne_bytes(*four))) {
-        (NLMSG_DONE, _) | (NLMSG_ERROR, Some(0)) => Some(Ok(())),
-        (NLMSG_ERROR, Some(error)) => Some(Err(Errno::from_raw_os_error(-error))),
-        _ => None,
-    }
-}
-
-fn cookie(id: &Id) -> u64 {
-    id.last_chunk().map_or(0, |eight| u64::from_ne_bytes(*eight))
-}
-
-/// A question about a socket: nlmsghdr, and inet_diag_req_v2.
-fn message(socket: &Socket, what: u16, flags: u16, states: u32) -> Vec<u8> {
-    const LENGTH: usize = HEADER + 8 + size_of::<Id>();
-    let mut out = Vec::with_capacity(LENGTH);
-    out.extend((LENGTH as u32).to_ne_bytes());
-    out.extend(what.to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
-    // Nobody else asks here, so nothing has to tell answers apart.
-    out.extend([0; 8]);
-    out.extend([socket.family, TCP, 0, 0]);
-    out.extend(states.to_ne_bytes());
-    out.extend(socket.id);
-    out
 }
 
 #[cfg(test)]

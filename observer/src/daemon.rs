@@ -26,12 +26,12 @@ use crate::kernel::Kernel;
 use crate::ledger::{Carriers, Elsewhere, Entry, Epochs, Rotation, RunStart};
 use crate::masking::Masking;
 use crate::model::{Raw, RunId};
-use crate::pipeline::{Bindings, Ending, Held, Pipeline, Policies, Setup, Summary};
+use crate::pipeline::{Bindings, Ending, Held, Pipeline, Policies, Ruled, Setup, Summary};
 use crate::policy::Policy;
 use crate::signals::Signals;
 use crate::spawn::{self, Child, Ended, User};
 use libraries::Libraries;
-use prepare::{Prepared, as_root, prepare};
+use prepare::{Prepared, as_root, prepare, resolvers};
 use reactions::Reactions;
 use wait::{Waited, wait};
 
@@ -164,8 +164,8 @@ fn begin(
     if let Some(note) = &begun.checkpoint {
         elsewhere.post(note);
     }
-    let freeze = settings.freeze.then(|| cgroup.path().to_owned());
-    let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), freeze);
+    let path = cgroup.path().to_owned();
+    let reactions = Reactions::new(Arc::clone(&kernel), mount.clone(), path, settings.freeze);
     let scan = libraries.asker();
     let policies = Policies::default();
     let bindings = policy.as_ref().map(|_| Bindings::default());
@@ -190,6 +190,10 @@ fn begin(
         held: held(looked, &healths),
     };
     let pipeline = Pipeline::start(rings, Box::new(move |pid| scan.look(pid)), setup)?;
+    if let (None, Some(policy)) = (command, policy) {
+        let resolvers = resolvers(Some(&policy));
+        pipeline.hold(Ruled { policy, resolvers, generation: 1 });
+    }
     let policy = bindings.map(|bindings| reload::Source::new(run, settings, policies, bindings));
     let freezes = settings.freeze;
     let hashes = RefCell::new(hashes);

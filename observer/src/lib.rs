@@ -23,5 +23,6 @@ pub mod policy;
 pub mod probes;
 mod rescue;
 mod signals;
+mod sockets;
 pub mod spawn;
 pub mod tls;

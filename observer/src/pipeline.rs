@@ -10,6 +10,7 @@ mod bindings;
 mod haste;
 mod policies;
 mod read;
+mod standing;
 mod worker;
 mod world;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::gettid;
 
-use crate::abort::Connection;
+use crate::abort::{Connection, Standing};
 use crate::assemble::http::Capture;
 use crate::cgroup::Mount;
 use crate::exec_hold::Health;
@@ -36,6 +37,7 @@ pub use bindings::Bindings;
 use haste::{Backlog, Haste};
 pub use policies::Policies;
 use read::read;
+pub use standing::Ruled;
 use worker::Worker;
 
 /// Messages on their way. `haste` bounds their bytes.
@@ -101,6 +103,13 @@ pub trait Hooks: Send {
     /// # Errors
     /// When it could not be ended.
     fn stopped(&mut self, connection: Connection) -> io::Result<()>;
+    /// The sockets at hand that are connected, and why some could not be looked at.
+    fn connected(&mut self) -> (Vec<Standing>, io::Result<()>);
+    /// A connection is denied by now: ends it. Whether it was there.
+    ///
+    /// # Errors
+    /// When it could not be ended.
+    fn end(&mut self, connection: &Standing) -> io::Result<bool>;
     /// An answer came of which the policy that decides may not know yet.
     ///
     /// # Errors
@@ -137,6 +146,8 @@ enum Message {
     Batch(Batch),
     /// A policy was read again, then.
     Reload(Stamp, Box<Reload>),
+    /// A policy decides that did not when connections began which are open.
+    Standing(Box<Ruled>),
     /// The run is over, though not all is drained yet; an answer is waited for.
     Over(SyncSender<()>),
     /// Nothing more comes: the run ended so.
@@ -181,6 +192,12 @@ impl Pipeline {
     pub fn reload(&self, at: Stamp, policy: Reload) {
         // It fails only when the ledger's thread is gone, and then the summary says so.
         let _ = self.backlog.send(&self.requests, Message::Reload(at, Box::new(policy)));
+    }
+
+    /// Has connections end that are open, and that the policy denies which decides now.
+    pub fn hold(&self, policy: Ruled) {
+        // As above.
+        let _ = self.backlog.send(&self.requests, Message::Standing(Box::new(policy)));
     }
 
     /// Has connections end that were stopped for a part: the rest is not coming.

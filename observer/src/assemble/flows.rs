@@ -88,7 +88,7 @@ impl Assembler {
             transport: Transport::Plaintext,
             peer: Some(flow.peer),
             name: None,
-            cookie: flow.id.0,
+            connection: self.connects.call(flow.id.0),
             from_start: !flow.half_way,
         };
         let way = match way {

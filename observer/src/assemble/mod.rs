@@ -1,6 +1,7 @@
 //! Events → calls: which exec caused what, and how each attempt ended. Pure; the clock and the
 //! names that only the system knows are handed in.
 
+mod connects;
 mod dns;
 mod doors;
 mod exec;
@@ -27,6 +28,7 @@ use crate::model::{
     Answer, Answered, Call, CallId, CallResult, DnsAnswer, Kind, Outcome, Process, ProcessId, Raw,
     Reason, RunId, Stamp, Status, TlsEnd, Verdict,
 };
+pub use connects::Denied;
 
 /// Execs that are remembered, so that their children can name them. The oldest that have ended
 /// go first: a child of one that is gone has no `parent`.
@@ -129,6 +131,7 @@ pub struct Assembler {
     open: HashMap<u64, Open>,
     waiting: HashMap<u64, wait::Waiting>,
     lookups: dns::Lookups,
+    connects: connects::Connects,
     streams: stream::Streams,
     web: web::Web,
     handshakes: tls::Handshakes,
@@ -150,6 +153,7 @@ impl Assembler {
             open: HashMap::new(),
             waiting: HashMap::new(),
             lookups: dns::Lookups::default(),
+            connects: connects::Connects::default(),
             streams: stream::Streams::default(),
             web: web::Web::default(),
             handshakes: tls::Handshakes::default(),

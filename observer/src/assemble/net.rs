@@ -28,7 +28,7 @@ impl Assembler {
             NetOp::Connect | NetOp::Send => (Some(there), None),
             NetOp::Bind | NetOp::Listen => (None, Some(there)),
             NetOp::Receive => (Some(there).filter(|there| there.port() != 0), None),
-            NetOp::Open => (None, None),
+            NetOp::Open | NetOp::Keep => (None, None),
         };
         let verdict = verdict_of(event.verdict, event.rule, names);
         let denied = matches!(verdict, Verdict::Denied { .. });
@@ -73,7 +73,7 @@ impl Assembler {
             self.open.insert(event.call, open);
         }
         if op == NetOp::Connect && !denied {
-            self.web.connected(event.cookie, call.id, there);
+            self.connects.add(event.cookie, call.id, there, event.header);
         }
         out.push(Item::Call(Box::new(call)));
     }

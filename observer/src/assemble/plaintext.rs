@@ -2,6 +2,7 @@
 
 use observer_common::{StreamEndEvent, TlsEvent, stream_flag};
 
+use super::connects::Connects;
 use super::http::Way;
 use super::library::{Connection, Out, TlsStreams};
 use super::patterns::Patterns;
@@ -61,6 +62,7 @@ impl Assembler {
             web: &mut self.web,
             handshakes: &mut self.handshakes,
             streams: &self.streams,
+            connects: &self.connects,
             patterns: &mut self.patterns,
         };
         from(&mut self.libraries, &mut |connection, way, at, chunk| {
@@ -78,6 +80,7 @@ struct Readers<'a> {
     web: &'a mut Web,
     handshakes: &'a mut Handshakes,
     streams: &'a Streams,
+    connects: &'a Connects,
     patterns: &'a mut Patterns,
 }
 
@@ -97,19 +100,19 @@ impl Readers<'_> {
         if !self.web.knows(carrier) {
             let opened = match flow {
                 Some(flow) => flow.opened,
-                None => self.web.peer(cookie).is_some() || way == Direction::Sent,
+                None => self.connects.peer(cookie).is_some() || way == Direction::Sent,
             };
             if !opened {
                 return;
             }
         }
-        let peer = flow.map(|flow| flow.peer).or_else(|| self.web.peer(cookie));
+        let peer = flow.map(|flow| flow.peer).or_else(|| self.connects.peer(cookie));
         let about = || About {
             who: connection.who,
             transport: Transport::Tls,
             peer,
             name: None,
-            cookie,
+            connection: self.connects.call(cookie),
             from_start: true,
         };
         let way = match way {

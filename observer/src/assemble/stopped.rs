@@ -7,7 +7,7 @@ use observer_common::{StreamDeniedEvent, verdict};
 
 use super::stream::{FLOWS, address};
 use super::web::Carrier;
-use super::{Assembler, Item, Names, verdict_of};
+use super::{Assembler, Item, Names, connects, verdict_of};
 use crate::model::{
     Action, Call, Http, HttpFields, HttpRequest, HttpVersion, Outcome, Raw, Reason, Status,
     Transport, Verdict,
@@ -43,10 +43,7 @@ struct Word {
 impl Word {
     /// Whether it can be of this request: of its name, or of no name.
     fn speaks_of(&self, url: &Raw) -> bool {
-        let at = memchr::memmem::find(url.bytes(), b"//").map_or(0, |at| at + 2);
-        let rest = url.bytes().get(at..).unwrap_or_default();
-        let authority = rest.split(|b| b"/?#".contains(b)).next().unwrap_or_default();
-        let host = authority.rsplit(|&b| b == b'@').next().unwrap_or_default();
+        let host = connects::authority(url);
         // A port may follow, and no more of another name.
         host.split_at_checked(self.name.len()).is_some_and(|(begins, rest)| {
             begins.eq_ignore_ascii_case(&self.name)
@@ -174,7 +171,7 @@ impl Assembler {
                     stream: None,
                     ambiguous: vec!["unread"],
                 },
-                connection: self.web.connection(event.cookie),
+                connection: self.connects.call(event.cookie),
                 peer: Some(address(event.peer, event.peer_port)),
                 transport: Transport::Plaintext,
             })),

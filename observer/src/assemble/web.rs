@@ -3,6 +3,7 @@
 
 mod memory;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -10,7 +11,7 @@ use observer_common::Header;
 
 use super::http::{self, Capture, Conversation, End, Told, Way};
 use super::stream::{Chunk, Close};
-use super::{Assembler, Item, Names};
+use super::{Assembler, Item, Names, connects};
 use crate::model::{
     Action, Answer, Call, CallId, CallResult, Http, HttpAnswer, HttpBody, HttpRequest, Kind,
     Outcome, Raw, Reason, Status, Transport,
@@ -18,8 +19,6 @@ use crate::model::{
 
 /// Calls that wait for their content, within a batch.
 const HELD: usize = 256;
-/// Connects that are remembered by their sockets.
-const CONNECTS: usize = 65_536;
 
 /// What is said of messages where the far end may have read other bytes.
 const DIFFER: &str = "bytes-differ";
@@ -42,8 +41,8 @@ pub(super) struct About {
     pub(super) peer: Option<SocketAddr>,
     /// The name that TLS was given.
     pub(super) name: Option<Raw>,
-    /// The cookie of the socket beneath.
-    pub(super) cookie: u64,
+    /// The call that connected the socket beneath.
+    pub(super) connection: Option<CallId>,
     /// Whether its first byte was seen.
     pub(super) from_start: bool,
 }
@@ -62,14 +61,11 @@ pub(super) struct Web {
     memory: usize,
     /// Counts chunks, to know who was silent the longest.
     turn: u64,
-    connects: HashMap<u64, (CallId, SocketAddr)>,
-    connect_order: VecDeque<u64>,
 }
 
 struct Talk {
     conversation: Conversation,
     about: About,
-    connection: Option<CallId>,
     asked: HashMap<u64, Asked>,
     /// Whether the agent has said anything in it.
     spoken: bool,
@@ -94,30 +90,6 @@ struct Asked {
 }
 
 impl Web {
-    /// Remembers which call connected a socket, and where to.
-    pub(super) fn connected(&mut self, cookie: u64, call: CallId, peer: SocketAddr) {
-        if cookie == 0 {
-            return;
-        }
-        if self.connects.insert(cookie, (call, peer)).is_none() {
-            self.connect_order.push_back(cookie);
-        }
-        while self.connects.len() > CONNECTS {
-            let Some(oldest) = self.connect_order.pop_front() else { return };
-            self.connects.remove(&oldest);
-        }
-    }
-
-    /// Where a socket was connected to.
-    pub(super) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
-        self.connects.get(&cookie).map(|&(_, peer)| peer)
-    }
-
-    /// Which call connected a socket.
-    pub(super) fn connection(&self, cookie: u64) -> Option<CallId> {
-        self.connects.get(&cookie).map(|&(call, _)| call)
-    }
-
     /// Whether a conversation is followed.
     pub(super) fn knows(&self, carrier: Carrier) -> bool {
         self.conversations.contains_key(&carrier)
@@ -154,7 +126,7 @@ impl Web {
         chunk: Chunk<'_>,
     ) {
         self.turn += 1;
-        if !self.conversations.contains_key(&carrier) {
+        if let Entry::Vacant(place) = self.conversations.entry(carrier) {
             if matches!(chunk, Chunk::End(_)) {
                 return;
             }
@@ -167,7 +139,6 @@ impl Web {
             };
             let talk = Talk {
                 conversation: Conversation::new(flow),
-                connection: self.connection(about.cookie),
                 about,
                 asked: HashMap::new(),
                 spoken: false,
@@ -178,7 +149,7 @@ impl Web {
                 unweighed: 0,
                 turn: 0,
             };
-            self.conversations.insert(carrier, talk);
+            place.insert(talk);
         }
         let Some(talk) = self.conversations.get_mut(&carrier) else { return };
         talk.turn = self.turn;
@@ -259,6 +230,9 @@ impl Assembler {
         let call_id = self.call_id();
         let stamp = self.stamp(at);
         let (verdict, outcome) = self.word_of(carrier, &request.url, names);
+        if let Carrier::Socket(cookie) = carrier {
+            self.connects.ask(cookie, connects::host(&request.url));
+        }
         let Some(talk) = self.web.conversations.get(&carrier) else { return };
         request.ambiguous.extend(talk.doubtful.then_some(DIFFER));
         let call = Call {
@@ -269,7 +243,7 @@ impl Assembler {
             process: self.process(&talk.about.who, names),
             action: Action::Http(Box::new(Http {
                 request: *request,
-                connection: talk.connection,
+                connection: talk.about.connection,
                 peer: talk.about.peer,
                 transport: talk.about.transport,
             })),
@@ -325,7 +299,7 @@ impl Assembler {
             Way::In => "answers",
         };
         let peer = talk.about.peer.map_or_else(|| "?".to_owned(), |peer| peer.to_string());
-        let call = talk.connection.map(|call| format!(" (call {call})")).unwrap_or_default();
+        let call = talk.about.connection.map(|call| format!(" (call {call})")).unwrap_or_default();
         out.push(Item::Coverage {
             at: self.stamp(at),
             what: format!("http {what}"),

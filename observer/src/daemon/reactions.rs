@@ -1,12 +1,13 @@
 //! What the pipeline's finds change in the run's world.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::abort::{Aborts, Connection};
-use crate::cgroup::Mount;
+use crate::abort::{Aborts, Connection, Standing};
+use crate::cgroup::{Cgroup, Mount};
 use crate::kernel::Kernel;
 use crate::model::Answered;
 use crate::pipeline::Hooks;
@@ -15,16 +16,23 @@ use crate::pipeline::Hooks;
 pub(super) struct Reactions {
     kernel: Arc<Mutex<Kernel>>,
     mount: Mount,
-    /// Where the agent is stopped while the ledger can't be written, if it is to be.
-    freeze: Option<PathBuf>,
+    /// The run's cgroup.
+    cgroup: PathBuf,
+    /// Whether the agent is stopped while the ledger can't be written.
+    freeze: bool,
     followed: Vec<u64>,
     aborts: Aborts,
 }
 
 impl Reactions {
-    /// `freeze`: the cgroup of an agent that is stopped while the ledger can't be written.
-    pub(super) fn new(kernel: Arc<Mutex<Kernel>>, mount: Mount, freeze: Option<PathBuf>) -> Self {
-        Self { kernel, mount, freeze, followed: vec![], aborts: Aborts::default() }
+    /// `cgroup`: the run's. `freeze`: whether the agent is stopped while the ledger can't be written.
+    pub(super) fn new(
+        kernel: Arc<Mutex<Kernel>>,
+        mount: Mount,
+        cgroup: PathBuf,
+        freeze: bool,
+    ) -> Self {
+        Self { kernel, mount, cgroup, freeze, followed: vec![], aborts: Aborts::default() }
     }
 }
 
@@ -51,6 +59,20 @@ impl Hooks for Reactions {
         self.aborts.stop(&connection)
     }
 
+    fn connected(&mut self) -> (Vec<Standing>, io::Result<()>) {
+        let Ok(cgroup) = Cgroup::open(&self.mount, &self.cgroup) else {
+            // It is gone, and who was in it.
+            return (vec![], Ok(()));
+        };
+        let mut own = HashSet::from_iter(cgroup.descendants());
+        own.insert(cgroup.id());
+        self.aborts.connected(&cgroup.tasks(), &own)
+    }
+
+    fn end(&mut self, connection: &Standing) -> io::Result<bool> {
+        self.aborts.end(connection)
+    }
+
     fn answered(&mut self, answered: &Answered) -> Result<(), String> {
         let mut kernel = self.kernel.lock().map_err(|error| error.to_string())?;
         kernel.bind(answered).map_err(|error| error.to_string())
@@ -61,9 +83,9 @@ impl Hooks for Reactions {
     }
 
     fn ledger(&mut self, works: bool) {
-        if let Some(cgroup) = &self.freeze {
+        if self.freeze {
             let frozen = if works { "0" } else { "1" };
-            let _ = std::fs::write(cgroup.join("cgroup.freeze"), frozen);
+            let _ = std::fs::write(self.cgroup.join("cgroup.freeze"), frozen);
         }
     }
 }

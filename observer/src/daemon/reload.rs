@@ -14,7 +14,7 @@ use super::prepare::{read_policy, resolvers};
 use super::{POLICY, Session, Settings};
 use crate::clock;
 use crate::model::{Raw, Reload, RunId};
-use crate::pipeline::{Bindings, Policies};
+use crate::pipeline::{Bindings, Policies, Ruled};
 use crate::policy::Policy;
 use crate::signals::Received;
 
@@ -83,11 +83,14 @@ impl Session {
                 .ok()
                 .map(|text| HEXLOWER.encode(digest::digest(&digest::SHA256, &text).as_ref())),
         };
-        let taken = read.and_then(|policy| self.take(&policy, source));
+        let taken = read.and_then(|policy| Ok((self.take(&policy, source)?, policy)));
         let file = source.file.display().to_string();
+        let mut ruled = None;
         let (generation, why, cut) = match taken {
-            Ok(generation) => {
+            Ok((generation, policy)) => {
                 eprintln!("observer: {file} decides from now on (generation {generation})");
+                let resolvers = resolvers(Some(&policy));
+                ruled = Some(Ruled { policy, resolvers, generation });
                 (Some(generation), None, false)
             }
             Err(error) => {
@@ -99,6 +102,7 @@ impl Session {
         };
         let file = Raw::from(file.as_str());
         self.pipeline.reload(clock::now(), Reload { file, sha256, generation, why, cut });
+        ruled.into_iter().for_each(|ruled| self.pipeline.hold(ruled));
     }
 
     fn take(&self, policy: &Policy, source: &Source) -> anyhow::Result<u32> {

@@ -344,6 +344,7 @@ fn net(net: &Net) -> Fields<'_> {
         NetOp::Listen => "listen",
         NetOp::Open => "open",
         NetOp::Receive => "receive",
+        NetOp::Keep => "keep",
     };
     out.insert("op", op);
     out.insert("protocol", net.protocol.to_string());

@@ -131,7 +131,7 @@ impl Action {
             Self::Http(_) => Kind::Http,
             Self::Tls(_) => Kind::Tls,
             Self::Net(net) => match net.op {
-                NetOp::Connect | NetOp::Send => Kind::Connect,
+                NetOp::Connect | NetOp::Send | NetOp::Keep => Kind::Connect,
                 NetOp::Bind | NetOp::Listen => Kind::Listen,
                 NetOp::Open | NetOp::Receive => Kind::Socket,
             },
@@ -203,6 +203,8 @@ pub enum NetOp {
     Open,
     /// A socket that was made elsewhere came from another process.
     Receive,
+    /// A connection that goes on while another policy takes over.
+    Keep,
 }
 
 /// A transport protocol, by its IANA number.

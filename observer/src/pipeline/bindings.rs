@@ -40,6 +40,11 @@ impl Bindings {
         kept.replacing || time <= kept.late
     }
 
+    /// All, the oldest first.
+    pub(super) fn all(&self) -> Vec<Arc<Answered>> {
+        self.lock().order.values().cloned().collect()
+    }
+
     /// Takes all, the oldest first, for a policy that is about to take over.
     pub fn begin(&self) -> Vec<Arc<Answered>> {
         let mut kept = self.lock();

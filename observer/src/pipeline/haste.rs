@@ -48,7 +48,7 @@ impl Weight {
     pub(super) fn of(message: &Message) -> Self {
         match message {
             Message::Batch(batch) => Self { bytes: batch.size(), pressing: batch.pressing() },
-            Message::Reload(..) | Message::Over(_) | Message::End(_) => {
+            Message::Reload(..) | Message::Standing(_) | Message::Over(_) | Message::End(_) => {
                 Self { bytes: 0, pressing: Pressing::Urgent }
             }
         }

@@ -4,6 +4,7 @@ mod commit;
 mod confirm;
 mod held;
 mod losses;
+mod standing;
 
 use std::io;
 use std::mem;
@@ -28,6 +29,7 @@ use crate::rescue;
 use commit::Failing;
 use confirm::Confirmations;
 use losses::Losses;
+use standing::Holding;
 
 /// A commit group is written when it is this old, or this large: a sync costs what dozens of
 /// records do.
@@ -55,6 +57,8 @@ pub(super) struct Worker {
     libraries: Finds,
     held: Vec<Held>,
     confirmations: Confirmations,
+    /// What connections that were open are held against once more.
+    holding: Option<Holding>,
     /// Whether it was said that a stopped connection stays open.
     told_unended: bool,
     pending: usize,
@@ -84,6 +88,7 @@ impl Worker {
             libraries: setup.libraries,
             held: setup.held,
             confirmations: Confirmations::default(),
+            holding: None,
             told_unended: false,
             pending: 0,
             oldest: None,
@@ -127,6 +132,7 @@ impl Worker {
                 let policy = Box::new(self.masker.reload(*policy));
                 self.append(Entry::Policy { at, run: self.run, policy });
             }
+            Message::Standing(policy) => self.hold_standing(policy),
             Message::Over(done) => {
                 self.over();
                 let _ = done.send(());
@@ -187,7 +193,7 @@ impl Worker {
         }
     }
 
-    /// Says, once, that connections which were stopped stay open.
+    /// Says, once, that connections which are denied stay open.
     fn unended(&mut self, error: &io::Error) {
         if !mem::replace(&mut self.told_unended, true) {
             self.append(Entry::Coverage {
@@ -196,7 +202,8 @@ impl Worker {
                 what: "stopped connections".to_owned(),
                 covered: false,
                 why: format!(
-                    "what was dropped can be sent again once the run has ended: {}",
+                    "some can't be ended: what was dropped can be sent again once the run has ended, and what \
+                     was open before its policy goes on: {}",
                     abort::why(error)
                 ),
             });
@@ -286,6 +293,7 @@ impl Worker {
         self.count_missed();
         self.count_libraries();
         self.tell_held();
+        self.hold_standing_again();
         for kept in self.elsewhere.news() {
             if kept.status != KeptStatus::Kept {
                 eprintln!("observer: {}: {}: {}", kept.place, kept.status.word(), kept.why);

@@ -110,7 +110,7 @@ impl Policy {
             .collect();
         let decision = match attempt {
             Attempt::Socket(_) => self.decide_raw(),
-            Attempt::Lookup(_) | Attempt::Asked { .. } if !self.names_hosts() => {
+            Attempt::Lookup(_) | Attempt::Asked { .. } if !self.reads_names() => {
                 Decision::DefaultAllow
             }
             Attempt::Asked { addr, port, name } => {
@@ -196,7 +196,8 @@ impl Policy {
         self.rules.iter().any(asks)
     }
 
-    fn names_hosts(&self) -> bool {
+    /// Whether rules ask for names.
+    pub fn reads_names(&self) -> bool {
         let names = |rule: &Rule| matches!(&rule.scope, Scope::Net(net) if !net.hosts.is_empty());
         self.rules.iter().any(names)
     }

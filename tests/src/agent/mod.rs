@@ -6,6 +6,7 @@
 mod dodge;
 mod doors;
 mod evade;
+mod keep;
 mod many;
 mod names;
 mod net;
@@ -72,6 +73,7 @@ fn act(args: &[OsString]) -> Result<u8> {
         "connect-paced" => net::connect_paced(number(rest, 0)?, number(rest, 1)?, &text(rest, 2)?),
         "thread-connect" => net::thread_connect(&text(rest, 0)?),
         "say" => say::say(&text(rest, 0)?, &text(rest, 1)?, &flags(rest)),
+        "keep" => keep::keep(&text(rest, 0)?, &flags(rest)),
         "listen-echo" => net::listen_echo(),
         "udp" => net::udp(&text(rest, 0)?, number(rest, 1)?, &flags(rest)),
         "bind" => net::bind(&text(rest, 0)?),

@@ -29,6 +29,7 @@ mod refused;
 mod reload;
 mod script_args;
 mod signals;
+mod standing;
 mod suggest;
 mod tail;
 mod tls;
@@ -111,6 +112,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, Case)> {
         evasions::CASES,
         would::CASES,
         reload::CASES,
+        standing::CASES,
         suggest::CASES,
         lifecycle::CASES,
         attach::CASES,

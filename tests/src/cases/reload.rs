@@ -22,7 +22,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
 ];
 
 /// Writes a policy as an editor does: the file is whole at any time.
-fn write(file: &str, text: &str) -> Result<()> {
+pub(super) fn write(file: &str, text: &str) -> Result<()> {
     let part = format!("{file}.part");
     fs::write(&part, text)?;
     Ok(fs::rename(part, file)?)
@@ -35,7 +35,7 @@ fn deny(id: &str) -> String {
 }
 
 /// How many reloads the ledger tells.
-fn is_reload(record: &Value, generation: u64) -> bool {
+pub(super) fn is_reload(record: &Value, generation: u64) -> bool {
     record["type"] == "policy" && at(record, "/reload/generation") == &json!(generation)
 }
 

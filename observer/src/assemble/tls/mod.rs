@@ -157,6 +157,8 @@ impl Assembler {
             _ => {}
         }
         if look && let Some(hello) = self.handshakes.read(flow.id, last) {
+            let sni = hello.as_ref().and_then(|hello| hello.sni.as_ref());
+            self.connects.ask(flow.id.0, sni.map_or(&[], Raw::bytes));
             let call = self.tls_call(flow, at, hello, names);
             if let Some(talk) = self.handshakes.talks.get_mut(&flow.id) {
                 talk.told = Some((call.id, at));
