@@ -10,6 +10,11 @@ use observer_common::{Counters, EventKind, Header};
 
 use crate::maps::{CONTROL, COUNTERS, EVENTS, IDLE, PAYLOAD};
 
+/// How full the rings of calls and of payload may be, and the control ring, before each event wakes
+/// the reader: bytes, a quarter of each. User space sets it with their sizes.
+#[unsafe(no_mangle)]
+pub static RING_MARKS: [u64; 2] = [4 << 20, 1 << 20];
+
 /// Which ring an event goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ring {
@@ -31,13 +36,15 @@ impl Ring {
         }
     }
 
-    /// A quarter full: from here on each event wakes the reader.
+    /// From here on each event wakes the reader.
     #[inline(always)]
     fn mark(self) -> u64 {
-        match self {
-            Self::Events | Self::Payload => 4 << 20,
-            Self::Control => 1 << 20,
-        }
+        let at = match self {
+            Self::Events | Self::Payload => 0,
+            Self::Control => 1,
+        };
+        // SAFETY: a global of our own; volatile, since user space changes it before the load.
+        unsafe { (&raw const RING_MARKS[at]).read_volatile() }
     }
 }
 

@@ -23,6 +23,8 @@ use crate::verdict::{Judged, Ruling};
 /// BPF_F_NO_PREALLOC: memory as it is needed.
 const ON_DEMAND: u32 = 1;
 
+// The rings' sizes are what they are unless user space sets others.
+
 /// Calls that were allowed, and their results. Full: the event is lost, and counted.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);

@@ -66,6 +66,8 @@ pub struct Settings {
     pub rotation: Rotation,
     /// Whether the agent is stopped while the ledger can't be written.
     pub freeze: bool,
+    /// Bytes of each ring that the kernel side tells in.
+    pub ring: u32,
     /// Leave out trampolines.
     pub no_trampolines: bool,
 }

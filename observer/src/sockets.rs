@@ -227,3 +227,60 @@ fn message(socket: &Socket, (what, flags, states): (u16, u16, u32)) -> Vec<u8> {
     out.extend(socket.id);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsFd as _;
+
+    use rustix::net::sockopt::socket_cookie;
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_listed_with_where_they_lead() {
+        let way = Way::to(None).unwrap();
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(at) else { continue };
+            let to = listener.local_addr().unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let cookie = socket_cookie(client.as_fd()).unwrap();
+            let all = way.sockets(TCP).unwrap();
+            let found = all.iter().find(|socket| socket.cookie() == cookie).unwrap();
+            assert_eq!((found.peer(), found.protocol()), (to, TCP));
+            assert_eq!(found.port(), client.local_addr().unwrap().port());
+            assert!(all.iter().all(|socket| socket.peer().port() != 0), "one that listens");
+            let listens = way.listeners().unwrap();
+            assert!(listens.iter().any(|socket| socket.port() == to.port()));
+        }
+    }
+
+    #[test]
+    fn a_datagram_socket_is_listed_with_where_it_leads() {
+        let (way, socket) = (Way::to(None).unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        socket.connect("127.0.0.1:9").unwrap();
+        let cookie = socket_cookie(socket.as_fd()).unwrap();
+        let all = way.sockets(UDP).unwrap();
+        let found = all.iter().find(|socket| socket.cookie() == cookie).unwrap();
+        assert_eq!(found.peer(), "127.0.0.1:9".parse().unwrap());
+    }
+
+    #[test]
+    fn a_cgroup_is_found_among_attributes_and_no_attribute_is_read_past_its_end() {
+        let attribute = |kind: u16, value: &[u8]| {
+            let mut out = (value.len() as u16 + 4).to_ne_bytes().to_vec();
+            out.extend(kind.to_ne_bytes());
+            out.extend(value);
+            out.resize(out.len().next_multiple_of(4), 0);
+            out
+        };
+        let all =
+            [attribute(8, &[3]), attribute(INET_DIAG_CGROUP_ID, &7u64.to_ne_bytes())].concat();
+        assert_eq!(cgroup(&all), Some(7));
+        for len in 0..all.len() {
+            assert_eq!(cgroup(&all[..len]), None, "{len}");
+        }
+        assert_eq!(cgroup(&[0; 64]), None);
+        assert_eq!(cgroup(&[0xff; 64]), None);
+    }
+}

@@ -9,13 +9,14 @@ use anyhow::{Result, bail};
 
 use crate::run::{cargo, run};
 
-const PARTS: &str = "there are `kernel`, `policy`, `latency`, `pipeline`, `masking` and `verify`";
+const PARTS: &str =
+    "there are `kernel`, `policy`, `runs`, `latency`, `pipeline`, `masking` and `verify`";
 
-/// `bench kernel|policy|latency|pipeline|masking|verify …`.
+/// `bench kernel|policy|runs|latency|pipeline|masking|verify …`.
 pub(crate) fn command(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
         Some((part, rest)) if part == "kernel" => kernel::command(rest),
-        Some((part, rest)) if part == "policy" || part == "latency" => {
+        Some((part, rest)) if ["policy", "runs", "latency"].contains(&part.as_str()) => {
             kernel::command(&[&[format!("--{part}")], rest].concat())
         }
         Some((part, rest)) if part == "pipeline" || part == "verify" => plain(part, rest),

@@ -162,6 +162,7 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
         agent: None,
         resolvers: &[],
         networks: &[],
+        ring: kernel::RING,
         no_trampolines: false,
     }) {
         Ok(kernel) => kernel,

@@ -151,6 +151,12 @@ struct Recording {
     /// Replace the host's key at this age, in days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..36_500))]
     key_age: Option<u64>,
+    /// Size of the rings that the kernel tells calls and payload in, in MiB: a power of two, 1 to 512
+    ///
+    /// What comes while they are full is lost, and said. Denials have a ring of their own, of a
+    /// quarter of this and 1 MiB at least.
+    #[arg(long, value_name = "MIB", default_value = "16", value_parser = ring_size)]
+    ring_size: u32,
     /// Leave out LSM and fexit programs, so that what stands in for them is used
     #[arg(long, hide = true)]
     no_trampolines: bool,
@@ -223,9 +229,18 @@ impl Recording {
                 age: Duration::from_secs(self.segment_age * 24 * 3600),
             },
             freeze: matches!(self.on_ledger_error, OnLedgerError::Freeze),
+            ring: self.ring_size,
             no_trampolines: self.no_trampolines,
         }
     }
+}
+
+/// A ring's size: MiB to bytes.
+fn ring_size(text: &str) -> Result<u32, String> {
+    let known = text.parse::<u32>().ok().filter(|mib| mib.is_power_of_two() && *mib <= 512);
+    known.map(|mib| mib << 20).ok_or_else(|| {
+        "a power of two is wanted: 1, 2, 4, 8, 16, 32, 64, 128, 256 or 512".to_owned()
+    })
 }
 
 /// An exit code as the system has it.

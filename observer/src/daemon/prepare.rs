@@ -48,6 +48,7 @@ pub(super) fn prepare(settings: &Settings, mount: Mount, agent: Option<u32>) -> 
         agent,
         resolvers: &resolvers(policy.as_ref()),
         networks: &networks,
+        ring: settings.ring,
         no_trampolines: settings.no_trampolines,
     };
     let kernel = Kernel::load(&options)?;

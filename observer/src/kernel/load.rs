@@ -24,6 +24,11 @@ use crate::policy::Tables;
 pub(super) static OBJECT: &[u8] =
     include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
+/// Bytes of a ring where nothing else is said.
+pub const RING: u32 = 16 << 20;
+/// The least that a ring may have: the largest event has a place in it, and others beside it.
+const RING_LEAST: u32 = 1 << 20;
+
 /// What to load for.
 pub struct Options<'a> {
     /// The policy's tables; none allows all.
@@ -34,6 +39,9 @@ pub struct Options<'a> {
     pub resolvers: &'a [IpAddr],
     /// The network namespaces, by cookie, in which those addresses are theirs.
     pub networks: &'a [u64],
+    /// Bytes of the rings of calls and of payload, each: a power of two, a page at least. The control
+    /// ring has a quarter of it.
+    pub ring: u32,
     /// Leave out trampolines (LSM, fexit), so that what stands in for them can be tried.
     pub no_trampolines: bool,
 }
@@ -79,8 +87,14 @@ impl Kernel {
         let cpus = cpus.map_err(|(path, e)| std::io::Error::new(e.kind(), format!("{path}: {e}")));
         let cpus = cpus.step("count the CPUs")? as u32;
         let networks = u32::try_from(options.networks.len()).unwrap_or(u32::MAX);
+        let control = (options.ring / 4).max(RING_LEAST);
+        let marks = [u64::from(options.ring / 4), u64::from(control / 4)];
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &offsets, true)
+            .override_global("RING_MARKS", &marks, true)
+            .map_max_entries("EVENTS", options.ring)
+            .map_max_entries("PAYLOAD", options.ring)
+            .map_max_entries("CONTROL", control)
             .map_max_entries("SCRATCH", cpus)
             .map_max_entries("DNS", 2 * cpus)
             .map_max_entries("NETWORKS", networks.max(1))

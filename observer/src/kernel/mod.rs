@@ -26,7 +26,7 @@ pub use costs::{RunCost, run_costs};
 pub use doors::Doors;
 pub use error::LoadError;
 pub(crate) use error::chain;
-pub use load::{Kernel, Options, ProgramCost};
+pub use load::{Kernel, Options, ProgramCost, RING};
 pub use meters::Meters;
 pub use pin::{Guard, guards, remove_stale};
 pub use probe::{Capabilities, ExecDenial, ExecExit, lsm_missing};

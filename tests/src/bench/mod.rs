@@ -8,6 +8,7 @@ mod observed;
 mod peer;
 mod policy;
 mod row;
+mod scale;
 mod web;
 mod workload;
 
@@ -24,7 +25,7 @@ use row::{Beside, Row};
 use workload::Workloads;
 
 const USAGE: &str = "bench --observer PATH --agent PATH [--rounds N] [--scale N] [--json] \
-                     [--policy] [--latency] [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
+                     [--policy] [--runs] [--latency] [--peers] [--peer 'COMMAND…[, SIGNAL]']… [WORKLOAD…]";
 
 /// What the command line says.
 struct Options {
@@ -37,6 +38,8 @@ struct Options {
     peers: bool,
     /// Few rules against many, instead of observed against not.
     policy: bool,
+    /// Few runs against many.
+    runs: bool,
     /// How long a record takes, instead of what it costs.
     latency: bool,
     /// Peers of the caller's own: a command, and the signal that ends it.
@@ -56,7 +59,7 @@ pub fn main() -> Result<()> {
     let measured = measure(&options, dir.canonicalize()?);
     std::fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let rows = measured?;
-    if options.policy || options.latency {
+    if options.policy || options.runs || options.latency {
         // It has printed its own.
     } else if options.json {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -72,7 +75,8 @@ impl Options {
     fn parse() -> Result<Self> {
         let (mut observer, mut agent) = (None, None);
         let (mut rounds, mut scale, mut json, mut chosen) = (7, 100, false, vec![]);
-        let (mut peers, mut policy, mut latency, mut others) = (false, false, false, vec![]);
+        let (mut peers, mut policy, mut runs, mut latency) = (false, false, false, false);
+        let mut others = vec![];
         let mut args = std::env::args();
         args.next();
         while let Some(arg) = args.next() {
@@ -85,6 +89,7 @@ impl Options {
                 "--json" => json = true,
                 "--peers" => peers = true,
                 "--policy" => policy = true,
+                "--runs" => runs = true,
                 "--latency" => latency = true,
                 "--peer" => others.push(other(&next()?)?),
                 flag if flag.starts_with('-') => bail!("{flag}: not known: {USAGE}"),
@@ -97,7 +102,19 @@ impl Options {
             path.canonicalize().with_context(|| path.display().to_string())
         };
         let (observer, agent) = (real(observer)?, real(agent)?);
-        Ok(Self { observer, agent, rounds, scale, json, peers, policy, latency, others, chosen })
+        Ok(Self {
+            observer,
+            agent,
+            rounds,
+            scale,
+            json,
+            peers,
+            policy,
+            runs,
+            latency,
+            others,
+            chosen,
+        })
     }
 }
 
@@ -122,6 +139,11 @@ fn measure(options: &Options, dir: PathBuf) -> Result<Vec<Row>> {
     let them = Workloads::new(&ctx, options.scale)?;
     if options.policy {
         policy::measure(&ctx, &place, &them, options.rounds)?;
+        place.close()?;
+        return Ok(vec![]);
+    }
+    if options.runs {
+        scale::measure(&ctx, &place, &them, options.rounds)?;
         place.close()?;
         return Ok(vec![]);
     }

@@ -11,6 +11,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("burst-of-execs-is-recorded-or-counted", execs),
     ("burst-of-connects-is-recorded-or-counted", connects),
     ("burst-past-what-may-wait-for-a-full-disk-is-counted-at-place-ledger", full_disk),
+    ("rings-have-the-size-that-was-asked-for", rings),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -78,6 +79,30 @@ fn full_disk(ctx: &Ctx) -> Result<()> {
     let all = recorded + lost + rings;
     ensure!((SENT..SENT + 20).contains(&all), "{recorded} + {lost} + {rings} of {SENT}");
     same("other places of loss", ledger.lost(), lost + rings)
+}
+
+/// What the kernel says of the recorder's rings (BPF_MAP_TYPE_RINGBUF, by /proc/PID/fdinfo).
+fn rings(ctx: &Ctx) -> Result<()> {
+    let (fifo, agent) = (ctx.fifo("fifo")?, ctx.agent()?);
+    let args = ["wait-file", &fifo, agent, "true"];
+    let mut live = Run::new(ctx).options(["--ring-size", "2"]).agent(args).start()?;
+    let gate = Gate::of(&fifo)?;
+    live.until_recorded("the agent's first exec", |r| r["type"] == "call")?;
+    let mut sizes = vec![];
+    for entry in std::fs::read_dir(format!("/proc/{}/fdinfo", live.pid()))? {
+        // One may be closed meanwhile.
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        if value("map_type:") == Some("27") {
+            sizes.push(value("max_entries:").context("a ring without a size")?.parse::<u64>()?);
+        }
+    }
+    gate.open();
+    live.finish()?.exited(0)?;
+    sizes.sort_unstable();
+    sizes.dedup();
+    // The control ring has a quarter, and no less than 1 MiB.
+    same("bytes of rings", sizes, vec![1 << 20, 2 << 20])
 }
 
 /// Recorded and lost make what was done. Lost events may also be the ends of calls, which are

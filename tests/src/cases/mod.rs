@@ -87,6 +87,8 @@ const ON_EACH_KERNEL: &[&str] = &[
     "net-policy-judges-a-connection-from-elsewhere",
     "would-deny-program-lets-it-run-and-says-so",
     "reload-decides-from-then-on-and-a-bad-policy-keeps-the-old",
+    "reload-ends-a-connection-that-it-denies",
+    "reload-ends-a-connected-datagram-socket",
     "sockets-without-a-hook-are-said-in-each-run",
     "what-this-kernels-hooks-leave-out-is-said",
     "tls-is-recorded-with-its-name-and-what-passed",
