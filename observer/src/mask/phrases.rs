@@ -149,6 +149,7 @@ fn told(text: &[u8], needles: &Needles, spans: &mut Vec<Span>) {
                 || before.windows(8).any(|w| w.eq_ignore_ascii_case(b"machine "));
             after_word(text, after, netrc, spans);
             made(text, after, spans);
+            sent(text, after, spans);
         }
     }
     let before = spans.len();
@@ -209,6 +210,36 @@ fn made(text: &[u8], at: usize, spans: &mut Vec<Span>) {
     }
 }
 
+/// `expect "assword:"; send "X\r"`, `expect('password:'); sendline('X')`: what is said when a program
+/// asks for it.
+fn sent(text: &[u8], at: usize, spans: &mut Vec<Span>) {
+    const NEAR: usize = 64;
+    let rest = text.get(at..).unwrap_or_default();
+    let near = rest.get(..NEAR).unwrap_or(rest);
+    let Some(found) = memchr::memmem::find(near, b"send") else { return };
+    // No other words lie between than what a pattern's end, a branch and an object are made of.
+    let mut words = near[..found].split(|b| !b.is_ascii_alphanumeric());
+    let known = |word: &[u8]| word.len() <= 1 || matches!(word, b"re" | b"child" | b"proc");
+    if !words.all(known) {
+        return;
+    }
+    let word = |b: &&u8| b.is_ascii_alphabetic() || **b == b'_';
+    let mut from = at + found;
+    from += text[from..].iter().take(16).take_while(word).count();
+    let gap = |b: &&u8| matches!(**b, b' ' | b'-' | b'(' | b'\\' | b'\n' | b'b');
+    from += text[from..].iter().take(16).take_while(gap).count();
+    if !matches!(text.get(from), Some(b'\'' | b'"' | b'{')) {
+        return;
+    }
+    let ends = |b: &u8| matches!(b, b'\'' | b'"' | b'}' | b'\\' | b'\r' | b'\n');
+    let rest = &text[from + 1..];
+    let len = rest.iter().position(ends).unwrap_or(rest.len());
+    let value = &rest[..len];
+    if len >= 4 && len <= 256 && !value.starts_with(b"$") && structure::is_a_value(value) {
+        spans.push(Span::new(from + 1, from + 1 + len, "password").by("phrase"));
+    }
+}
+
 /// A value in quotes that stands here.
 fn quoted(text: &[u8], at: usize, spans: &mut Vec<Span>) {
     if !matches!(text.get(at), Some(b'\'' | b'"')) {
@@ -249,8 +280,7 @@ fn after_word(text: &[u8], at: usize, sure: bool, spans: &mut Vec<Span>) {
     let (start, end) = structure::value(text, start);
     let value = &text[start..end];
     let odd = has_digit(value) && value.iter().any(u8::is_ascii_alphabetic)
-        || value.len() >= 16 && random::is_random(value)
-        || quoted && value.len() >= 8 && is_mixed(value) && random::is_random(value);
+        || value.len() >= if is_mixed(value) { 8 } else { 16 } && random::is_random(value);
     let worth = if sure { !value.is_empty() } else { value.len() >= 6 && odd };
     if (worth || quoted && value.len() >= 6 && !value.contains(&b' ') && odd)
         && structure::is_a_value(value)

@@ -388,3 +388,55 @@ fn a_text_that_was_clean_is_not_under_other_rules_or_once_its_secret_is_known() 
     say("password=dragonfly-2024");
     assert!(say("say dragonfly-2024").contains("<mask:"));
 }
+
+#[test]
+fn letters_of_both_cases_without_a_digit_are_a_secret_where_one_stands() {
+    hides_in_text("Server=h;User Id=me;Password=LNAgeGTNBdzQ;Encrypt=true", "LNAgeGTNBdzQ");
+    hides_in_text("GET https://h/v1?api_key=uXGOqGwbnLpJ&x=1", "uXGOqGwbnLpJ");
+    hides_in_text("see https://h/v1?api_key=swordfish for it", "swordfish");
+    hides_in_text("My API key is SxLCjODMRVLP", "SxLCjODMRVLP");
+    hides_in_text("apikey: gyQxitMkBvCg", "gyQxitMkBvCg");
+    for code in [
+        "let token = nextTokenOf(reader);",
+        "password=defaultPassword; user=defaultUser;",
+        "apiKey: userApiToken,",
+        "the password is requiredByPolicy for all",
+        "https://h/v1?api_key=YOUR_API_KEY",
+    ] {
+        assert_eq!(text_of(code), code);
+    }
+}
+
+#[test]
+fn what_is_sent_where_a_program_asks_for_a_password_is_hidden() {
+    let s = "swordfish-not";
+    hides_in_text(&format!("expect \"assword:\"; send \"{s}\\r\""), s);
+    hides_in_text(&format!("expect -re \"*?assword*\" {{ send -- \"{s}\\r\" }}"), s);
+    hides_in_text(&format!("child.expect('Password:')\nchild.sendline('{s}')"), s);
+    for plain in [
+        "expect \"assword:\"; send \"$pw\\r\"",
+        "asked for a password then send \"hello there\"",
+        "forgot your password? we send 'a link'",
+    ] {
+        assert_eq!(text_of(plain), plain);
+    }
+}
+
+#[test]
+fn a_user_in_a_url_of_letters_of_both_cases_and_digits_is_a_token() {
+    hides_in_text("git remote add o https://Pa55w0rd_x@github.com/a/b", "Pa55w0rd_x");
+    for user in ["git", "buildbot", "Jenkins", "deploy2026"] {
+        let text = format!("git clone ssh://{user}@github.com/a/b");
+        assert_eq!(text_of(&text), text);
+    }
+}
+
+fn text_of(text: &str) -> String {
+    let out = masker().text(Raw::from(text));
+    String::from_utf8_lossy(out.get().bytes()).into_owned()
+}
+
+fn hides_in_text(text: &str, secret: &str) {
+    let out = text_of(text);
+    assert!(!out.contains(secret), "{out}");
+}

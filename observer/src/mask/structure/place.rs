@@ -263,11 +263,17 @@ pub(super) fn userinfo(text: &[u8], at: usize, out: &mut Vec<Span>) {
             }
         }
         (Some(colon), None) if colon >= 16 => out.push(Span::new(start, start + colon, "userinfo")),
-        (None, None) if info.len() >= 16 || info.len() >= 10 && random::is_random(info) => {
-            out.push(Span::new(start, at, "userinfo"))
-        }
+        (None, None) if is_token(info) => out.push(Span::new(start, at, "userinfo")),
         _ => {}
     }
+}
+
+/// Whether a user without a password is one: long, drawn at random, or of letters of both cases and
+/// digits.
+fn is_token(user: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| user.iter().any(is);
+    let all = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    user.len() >= 16 || user.len() >= 10 && random::is_random(user) || user.len() >= 8 && all
 }
 
 /// `<password>X</password>`, whose first `>` stands at `at`.

@@ -19,6 +19,8 @@ pub(super) struct Form {
     sure: bool,
     /// `key` itself means a key, for which hex is a value.
     is_key: bool,
+    /// `?key=value` or `&key=value`, as URLs and forms have it: no place for a program's names.
+    query: bool,
     key: Vec<u8>,
 }
 
@@ -44,6 +46,7 @@ impl Form {
             line: sign == b':' && spaced && !quoted && alone,
             sure: says(b"pass") || says(b"pwd") || says(b"secret") || says(b"credential"),
             is_key: says(b"key") || says(b"salt") || says(b"seed"),
+            query: sign == b'=' && matches!(head.last(), Some(b'?' | b'&')),
             key: lower,
         }
     }
@@ -112,8 +115,7 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
     }
     let cased =
         glance.iter().any(u8::is_ascii_uppercase) && glance.iter().any(u8::is_ascii_lowercase);
-    let random =
-        glance.len() >= if cased && form.quoted { 8 } else { 16 } && random::is_random(glance);
+    let random = glance.len() >= if cased { 8 } else { 16 } && random::is_random(glance);
     if letters && !random {
         let named = glance.contains(&b'.')
             || !glance.iter().any(u8::is_ascii_lowercase) && glance.contains(&b'_');
@@ -121,7 +123,8 @@ pub(super) fn is_worth(text: &[u8], form: &Form, kind: Kind) -> bool {
             return false; // a name of the program's
         }
         // A plain word: a password may be one, a token isn't.
-        return form.sure && (form.quoted || form.line || !form.spaced);
+        return form.query && glance.len() >= 6
+            || form.sure && (form.quoted || form.line || !form.spaced);
     }
     form.quoted || !is_code(glance, form.spaced)
 }
