@@ -67,8 +67,21 @@ fn command(toolchain: &Toolchain, source: &Path, target: &Path) -> Result<Comman
         }
     }
     let linker = format!("linker={}", toolchain.linker.display());
-    // v3: atomics that return what was there, and 32-bit jumps; every kernel since 5.12 has both.
-    let flags = ["-C", &linker, "-C", "target-cpu=v3", "-C", "link-arg=--btf", "-C", "debuginfo=2"];
+    let flags = [
+        "-C",
+        &linker,
+        // v3: atomics that return what was there, and 32-bit jumps; every kernel since 5.12 has both.
+        "-C",
+        "target-cpu=v3",
+        "-C",
+        "link-arg=--btf",
+        // What bpf-linker asks of LLVM by default (--bpf-expand-memcpy-in-order) makes a call of each
+        // memset, which then goes byte by byte: through sixteen of them where two stores do.
+        "-C",
+        "link-arg=--disable-expand-memcpy-in-order",
+        "-C",
+        "debuginfo=2",
+    ];
     cargo
         .current_dir(source)
         .args(["build", "--release", "--target", TARGET, "--target-dir"])
