@@ -238,13 +238,15 @@ fn who(owner: Option<&Owner>) -> Option<Who> {
     let task = kernel::current();
     let tgid: u32 = kernel::read_or_zero(task, at!(task_tgid));
     match (owner, lineage::label_of(tgid)) {
-        (Some(owner), _) if owner.pid != tgid => Some(Who { pid: owner.pid, exec: owner.exec }),
+        (Some(owner), _) if owner.pid != 0 && owner.pid != tgid => {
+            Some(Who { pid: owner.pid, exec: owner.exec })
+        }
         (_, Some(label)) => Some(Who { pid: 0, exec: label.exec }),
-        (Some(owner), None) => Some(Who { pid: owner.pid, exec: owner.exec }),
-        (None, None) if kernel::task_cgroup_id(task).is_some_and(lineage::is_ours) => {
+        (Some(owner), None) if owner.pid != 0 => Some(Who { pid: owner.pid, exec: owner.exec }),
+        (_, None) if kernel::task_cgroup_id(task).is_some_and(lineage::is_ours) => {
             Some(Who { pid: 0, exec: 0 })
         }
-        (None, None) => None,
+        (_, None) => None,
     }
 }
 

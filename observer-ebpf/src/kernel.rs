@@ -62,7 +62,7 @@ pub fn read_or_zero<T: Copy>(base: Ptr, offset: usize) -> T {
 /// Sets a value to zeros.
 ///
 /// Verifier: one call of a helper, which clears what it can't fill, where stores would be looked at
-/// once more on each way that leads here, and a call to memset byte by byte.
+/// once more on each way that leads here.
 ///
 /// # Safety
 /// `at` is valid for writing, and zeros are a value of its type.
@@ -148,8 +148,8 @@ pub fn task_cgroup_id(task: Ptr) -> Option<u64> {
     cgroup_id(follow(set, at!(css_set_dfl_cgrp))?)
 }
 
-/// What identifies `task`, which runs since the exec `exec`. Made whole at once: filling in a
-/// zeroed one would cost a loop over its bytes.
+/// What identifies `task`, which runs since the exec `exec`. Made whole at once: what is
+/// filled in is stored twice.
 #[inline(always)]
 fn identify(task: Ptr, exec: u64, cgroup: u64, comm: [u8; 16]) -> Header {
     let parent: Ptr = read_or_zero(task, at!(task_real_parent));

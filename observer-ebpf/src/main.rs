@@ -30,6 +30,7 @@ mod request;
 mod segment;
 mod sni;
 mod socket;
+mod storage;
 mod stream;
 mod tls;
 mod token;

@@ -15,8 +15,8 @@ use crate::exec::Scratch;
 use crate::path::PathScratch;
 use crate::request::Request;
 use crate::sni::Head;
-use crate::socket::Flow;
-use crate::stream::Stream;
+use crate::socket::Connect;
+use crate::storage::Socket;
 use crate::tls::{Caller, Session, SessionKey, Thread};
 use crate::verdict::{Judged, Ruling};
 
@@ -137,7 +137,7 @@ pub static JUDGED: LruHashMap<u64, Judged> = LruHashMap::with_max_entries(4096, 
 /// Connects under way, by thread. The result of a connect that fails at once is told from here;
 /// evicted: its result is unknown.
 #[map]
-pub static CONNECTING: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(8192, 0);
+pub static CONNECTING: LruHashMap<u64, Connect> = LruHashMap::with_max_entries(8192, 0);
 
 /// One buffer a CPU for execs. Sized at load.
 #[map]
@@ -165,10 +165,6 @@ pub static TLS_ROUTINES: LruHashMap<Caller, Thread> = LruHashMap::with_max_entri
 #[map]
 pub static TLS_STREAMS: LruHashMap<SessionKey, Session> = LruHashMap::with_max_entries(16_384, 0);
 
-/// What a socket's last connect, and its last destinations, were. Lives as long as the socket.
-#[btf_map]
-pub static FLOWS: SkStorage<Flow> = SkStorage::new();
-
 /// Two buffers a CPU for DNS: one for what leaves and one for what comes, which interrupts it.
 /// Sized at load.
 #[map]
@@ -193,10 +189,11 @@ pub static RESOLVERS: HashMap<NetKey, u32> = HashMap::with_max_entries(RESOLVERS
 #[map]
 pub static NETWORKS: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// What a socket's connection is at. Lives as long as the socket; one that is accepted begins with
-/// a copy of what the listening one has.
+/// What a socket is at. Lives as long as the socket; one that is accepted begins with a copy of what
+/// the listening one has. No memory: a connect is without its result, and a connection's payload is
+/// not told; both are counted.
 #[btf_map]
-pub static STREAMS: ClonedStorage<Stream> = ClonedStorage::new();
+pub static SOCKETS: ClonedStorage<Socket> = ClonedStorage::new();
 
 /// A connection's beginning, while it is held against the rules on names. Lives until it is, or as
 /// long as the socket. No memory: the connection is denied.

@@ -8,9 +8,7 @@ mod outcome;
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_storage_get,
-};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::programs::{SockAddrContext, SockContext};
 use observer_common::{
     Config, EventKind, Header, Label, NetEvent, SENT_TO, config_flag, net_op, verdict,
@@ -19,7 +17,8 @@ use observer_common::{
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
-use crate::maps::{CONNECTING, FLOWS};
+use crate::maps::CONNECTING;
+use crate::storage::{self, Socket};
 use crate::verdict::{self as policy, Ruling};
 
 pub use outcome::{connect_returned, moved, state};
@@ -30,10 +29,8 @@ const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const IPPROTO_UDPLITE: u32 = 136;
-/// BPF_SK_STORAGE_GET_F_CREATE.
-const CREATE: u64 = 1;
 
-/// What a socket is at.
+/// What a socket's last connect, and its last destinations, were.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Flow {
@@ -47,7 +44,7 @@ pub struct Flow {
     network: u64,
     /// The thread that called it.
     thread: u64,
-    /// Its process.
+    /// Its process; 0 where no hook of ours saw the socket.
     pid: u32,
     /// Where the next destination is remembered.
     next: u32,
@@ -55,8 +52,27 @@ pub struct Flow {
     sent: [[u8; 20]; SENT_TO],
 }
 
+/// A connect under way, as its thread has it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Connect {
+    /// As in [`Flow`].
+    call: u64,
+    began: u64,
+    exec: u64,
+    pid: u32,
+    /// Zero.
+    reserved: u32,
+}
+
 impl Flow {
-    /// A connect begins.
+    /// Whether it is being connected.
+    #[inline(always)]
+    pub fn is_connecting(&self) -> bool {
+        self.call != 0
+    }
+
+    /// A connect begins, in the thread that runs.
     #[inline(always)]
     fn begin(&mut self, call: u64, header: &Header) {
         self.call = call;
@@ -64,6 +80,16 @@ impl Flow {
         self.began = header.time;
         self.exec = header.exec;
         self.pid = header.pid;
+    }
+
+    /// What a socket that is accepted begins with. Its listening one may have connected before.
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.call = 0;
+        self.exec = 0;
+        self.network = 0;
+        self.thread = 0;
+        self.pid = 0;
     }
 }
 
@@ -103,8 +129,8 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
         policy::destination(&config, &routed(addr), port, protocol)
     };
     let denied = ruling.denies();
-    let mut flow = if op == net_op::BIND || denied { None } else { flow_of(ctx) };
-    if let Some(flow) = flow.as_deref_mut() {
+    let mut socket = if op == net_op::BIND || denied { None } else { socket_of(ctx) };
+    if let Some(Socket { flow, .. }) = socket.as_deref_mut() {
         // Packets name their socket alone: whose it is stands with it.
         flow.exec = label.exec;
         flow.pid = kernel::current_tgid();
@@ -115,7 +141,7 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
     }
     if op == net_op::SEND && !denied {
         // Each datagram is judged; a destination is told once.
-        if let Some(flow) = flow.as_deref_mut() {
+        if let Some(Socket { flow, .. }) = socket.as_deref_mut() {
             if known(flow, &addr, port) {
                 return 1;
             }
@@ -129,10 +155,14 @@ pub fn address(ctx: &SockAddrContext, op: u32, v6: bool) -> i32 {
         return 0;
     }
     if op == net_op::CONNECT {
-        match flow {
-            Some(flow) => {
+        match socket {
+            Some(Socket { flow, stream }) => {
                 flow.begin(call, &header);
-                let _ = CONNECTING.insert(flow.thread, &*flow, 0);
+                // Its first packet leaves in this thread, as a rule, and begins the connection.
+                stream.who = header;
+                let Header { time: began, exec, pid, .. } = header;
+                let connect = Connect { call, began, exec, pid, reserved: 0 };
+                let _ = CONNECTING.insert(flow.thread, connect, 0);
             }
             None => {
                 emit::flow_lost();
@@ -180,39 +210,27 @@ pub fn tell(label: &Label, op: u32, end: &End, ruling: Ruling, ring: Ring) -> (u
 }
 
 #[inline(always)]
-fn flow_of<'a>(ctx: &'a SockAddrContext) -> Option<&'a mut Flow> {
-    // SAFETY: the context's socket; the storage lives as long as the socket does.
-    unsafe {
-        let sk = (*ctx.sock_addr).__bindgen_anon_1.sk;
-        storage(sk.cast(), CREATE).as_mut()
-    }
+fn socket_of<'a>(ctx: &'a SockAddrContext) -> Option<&'a mut Socket> {
+    // SAFETY: the context's socket.
+    unsafe { storage::made((*ctx.sock_addr).__bindgen_anon_1.sk.cast()) }
 }
 
 /// Whose a socket is.
 pub struct Owner {
     /// The exec of the process that connected it or sent from it last.
     pub exec: u64,
-    /// That process.
+    /// That process; 0 where there is none: the socket was accepted, or is older than the run.
     pub pid: u32,
-    /// Its network namespace's cookie.
+    /// Its network namespace's cookie, or 0.
     pub network: u64,
 }
 
-/// Whose a packet's socket is, where a hook of ours has seen it.
+/// Whose a packet's socket is, where anything is known of it.
 #[inline(always)]
 pub fn owner(sk: *mut c_void) -> Option<Owner> {
-    // SAFETY: the packet's own socket; the storage lives as long as the socket does.
-    let flow = unsafe { storage(sk, 0).as_ref() }?;
-    Some(Owner { exec: flow.exec, pid: flow.pid, network: flow.network })
-}
-
-#[inline(always)]
-unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Flow {
-    // SAFETY: the caller's socket.
-    unsafe {
-        bpf_sk_storage_get((&raw const FLOWS).cast_mut().cast(), sk, core::ptr::null_mut(), flags)
-            .cast()
-    }
+    // SAFETY: the packet's own socket.
+    let Flow { exec, pid, network, .. } = unsafe { storage::known(sk) }?.flow;
+    Some(Owner { exec, pid, network })
 }
 
 #[inline(always)]

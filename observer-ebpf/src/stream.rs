@@ -77,6 +77,11 @@ pub struct Stream {
     last: u32,
     /// What the rules on names said of it so far.
     held: u32,
+    /// Whether something may be kept of what was held against them, of this connection or an earlier
+    /// one of its socket.
+    kept: u32,
+    /// Zero.
+    reserved: u32,
 }
 
 /// A direction of a connection.
@@ -133,8 +138,9 @@ pub fn packet<const WAY: usize>(ctx: &SkBuffContext) -> i32 {
     if segment.flags & SYN != 0 {
         // What a SYN carries (RFC 7413) begins after it.
         stream.ways[WAY] = Way::at(segment.seq.wrapping_add(1), 0);
-        if opens {
+        if opens && stream.kept != 0 {
             // What another connection on the socket said is not this one's.
+            stream.kept = 0;
             sni::forget(sk);
             host::forget(sk);
         }
@@ -165,6 +171,7 @@ pub fn packet<const WAY: usize>(ctx: &SkBuffContext) -> i32 {
 fn held(skb: *mut __sk_buff, sk: *mut bpf_sock, stream: &mut Stream, segment: &Segment) {
     let seq = segment.seq.wrapping_add(u32::from(segment.flags & SYN != 0));
     let offset = stream_offset(stream.ways[SENT].seq, stream.ways[SENT].high, seq);
+    stream.kept = 1;
     let held = if stream.kind == stream_kind::TLS {
         sni::hold(skb, sk, segment, offset, stream)
     } else {

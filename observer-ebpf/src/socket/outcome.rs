@@ -5,11 +5,12 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_send_signal;
 use observer_common::{EventKind, Header, ResultEvent, net_op};
 
-use super::{AF_INET6, CREATE, End, Flow, IPPROTO_TCP, connected, mapped, storage, tell};
+use super::{AF_INET6, End, Flow, IPPROTO_TCP, connected, mapped, tell};
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
 use crate::maps::CONNECTING;
+use crate::storage::{self, Socket};
 use crate::stream;
 use crate::verdict::{self as policy, Ruling};
 
@@ -39,7 +40,8 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
         unhooked(sk);
     } else if old == SYN_SENT && (new == ESTABLISHED || new == CLOSE) {
         // SAFETY: the tracepoint's own socket.
-        let Some(flow) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
+        let Some(socket) = (unsafe { storage::known(sk.cast_mut().cast()) }) else { return };
+        let flow = &mut socket.flow;
         if flow.call == 0 {
             return;
         }
@@ -66,8 +68,8 @@ pub fn state(sk: Ptr, old: i32, new: i32) {
 #[inline(always)]
 fn unhooked(sk: Ptr) {
     // SAFETY: the tracepoint's own socket.
-    let seen = unsafe { storage(sk.cast_mut().cast(), 0).as_ref() };
-    if seen.is_some_and(hooked_now) {
+    let seen = unsafe { storage::known(sk.cast_mut().cast()) };
+    if seen.is_some_and(|socket| hooked_now(&socket.flow)) {
         return;
     }
     let Some(label) = lineage::current_label() else { return };
@@ -80,9 +82,12 @@ fn unhooked(sk: Ptr) {
         unsafe { bpf_send_signal(SIGKILL) };
     }
     let (call, header) = tell(&label, net_op::CONNECT_UNHOOKED, &end, ruling, Ring::Events);
-    // SAFETY: as above; the storage lives as long as the socket does.
-    match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
-        Some(flow) => flow.begin(call, &header),
+    // SAFETY: as above.
+    match unsafe { storage::made(sk.cast_mut().cast()) } {
+        Some(Socket { flow, stream }) => {
+            flow.begin(call, &header);
+            stream.who = header;
+        }
         None => {
             emit::flow_lost();
         }
@@ -141,6 +146,11 @@ fn ended(mut header: Header, call: u64, began: u64, error: u32, abandoned: u32) 
 
 #[inline(always)]
 fn listening(sk: Ptr) {
+    // Whoever listens: what is accepted has not connected, and is nobody's who did.
+    // SAFETY: the tracepoint's own socket.
+    if let Some(socket) = unsafe { storage::known(sk.cast_mut().cast()) } {
+        socket.flow.clear();
+    }
     let Some(label) = lineage::current_label() else { return };
     let common = sk.wrapping_add(at!(sock_common));
     let family: u16 = kernel::read_or_zero(common, at!(skc_family));

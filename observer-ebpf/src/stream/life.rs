@@ -1,25 +1,19 @@
 //! A connection's life: found by its socket, begun where that is the run's, and ended with it.
 
-use core::ffi::c_void;
-
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
-use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_sk_cgroup_id, bpf_sk_storage_get, bpf_tcp_sock,
-};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_cgroup_id, bpf_tcp_sock};
 use observer_common::{EventKind, Header, StreamEndEvent, stream_flag, stream_kind};
 
 use super::{HELD_MORE, SENT, Stream, Way};
 use crate::emit::{self, Ring};
 use crate::kernel::{self, Ptr, at};
 use crate::lineage;
-use crate::maps::STREAMS;
 use crate::segment::{SYN, Segment};
+use crate::storage::{self, Socket};
 
-/// BPF_SK_STORAGE_GET_F_CREATE.
-const CREATE: u64 = 1;
 const AF_INET6: u32 = 10;
 
-/// What a socket's storage is of.
+/// What [`Stream::state`] is.
 mod state {
     /// Nothing yet.
     pub const NEW: u32 = 0;
@@ -37,9 +31,9 @@ pub(super) fn find<'a, const WAY: usize>(
     segment: &Segment,
     opens: bool,
 ) -> Option<&'a mut Stream> {
-    // SAFETY: the context's socket; the storage lives as long as it does.
-    let found = unsafe { storage(sk.cast(), 0).as_mut() };
-    if let Some(stream) = found {
+    // SAFETY: the context's socket.
+    let found = unsafe { storage::known(sk.cast()) };
+    if let Some(Socket { stream, .. }) = found {
         if stream.state == state::OPEN && !opens {
             return Some(stream);
         }
@@ -58,24 +52,27 @@ pub(super) fn find<'a, const WAY: usize>(
         }
     }
     // Only what leaves tells whose it is: what comes in comes in anybody's context.
-    let label = if WAY == SENT {
-        kernel::tgid(kernel::current()).and_then(lineage::label_of)
-    } else {
-        None
-    };
+    // Verifier: on 6.1 this hook has no bpf_get_current_pid_tgid.
+    let task = kernel::current();
+    let label = if WAY == SENT { kernel::tgid(task).and_then(lineage::label_of) } else { None };
     // SAFETY: takes a checked socket.
     if label.is_none() && !lineage::is_ours(unsafe { bpf_sk_cgroup_id(sk.cast()) }) {
         return None;
     }
     // SAFETY: as above.
-    let Some(stream) = (unsafe { storage(sk.cast(), CREATE).as_mut() }) else {
+    let Some(Socket { flow, stream }) = (unsafe { storage::made(sk.cast()) }) else {
         emit::stream_unkept();
         return None;
     };
-    stream.who = match label {
-        Some(label) => kernel::identify_other(kernel::current(), label.exec),
-        None => kernel::absent(0, 0),
-    };
+    match label {
+        // As its connect was told. With TCP_FASTOPEN_CONNECT somebody else may send first.
+        Some(label)
+            if stream.who.exec == label.exec
+                && flow.is_connecting()
+                && stream.who.tid == kernel::read_or_zero(task, at!(task_pid)) => {}
+        Some(label) => stream.who = kernel::identify_other(task, label.exec),
+        None => stream.who = kernel::absent(0, 0),
+    }
     begin(stream, skb, sk, segment);
     if opens {
         stream.flags = stream_flag::OPENED;
@@ -133,21 +130,12 @@ fn addresses(stream: &mut Stream, sk: *mut bpf_sock) {
     }
 }
 
-#[inline(always)]
-unsafe fn storage(sk: *mut c_void, flags: u64) -> *mut Stream {
-    // SAFETY: the caller's socket.
-    unsafe {
-        let map = (&raw const STREAMS).cast_mut().cast();
-        bpf_sk_storage_get(map, sk, core::ptr::null_mut(), flags).cast()
-    }
-}
-
 /// A socket begins to listen, in its caller: what it accepts is this process's.
 #[inline(always)]
 pub fn listening(sk: Ptr, who: &Header) {
     // SAFETY: the tracepoint's own socket.
-    match unsafe { storage(sk.cast_mut().cast(), CREATE).as_mut() } {
-        Some(stream) => {
+    match unsafe { storage::made(sk.cast_mut().cast()) } {
+        Some(Socket { stream, .. }) => {
             stream.who = *who;
             stream.state = state::LISTENS;
         }
@@ -161,7 +149,12 @@ pub fn listening(sk: Ptr, who: &Header) {
 #[inline(always)]
 pub fn closed(sk: Ptr) {
     // SAFETY: the tracepoint's own socket.
-    let Some(stream) = (unsafe { storage(sk.cast_mut().cast(), 0).as_mut() }) else { return };
+    let Some(socket) = (unsafe { storage::known(sk.cast_mut().cast()) }) else { return };
+    let stream = &mut socket.stream;
+    if stream.state == state::LISTENS {
+        // It may connect yet.
+        stream.state = state::NEW;
+    }
     if stream.told == 0 {
         return;
     }

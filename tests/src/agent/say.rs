@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Connects and says each file (commas between them) once the one before was answered: `--bytes`
 /// one at a time, `--pieces` of a hundred, `--sendfile`, `--splice`, `--fastopen`; `--urgent` with
-/// a byte between that is urgent; `--greeted` once the far end has said something; `--again` each on a
+/// a byte between that is urgent; `--greeted` once the far end has said something; `--listened` by a socket that has listened before; `--again` each on a
 /// connection of its own, all by one socket; `--leave` without waiting for anything. Fails with EAGAIN where no answer
 /// comes, with ECONNABORTED where the connection is ended meanwhile.
 pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
@@ -31,6 +31,10 @@ pub(super) fn say(to: &str, files: &str, flags: &[String]) -> Result<u8> {
             }
             None => return Ok(super::UNSUPPORTED),
         }
+    } else if has("--listened") {
+        let (socket, name) = listened(to)?;
+        net::join(&socket, &name)?;
+        TcpStream::from(socket)
     } else {
         TcpStream::connect(net::address(to)?)?
     };
@@ -76,6 +80,19 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
         Ok(_) => Ok(()),
         Err(e) => Err(e.into()),
     }
+}
+
+/// A socket that has listened and does no more, and where it may connect to.
+fn listened(to: &str) -> Result<(OwnedFd, net::Name)> {
+    let name = net::Name::new(net::address(to)?);
+    let fd = net::socket(name.family, libc::SOCK_STREAM, 0)?;
+    // SAFETY: the descriptor is open.
+    let (listens, ends) = unsafe {
+        (libc::listen(fd.as_raw_fd(), 1), libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR))
+    };
+    sys::check(listens).context("listen")?;
+    sys::check(ends).context("shutdown")?;
+    Ok((fd, name))
 }
 
 fn sendfile(stream: &TcpStream, file: &str) -> Result<()> {

@@ -28,6 +28,9 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("deny-by-sni-holds-for-fast-open", |ctx| {
         stopped(ctx, &["evil.example"], 0, 0, &["--fastopen"])
     }),
+    ("deny-by-sni-holds-for-a-socket-that-has-listened", |ctx| {
+        stopped(ctx, &["evil.example"], 0, 0, &["--listened"])
+    }),
     ("deny-by-sni-holds-where-the-server-speaks-first", |ctx| {
         stopped(ctx, &["evil.example"], 0, 0, &["--greeted"])
     }),

@@ -125,6 +125,10 @@ pub const EVASIONS: &[Evasion] = &[
         "a flood that fills the ring: the denial is recorded, the loss counted",
     ),
     same_everywhere("deny-by-sni-holds-in-single-bytes", "a ClientHello in segments of a byte"),
+    same_everywhere(
+        "deny-by-sni-holds-for-a-socket-that-has-listened",
+        "a ClientHello by a socket that has listened before",
+    ),
     same_everywhere("deny-by-sni-holds-over-many-records", "a ClientHello over many TLS records"),
     same_everywhere("deny-by-host", "a Host of another name, on an address that is open"),
     same_everywhere(
