@@ -235,7 +235,7 @@ fn sent(text: &[u8], at: usize, spans: &mut Vec<Span>) {
     let rest = &text[from + 1..];
     let len = rest.iter().position(ends).unwrap_or(rest.len());
     let value = &rest[..len];
-    if len >= 4 && len <= 256 && !value.starts_with(b"$") && structure::is_a_value(value) {
+    if (4..=256).contains(&len) && !value.starts_with(b"$") && structure::is_a_value(value) {
         spans.push(Span::new(from + 1, from + 1 + len, "password").by("phrase"));
     }
 }
