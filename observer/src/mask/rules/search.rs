@@ -8,6 +8,7 @@ use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
 use regex::bytes::Regex;
 
+use super::beginnings::Beginnings;
 use super::{Look, Rule, all};
 use crate::mask::random;
 use crate::mask::span::Span;
@@ -22,24 +23,7 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     let before = spans.len();
     let mut search =
         Search { compiled, off, text, start, end, covered: start, dead: 0, rests: vec![] };
-    let word = &text[start..end];
-    // Each step waits for the one before, so a long word is run through in two halves side by side.
-    // The second begins early enough to see whole what ends within it.
-    let (middle, second) = if word.len() < 2 * compiled.longest {
-        (word.len(), word.len())
-    } else {
-        let middle = (word.len() + compiled.longest) / 2;
-        (middle, middle - compiled.longest)
-    };
-    let mut late = vec![];
-    compiled.run(
-        [&word[..middle], &word[second..]],
-        |state, after| search.hits(state, start + after, spans),
-        |state, after| late.push((state, second + after)),
-    );
-    for (state, after) in late.into_iter().filter(|&(_, after)| after > middle) {
-        search.hits(state, start + after, spans);
-    }
+    compiled.run(text, start, end, |state, after| search.hits(state, after, spans));
     if !search.rests.is_empty() {
         search.settle(before, spans);
     }
@@ -50,43 +34,32 @@ struct Compiled {
     start: StateID,
     /// For each keyword its rule, and how long it is.
     owner: Vec<(u16, u16)>,
-    /// How long the longest is.
-    longest: usize,
+    beginnings: Beginnings,
     rules: Vec<Entry>,
 }
 
 impl Compiled {
-    /// Runs the automaton over two words; tells for each in which states keywords end, and after how
-    /// many bytes.
+    /// Runs the automaton over the word that stands at `start..end`, where keywords may begin; tells in
+    /// which states keywords end, and where.
     #[inline]
-    fn run(
-        &self,
-        [one, other]: [&[u8]; 2],
-        mut hit: impl FnMut(StateID, usize),
-        mut other_hit: impl FnMut(StateID, usize),
-    ) {
-        let (mut state, mut other_state) = (self.start, self.start);
-        let both = one.len().min(other.len());
-        for n in 0..both {
-            state = self.step(state, one[n]);
-            other_state = self.step(other_state, other[n]);
-            if self.ends_one(state) {
-                hit(state, n + 1);
-            }
-            if self.ends_one(other_state) {
-                other_hit(other_state, n + 1);
-            }
-        }
-        for (n, &b) in one.iter().enumerate().skip(both) {
-            state = self.step(state, b);
-            if self.ends_one(state) {
-                hit(state, n + 1);
-            }
-        }
-        for (n, &b) in other.iter().enumerate().skip(both) {
-            other_state = self.step(other_state, b);
-            if self.ends_one(other_state) {
-                other_hit(other_state, n + 1);
+    fn run(&self, text: &[u8], start: usize, end: usize, mut hit: impl FnMut(StateID, usize)) {
+        let mut from = start;
+        while let Some(begin) = self.beginnings.next(text, start, from, end) {
+            let mut state = self.start;
+            from = begin;
+            while from < end {
+                let b = text[from];
+                state = self.step(state, b);
+                // Nothing is under way but what begins with this byte: that is asked for anew, with
+                // what may be a sign before it.
+                if from >= begin + 2 && state == self.step(self.start, b) {
+                    from -= usize::from(!text[from - 1].is_ascii_alphanumeric());
+                    break;
+                }
+                from += 1;
+                if self.ends_one(state) {
+                    hit(state, from);
+                }
             }
         }
     }
@@ -136,6 +109,13 @@ impl Entry {
     }
 }
 
+/// Whether a keyword counts where it is joined to what stands before it: a short one is chance there;
+/// a long one with a sign in it is none.
+fn counts_within(look: Look, keyword: &[u8]) -> bool {
+    let signs = || keyword.iter().any(|b| !b.is_ascii_alphanumeric());
+    look == Look::Around || keyword.len() >= 4 && signs()
+}
+
 static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
     let (mut words, mut owner, mut rules) = (vec![], vec![], vec![]);
     for (index, rule) in all().enumerate() {
@@ -147,8 +127,12 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
     }
     let keywords = DFA::builder().build(words).ok()?;
     let start = keywords.start_state(Anchored::No).ok()?;
-    let longest = owner.iter().map(|&(_, len)| usize::from(len)).max()?;
-    Some(Compiled { keywords, start, owner, longest, rules })
+    let beginnings = all().flat_map(|rule| {
+        rule.keywords
+            .iter()
+            .map(|word| (word.as_bytes(), counts_within(rule.look, word.as_bytes())))
+    });
+    Some(Compiled { keywords, start, owner, beginnings: Beginnings::new(beginnings), rules })
 });
 
 struct Search<'a> {
@@ -183,11 +167,8 @@ impl Search<'_> {
         if at < self.covered || self.off.get(rule).is_some_and(|&off| off) {
             return;
         }
-        // Within a word a short keyword is chance; a long one, or one with a sign in it, is none.
         let joined = at > self.start && self.text[at - 1].is_ascii_alphanumeric();
-        let keyword = &self.text[at..at + len];
-        let signs = keyword.iter().any(|b| !b.is_ascii_alphanumeric());
-        if entry.rule.look == Look::Ahead && joined && (len < 4 || !signs) {
+        if joined && !counts_within(entry.rule.look, &self.text[at..at + len]) {
             return;
         }
         if entry.rule.sort == "jwt" {
