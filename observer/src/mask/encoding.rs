@@ -3,6 +3,8 @@
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 
+use super::bits::{self, BLOCK, Both, within};
+
 /// Fewer bytes of text than this hide nothing that is worth the look.
 const SHORTEST: usize = 12;
 /// Longer words are looked into up to here; what is beyond is judged by its own beginning.
@@ -26,18 +28,16 @@ pub(super) struct Word {
 /// Adds each word within `from..to` that decodes to text. `from..to` is a stretch without
 /// white space; a word of base64 goes on over line breaks beyond it. The end of the last word.
 pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) -> usize {
-    let mut at = from;
     let mut reached = to;
-    while at < to {
-        let (len, found) = look(&text[at..to]);
-        if len >= SHORTEST {
-            reached = reached.max(word(text, at, at + len, found, out));
+    bits::rows(text, (from, to), TAIL, is_digit, |start, end| {
+        if end - start >= SHORTEST {
+            let found = look(&text[start..end]);
+            reached = reached.max(word(text, start, end, found, out));
         }
-        if at + len == text.len() {
-            tail(text, at, out);
+        if end == text.len() {
+            tail(text, start, out);
         }
-        at += len.max(1);
-    }
+    });
     reached
 }
 
@@ -73,7 +73,7 @@ pub(super) fn may_be_base32(word: &[u8]) -> bool {
 }
 
 fn run(text: &[u8], at: usize, to: usize) -> usize {
-    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count())
+    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| is_digit(b)).count())
 }
 
 fn word(text: &[u8], start: usize, end: usize, found: Look, out: &mut Vec<Word>) -> usize {
@@ -224,25 +224,27 @@ struct Look {
     base32: bool,
 }
 
-/// One pass over a word, which ends with its digits: how long it is, and where twelve bytes of ASCII in a row would come out of it, at any
+/// One pass over a word of digits: where twelve bytes of ASCII in a row would come out of it, at any
 /// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
 /// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
-fn look(text: &[u8]) -> (usize, Look) {
-    let mut lanes = 0u64;
-    let mut hex = false;
+fn look(word: &[u8]) -> Look {
+    if word.len() < SHORTEST32 && !may_be_text(word) {
+        return Look { regions: vec![], wide: false, hex: false, base32: false };
+    }
+    let [mut first, mut second, mut groups, mut sixteen] = [Both::default(); 4];
+    let (mut hex, mut zeros) = (false, 0);
     let mut regions: Vec<(usize, usize)> = vec![];
-    let mut len = text.len();
-    for (at, &b) in text.iter().enumerate() {
-        let own = LANES[usize::from(b)];
-        if own & NO_DIGIT != 0 {
-            len = at;
-            break;
-        }
-        // One shift for all of them; no bit goes on into the next lane.
-        lanes = (lanes << 1) & !STARTS | own;
-        hex |= lanes & SIXTEENS == SIXTEENS;
-        if lanes & TEXT == TEXT {
-            // Four groups, of which the last ends with the next digit.
+    for base in (0..word.len()).step_by(BLOCK) {
+        let block = bits::block(word, base);
+        let digits = block.map(value);
+        first.next(bits::of(&digits, |d| within(d, 8, 31)));
+        second.next(bits::of(&digits, |d| d & 8 == 0));
+        let third = bits::of(&digits, |d| d & 2 == 0);
+        groups.next(third & second.before(1) & first.before(2));
+        // Four groups in a row: their third digits stand four apart.
+        let text = groups.here() & groups.before(4) & groups.before(8) & groups.before(12);
+        for at in bits::places(text).map(|place| base + place) {
+            // The last group ends with the next digit.
             let (from, to) = (at.saturating_sub(14), at + 2);
             // The alignments are apart: a stretch goes on only where it began.
             let same = |r: &&mut (usize, usize)| r.0 % 4 == from % 4 && from <= r.1 + GAP;
@@ -251,64 +253,46 @@ fn look(text: &[u8]) -> (usize, Look) {
                 None => regions.push((from, to)),
             }
         }
+        // Digits that begin a byte of text in hex, eleven of them two apart.
+        sixteen.next(bits::of(&block, |b| within(b, b'2', b'7')));
+        hex |= (1..11).fold(sixteen.here(), |row, n| row & sixteen.before(2 * n)) != 0;
+        zeros += usize::from(block.iter().fold(0, |n, &b| n + u8::from(b == b'A')));
     }
     // The digit after the last one may be none.
-    regions.iter_mut().for_each(|region| region.1 = region.1.min(len));
-    let word = &text[..len];
-    let found = Look {
+    regions.iter_mut().for_each(|region| region.1 = region.1.min(word.len()));
+    Look {
         regions,
-        wide: len >= 24 && word.iter().filter(|&&b| b == b'A').count() * 6 > len,
+        wide: word.len() >= 24 && zeros * 6 > word.len(),
         hex,
-        base32: len >= SHORTEST32 && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
-    };
-    (len, found)
+        base32: word.len() >= SHORTEST32
+            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
+    }
 }
 
-/// Where the lanes of `look` begin: the last digits that may be a group's first, its second, its
-/// third, and those of hex that begin a byte of text.
-const FIRST: u32 = 0;
-const SECOND: u32 = FIRST + 15;
-const THIRD: u32 = SECOND + 14;
-const SIXTEEN: u32 = THIRD + 13;
-/// Beyond the lanes: what ends a word.
-const NO_DIGIT: u64 = 1 << 63;
-const STARTS: u64 = 1 << FIRST | 1 << SECOND | 1 << THIRD | 1 << SIXTEEN;
-/// Four groups in a row: their third digits end here, their second a digit before, and so on.
-const TEXT: u64 = 0x1111 << (FIRST + 2) | 0x1111 << (SECOND + 1) | 0x1111 << THIRD;
-/// Eleven bytes of hex in a row, and as many as there is room for.
-const SIXTEENS: u64 = 0x15_5555 << SIXTEEN;
-
-const LANES: [u64; 256] = lanes();
-
-const fn lanes() -> [u64; 256] {
-    let mut out = [0; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        let c = b as u8;
-        let d = digit(c);
-        if d < 64 {
-            out[b] |= ((d >= 8 && d < 32) as u64) << FIRST;
-            out[b] |= ((d & 8 == 0) as u64) << SECOND;
-            out[b] |= ((d & 2 == 0) as u64) << THIRD;
-        } else {
-            out[b] |= NO_DIGIT;
-        }
-        out[b] |= (matches!(c, b'2'..=b'7') as u64) << SIXTEEN;
-        b += 1;
-    }
-    out
+/// Whether a word that is no longer than a block has first digits of four groups in a row.
+fn may_be_text(word: &[u8]) -> bool {
+    let first = bits::of(&bits::block(word, 0), |b| within(b, b'I', b'Z') | within(b, b'a', b'f'));
+    first & first << 4 & first << 8 & first << 12 != 0
 }
 
-/// The digits of either alphabet of base64.
-const DIGITS: [bool; 256] = {
-    let mut out = [false; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = digit(b as u8) < 64;
-        b += 1;
-    }
-    out
-};
+/// The value of a digit, without a branch; for what is none, one that no text has.
+#[inline(always)]
+fn value(b: u8) -> u8 {
+    let value = if within(b, b'A', b'Z') { b.wrapping_sub(b'A') } else { 63 };
+    let value = if within(b, b'a', b'z') { b.wrapping_sub(b'a' - 26) } else { value };
+    if within(b, b'0', b'9') { b.wrapping_add(52 - b'0') } else { value }
+}
+
+/// Whether a byte is a digit in either alphabet of base64.
+#[inline(always)]
+pub(super) fn is_digit(b: u8) -> bool {
+    within(b | 0x20, b'a', b'z')
+        // `/` stands before the digits.
+        | within(b, b'/', b'9')
+        | (b == b'+')
+        | (b == b'-')
+        | (b == b'_')
+}
 
 /// The value of a digit of base64 in either alphabet; 255 for what is none.
 const fn digit(b: u8) -> u8 {

@@ -2,6 +2,8 @@
 //!
 //! What explains randomness is on the allow-list: digests, ids, public keys, embedded images.
 
+use super::bits;
+use super::encoding;
 use super::random;
 use super::span::Span;
 
@@ -79,26 +81,9 @@ const IDS: &[&[u8]] = &[
 
 /// Looks at a word of a text: at each run of it that could be a token.
 pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
-    let mut at = start;
-    while at < end {
-        let len = text[at..end].iter().take_while(|&&b| RUN[usize::from(b)]).count();
-        if len >= SHORTEST {
-            judge(text, at, at + len, spans);
-        }
-        at += len.max(1);
-    }
+    let is_run = encoding::is_digit;
+    bits::rows(text, (start, end), SHORTEST, is_run, |from, to| judge(text, from, to, spans));
 }
-
-/// What a token is made of, in any alphabet.
-const RUN: [bool; 256] = {
-    let mut out = [false; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'_' | b'-' | b'+' | b'/');
-        b += 1;
-    }
-    out
-};
 
 fn judge(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let run_ = &text[start..end];
