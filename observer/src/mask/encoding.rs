@@ -9,10 +9,12 @@ use super::bits::{self, BLOCK, Both, within};
 const SHORTEST: usize = 12;
 /// Longer words are looked into up to here; what is beyond is judged by its own beginning.
 const LONGEST: usize = 1 << 20;
-/// A last word is looked at from this length on.
-const TAIL: usize = 10;
+/// A last word is looked at from this length on, the others are longer.
+pub(super) const TAIL: usize = 10;
 /// Shorter words are not looked into as base32.
 const SHORTEST32: usize = 20;
+/// Eleven digits two apart are so long.
+const HEX: usize = 21;
 /// Lines of base64 have at least so many digits.
 const LINE: usize = 40;
 /// Between two stretches of text so many digits may be of something else.
@@ -25,19 +27,17 @@ pub(super) struct Word {
     pub(super) text: Vec<u8>,
 }
 
-/// Adds each word within `from..to` that decodes to text. `from..to` is a stretch without
-/// white space; a word of base64 goes on over line breaks beyond it. The end of the last word.
-pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) -> usize {
-    let mut reached = to;
-    bits::rows(text, (from, to), TAIL, is_digit, |start, end| {
-        if end - start >= SHORTEST {
-            let found = look(&text[start..end]);
-            reached = reached.max(word(text, start, end, found, out));
-        }
-        if end == text.len() {
-            tail(text, start, out);
-        }
-    });
+/// Adds a word of digits, of at least `TAIL`, if it decodes to text. A word of base64 goes on over line
+/// breaks beyond its end; where it ends then.
+pub(super) fn run(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
+    let mut reached = end;
+    if end - start >= SHORTEST {
+        let found = look(&text[start..end]);
+        reached = word(text, start, end, found, out);
+    }
+    if end == text.len() {
+        tail(text, start, out);
+    }
     reached
 }
 
@@ -72,7 +72,7 @@ pub(super) fn may_be_base32(word: &[u8]) -> bool {
         && word.iter().all(|b| b.is_ascii_alphabetic() || (b'2'..=b'7').contains(b))
 }
 
-fn run(text: &[u8], at: usize, to: usize) -> usize {
+fn digits(text: &[u8], at: usize, to: usize) -> usize {
     text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| is_digit(b)).count())
 }
 
@@ -174,7 +174,7 @@ fn joined(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
             Some([b'\\', b'n', ..]) => end + 2,
             _ => return None,
         };
-        let len = run(text, next, text.len());
+        let len = digits(text, next, text.len());
         (len > 0).then_some((next, len))
     };
     if end - start < LINE || next_line(end).is_none() {
@@ -224,22 +224,29 @@ struct Look {
     base32: bool,
 }
 
-/// One pass over a word of digits: where twelve bytes of ASCII in a row would come out of it, at any
-/// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
-/// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
+/// What a word of digits may be. Most are short and no text.
 fn look(word: &[u8]) -> Look {
-    if word.len() < SHORTEST32 && !may_be_text(word) {
-        return Look { regions: vec![], wide: false, hex: false, base32: false };
+    let text = word.len() > BLOCK || may_be_text(word);
+    Look {
+        regions: if text { regions(word) } else { vec![] },
+        wide: word.len() >= 24 && zeros(word) * 6 > word.len(),
+        hex: word.len() >= HEX && may_be_hex(word),
+        base32: word.len() >= SHORTEST32
+            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
     }
-    let [mut first, mut second, mut groups, mut sixteen] = [Both::default(); 4];
-    let (mut hex, mut zeros) = (false, 0);
+}
+
+/// Where twelve bytes of ASCII in a row would come out of a word, at any alignment. A byte of ASCII has
+/// its highest bit clear, and text is no control character: of four digits of base64 the first is `I`
+/// to `f`, the second has its bit 3 clear, the third its bit 1.
+fn regions(word: &[u8]) -> Vec<(usize, usize)> {
+    let [mut first, mut second, mut groups] = [Both::default(); 3];
     let mut regions: Vec<(usize, usize)> = vec![];
     for base in (0..word.len()).step_by(BLOCK) {
-        let block = bits::block(word, base);
-        let digits = block.map(value);
-        first.next(bits::of(&digits, |d| within(d, 8, 31)));
-        second.next(bits::of(&digits, |d| d & 8 == 0));
-        let third = bits::of(&digits, |d| d & 2 == 0);
+        let values = bits::block(word, base).map(value);
+        first.next(bits::of(&values, |d| within(d, 8, 31)));
+        second.next(bits::of(&values, |d| d & 8 == 0));
+        let third = bits::of(&values, |d| d & 2 == 0);
         groups.next(third & second.before(1) & first.before(2));
         // Four groups in a row: their third digits stand four apart.
         let text = groups.here() & groups.before(4) & groups.before(8) & groups.before(12);
@@ -253,20 +260,25 @@ fn look(word: &[u8]) -> Look {
                 None => regions.push((from, to)),
             }
         }
-        // Digits that begin a byte of text in hex, eleven of them two apart.
-        sixteen.next(bits::of(&block, |b| within(b, b'2', b'7')));
-        hex |= (1..11).fold(sixteen.here(), |row, n| row & sixteen.before(2 * n)) != 0;
-        zeros += usize::from(block.iter().fold(0, |n, &b| n + u8::from(b == b'A')));
     }
     // The digit after the last one may be none.
     regions.iter_mut().for_each(|region| region.1 = region.1.min(word.len()));
-    Look {
-        regions,
-        wide: word.len() >= 24 && zeros * 6 > word.len(),
-        hex,
-        base32: word.len() >= SHORTEST32
-            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
-    }
+    regions
+}
+
+/// Whether digits that begin a byte of text in hex are in a word, eleven of them two apart.
+fn may_be_hex(word: &[u8]) -> bool {
+    let mut sixteen = Both::default();
+    (0..word.len()).step_by(BLOCK).any(|base| {
+        sixteen.next(bits::of(&bits::block(word, base), |b| within(b, b'2', b'7')));
+        (1..11).fold(sixteen.here(), |row, n| row & sixteen.before(2 * n)) != 0
+    })
+}
+
+/// How many digits of a word are zero.
+fn zeros(word: &[u8]) -> usize {
+    let few = |few: &[u8]| few.iter().fold(0u8, |n, &b| n + u8::from(b == b'A'));
+    word.chunks(BLOCK).map(|chunk| usize::from(few(chunk))).sum()
 }
 
 /// Whether a word that is no longer than a block has first digits of four groups in a row.

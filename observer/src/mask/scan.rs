@@ -13,7 +13,7 @@ use super::span::Span;
 use super::stops::{self, Stop};
 use super::structure::Structure;
 use super::taint::Taint;
-use super::{generic, phrases, pii};
+use super::{bits, generic, phrases, pii};
 
 /// Nested encodings are looked into this deep.
 const DEPTH: usize = 3;
@@ -213,19 +213,27 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn word(&mut self, start: usize, end: usize) {
-        self.rules.builtin(self.text, start, end, self.spans);
+        let Self { rules, text, public, spans, words, .. } = self;
+        rules.builtin(text, start, end, spans);
         // Each without a branch, so that many bytes are looked at at once.
-        let word = &self.text[start..end];
-        if word.iter().fold(false, |any, b| any | b.is_ascii_digit()) {
-            pii::word(self.text, start, end, self.spans);
-            let public = self.public.iter().any(|&(from, to)| from <= start && end <= to);
-            let letters = || word.iter().fold(false, |any, b| any | b.is_ascii_alphabetic());
-            if !public && letters() {
-                generic::word(self.text, start, end, self.spans);
+        let word = &text[start..end];
+        let digit = word.iter().fold(false, |any, b| any | b.is_ascii_digit());
+        let letter = word.iter().fold(false, |any, b| any | b.is_ascii_alphabetic());
+        if digit {
+            pii::word(text, start, end, spans);
+        }
+        let drawn = digit && letter && !public.iter().any(|&(from, to)| from <= start && end <= to);
+        let encoded = start >= self.decoded_to;
+        if encoded {
+            self.decoded_to = end;
+        }
+        bits::rows(text, (start, end), encoding::TAIL, encoding::is_digit, |from, to| {
+            if drawn {
+                generic::run(text, from, to, spans);
             }
-        }
-        if start >= self.decoded_to {
-            self.decoded_to = encoding::words(self.text, start, end, self.words);
-        }
+            if encoded {
+                self.decoded_to = self.decoded_to.max(encoding::run(text, from, to, words));
+            }
+        });
     }
 }

@@ -37,10 +37,7 @@ pub(super) fn each(text: &[u8], viewed: bool, mut stop: impl FnMut(Stop)) -> Vec
     let mut begun = 0;
     for base in (0..text.len()).step_by(BLOCK) {
         let block = &bits::block(text, base);
-        // A comma and an end of a tag stand between words, the others within one.
-        let within_word = bits::of(block, |b| (b == b'=') | (b == b':') | (b == b'@'));
-        let between = bits::of(block, |b| (b == b'>') | (b == b','));
-        let mut separators = within_word | between;
+        let mut separators = bits::of(block, is_separator);
         if viewed {
             slashes.next(bits::of(block, |b| b == b'\\'));
             quotes.next(bits::of(block, |b| b == b'"'));
@@ -56,7 +53,7 @@ pub(super) fn each(text: &[u8], viewed: bool, mut stop: impl FnMut(Stop)) -> Vec
             bits::places(separators).for_each(|place| stop(Stop::Separator(base + place)));
             continue;
         }
-        words.next(bits::of(block, is_of_word) | within_word);
+        words.next(bits::of(block, is_of_word));
         let gaps = !words.here() & bits::upto(text.len() - base);
         let long = gaps & words.row_before(WORD as u32);
         let four = if viewed { 0 } else { gaps & words.row_before(4) & !words.before(5) };
@@ -88,14 +85,22 @@ pub(super) fn each(text: &[u8], viewed: bool, mut stop: impl FnMut(Stop)) -> Vec
     commands
 }
 
-/// What words are made of, separators aside.
+/// What stands between a key and its value, and before and behind an element of a list.
 #[inline(always)]
-fn is_of_word(b: u8) -> bool {
+fn is_separator(b: u8) -> bool {
+    (b == b'=') | (b == b':') | (b == b'@') | (b == b'>') | (b == b',')
+}
+
+/// What words are made of; of the separators a comma and an end of a tag stand between words.
+#[inline(always)]
+pub(super) fn is_of_word(b: u8) -> bool {
     within(b | 0x20, b'a', b'z')
-        // `-./` and the digits stand side by side.
-        | within(b, b'-', b'9')
+        // `-./`, the digits and `:` stand side by side.
+        | within(b, b'-', b':')
         | within(b, b'$', b'%')
         | (b == b'_')
+        | (b == b'=')
+        | (b == b'@')
         | (b == b'+')
         | (b == b'~')
         | (b == b'!')

@@ -10,6 +10,7 @@ use regex::bytes::Regex;
 
 use super::beginnings::Beginnings;
 use super::{Look, Rule, all};
+use crate::mask::bits::BLOCK;
 use crate::mask::random;
 use crate::mask::span::Span;
 
@@ -29,6 +30,9 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     }
 }
 
+/// More often than once in so many bytes it isn't worth it to ask where a keyword may begin.
+const OFTEN: usize = 8;
+
 struct Compiled {
     keywords: DFA,
     start: StateID,
@@ -43,16 +47,18 @@ impl Compiled {
     /// which states keywords end, and where.
     #[inline]
     fn run(&self, text: &[u8], start: usize, end: usize, mut hit: impl FnMut(StateID, usize)) {
-        let mut from = start;
+        let (mut from, mut asked) = (start, 0);
         while let Some(begin) = self.beginnings.next(text, start, from, end) {
             let mut state = self.start;
             from = begin;
+            asked += 1;
             while from < end {
                 let b = text[from];
                 state = self.step(state, b);
                 // Nothing is under way but what begins with this byte: that is asked for anew, with
-                // what may be a sign before it.
-                if from >= begin + 2 && state == self.step(self.start, b) {
+                // what may be a sign before it. Where the answer is yes too often nobody asks.
+                let over = from >= begin + 2 && state == self.step(self.start, b);
+                if over && asked * OFTEN <= from - start + BLOCK {
                     from -= usize::from(!text[from - 1].is_ascii_alphanumeric());
                     break;
                 }
