@@ -48,6 +48,12 @@ pub(super) fn places(mut bits: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Whether any byte of `from..to` is something.
+#[inline]
+pub(super) fn any(text: &[u8], (from, to): (usize, usize), is: impl Fn(u8) -> bool) -> bool {
+    (from..to).step_by(BLOCK).any(|base| of(&block(text, base), &is) & upto(to - base) != 0)
+}
+
 /// Tells each row of `len` (up to 64) and more bytes of `from..to` that are something.
 #[inline]
 pub(super) fn rows(
@@ -181,6 +187,7 @@ mod tests {
                 assert_eq!(found, each, "{from}..{to} {len}");
                 let first = each.first().map(|&(start, _)| start);
                 assert_eq!(row(&text, (from, to), len, |b| b == 1), first, "{from}..{to} {len}");
+                assert_eq!(any(&text, (from, to), |b| b == 1), text[from..to].contains(&1));
             }
         }
     }

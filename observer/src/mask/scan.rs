@@ -4,6 +4,7 @@
 //! One pass finds words and separators. What costs more is asked only of words that are long
 //! enough to hide something. The work is bounded by the text's length, whatever the text.
 
+use super::bits::{self, within};
 use super::clean::Clean;
 use super::encoding::{self, Word};
 use super::escape::{self, View};
@@ -13,7 +14,7 @@ use super::span::Span;
 use super::stops::{self, Stop};
 use super::structure::Structure;
 use super::taint::Taint;
-use super::{bits, generic, phrases, pii};
+use super::{generic, phrases, pii};
 
 /// Nested encodings are looked into this deep.
 const DEPTH: usize = 3;
@@ -215,14 +216,13 @@ impl Judge<'_> {
     fn word(&mut self, start: usize, end: usize) {
         let Self { rules, text, public, spans, words, .. } = self;
         rules.builtin(text, start, end, spans);
-        // Each without a branch, so that many bytes are looked at at once.
-        let word = &text[start..end];
-        let digit = word.iter().fold(false, |any, b| any | b.is_ascii_digit());
-        let letter = word.iter().fold(false, |any, b| any | b.is_ascii_alphabetic());
+        let digit = bits::any(text, (start, end), |b| within(b, b'0', b'9'));
+        let letter = || bits::any(text, (start, end), |b| within(b | 0x20, b'a', b'z'));
         if digit {
             pii::word(text, start, end, spans);
         }
-        let drawn = digit && letter && !public.iter().any(|&(from, to)| from <= start && end <= to);
+        let drawn =
+            digit && letter() && !public.iter().any(|&(from, to)| from <= start && end <= to);
         let encoded = start >= self.decoded_to;
         if encoded {
             self.decoded_to = end;
