@@ -317,3 +317,53 @@ const fn digit(b: u8) -> u8 {
         _ => 255,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The digit of a group of base64 at `at`, in the middle of text.
+    fn is_text(word: &[u8], at: usize) -> bool {
+        let [first, second, third] = [0, 1, 2].map(|n| digit(word[at + n]));
+        (8..32).contains(&first) && second & 8 == 0 && third & 2 == 0
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_is_looked_into_where_its_digits_are_of_text(
+            pieces in prop::collection::vec("[a-zA-Z0-9+/_-]{0,20}|[I-Za-f]{0,30}|([2-7][0-9a-f]){0,13}|A{0,9}", 0..12),
+            text in "[ -~]{0,60}",
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut pieces = pieces;
+            let at = at.index(pieces.len() + 1);
+            pieces.insert(at, data_encoding::BASE64_NOPAD.encode(text.as_bytes()));
+            let word = pieces.concat().into_bytes();
+            let found = look(&word);
+            // Four groups in a row are in a stretch from the first of them on.
+            for at in (0..word.len().saturating_sub(14)).filter(|at| (0..4).all(|n| is_text(&word, at + 4 * n))) {
+                let covers = |&(from, to): &(usize, usize)| from <= at && from % 4 == at % 4 && to >= word.len().min(at + 16);
+                prop_assert!(found.regions.iter().any(covers), "{at} {:?}", found.regions);
+            }
+            for &(from, _) in &found.regions {
+                prop_assert!((0..4).all(|n| is_text(&word, from + 4 * n)));
+            }
+            let digits = |from: usize| (0..11).all(|n| matches!(word.get(from + 2 * n), Some(b'2'..=b'7')));
+            prop_assert_eq!(found.hex, (0..word.len()).any(digits));
+            let zeros = word.iter().filter(|&&b| b == b'A').count();
+            prop_assert_eq!(found.wide, word.len() >= 24 && zeros * 6 > word.len());
+        }
+    }
+
+    #[test]
+    fn each_byte_has_its_value_as_a_digit() {
+        for b in 0..=255u8 {
+            assert_eq!(is_digit(b), digit(b) < 64, "{b}");
+            // Of those that stand for no letter and no digit, the bits that no text has.
+            let known = if digit(b) < 62 { digit(b) } else { 63 };
+            assert_eq!(value(b), known, "{b}");
+        }
+    }
+}

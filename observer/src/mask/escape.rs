@@ -227,6 +227,8 @@ fn hex(digits: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn undone(text: &str) -> String {
@@ -264,5 +266,42 @@ mod tests {
         let (start, end) = view.source(2, 4);
         assert_eq!(&text[start..end], b"%41%42");
         assert_eq!(view.source(0, 6), (0, text.len()));
+    }
+
+    /// The same, byte by byte.
+    fn undone_byte_by_byte(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
+        let (mut out, mut places, mut at) = (vec![], vec![], 0);
+        while at < text.len() {
+            let (unit, len) = match one(text, at) {
+                Some((unit, len)) => (Some(unit), len),
+                None if text[at] == 0 => (None, 1),
+                None => (Some(Unit::Byte(text[at])), 1),
+            };
+            match unit {
+                Some(Unit::Byte(b)) => out.push(b),
+                Some(Unit::Char(c)) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+                None => {}
+            }
+            // No byte stands before as many bytes of the source as there are of the view.
+            places.extend((places.len()..out.len()).map(|view| at.max(view)));
+            at += len;
+        }
+        (out, places)
+    }
+
+    proptest! {
+        #[test]
+        fn whole_chunks_are_undone_as_bytes_are(
+            text in "([a-z ]{0,40}|%[0-4][0-9a-f]|\\\\[\"nxu\\\\0-3]|\\\\u00e9|&(amp|#65|#x1f600|lt);|\\x00){0,30}",
+        ) {
+            let (plain, places) = undone_byte_by_byte(text.as_bytes());
+            let view = undo(text.as_bytes());
+            prop_assert_eq!(view.is_some(), plain != text.as_bytes());
+            if let Some(view) = view {
+                prop_assert_eq!(&view.text, &plain);
+                let found: Vec<_> = (0..plain.len()).map(|at| view.place(at)).collect();
+                prop_assert_eq!(found, places);
+            }
+        }
     }
 }

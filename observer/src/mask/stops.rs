@@ -111,3 +111,60 @@ fn is_group(text: &[u8], start: usize, end: usize) -> bool {
     let is = |b: &u8| matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'=' | b':' | b'@');
     text[start..end].iter().all(is)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same, byte by byte.
+    fn each_byte(text: &[u8], viewed: bool) -> (Vec<Stop>, Vec<usize>) {
+        let (mut stops, mut commands, mut start) = (vec![], vec![], 0);
+        let word = |start: usize, end: usize, stops: &mut Vec<Stop>| {
+            let word = &text[start..end];
+            match word.len() {
+                _ if viewed && !word.contains(&b'%') => {}
+                4 if is_group(text, start, end) => stops.push(Stop::Group(start)),
+                WORD.. => stops.push(Stop::Word(start, end)),
+                REST.. if end == text.len() => stops.push(Stop::Word(start, end)),
+                _ => {}
+            }
+        };
+        for (at, b) in text.iter().enumerate() {
+            if b"=:@>,".contains(b) && !(viewed && text[..at].ends_with(b"\\\"")) {
+                stops.push(Stop::Separator(at));
+            }
+            if !b.is_ascii_alphanumeric() && !b"-_+/.~$!%=:@".contains(b) {
+                if *b == b' ' && commands::names_one(&text[..at]) {
+                    commands.push(at);
+                }
+                word(start, at, &mut stops);
+                start = at + 1;
+            }
+        }
+        word(start, text.len(), &mut stops);
+        (stops, commands)
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_are_stopped_at_where_bytes_are(
+            pieces in prop::collection::vec("[a-zA-Z0-9/.]{0,20}|[A-Z0-9=:]{4}[ ,]|[-_+/.~$!%=:@>,\\\\\" ]{0,3}|echo |%|[\\x00-\\xff]", 0..40),
+            viewed: bool,
+        ) {
+            let text = pieces.concat().into_bytes();
+            let mut stops = vec![];
+            let commands = each(&text, viewed, |stop| stops.push(stop));
+            prop_assert_eq!((stops, commands), each_byte(&text, viewed));
+        }
+    }
+
+    #[test]
+    fn each_byte_is_of_a_word_or_stands_between_words() {
+        for b in 0..=255u8 {
+            let word = b.is_ascii_alphanumeric() || b"-_+/.~$!%=:@".contains(&b);
+            assert_eq!((is_of_word(b), is_separator(b)), (word, b"=:@>,".contains(&b)), "{b}");
+        }
+    }
+}

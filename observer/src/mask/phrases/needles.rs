@@ -9,7 +9,7 @@ macro_rules! needles {
     ($($name:ident $($word:literal)+)*) => {
         /// Words that begin a phrase.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Needle { $($name,)* Five }
+        pub(super) enum Needle { $($name,)* Five, Query }
 
         const WORDS: &[&str] = &[$($($word),+),*];
         /// What each word is one of.
@@ -17,7 +17,7 @@ macro_rules! needles {
             let _: &str = $word;
             Needle::$name
         }),+),*];
-        const COUNT: usize = Needle::Five as usize + 1;
+        const COUNT: usize = Needle::Query as usize + 1;
     };
 }
 
@@ -65,7 +65,6 @@ needles! {
     Inputs "/inputs/"
     Input "/v1/input/"
     Deploy "/deploy/"
-    Query "&p="
     Hmac "~hmac="
     Psk "PSK "
     Pdo "PDO("
@@ -93,7 +92,9 @@ impl Needles {
             Some(searcher) => Self::search(searcher, text),
             None => Self::search_each(text),
         };
-        found.extend(each(&FIVE, text).map(|at| (Needle::Five, at)));
+        for (needle, finder) in &*SHORT {
+            found.extend(each(finder, text).map(|at| (*needle, at)));
+        }
         let mut ends = [0usize; COUNT];
         for &(needle, _) in &found {
             ends.get_mut(needle as usize).into_iter().for_each(|count| *count += 1);
@@ -154,8 +155,10 @@ impl Needles {
     }
 }
 
-/// What is too short for the search for all: two fields of a line of `.pgpass`, and any between them.
-static FIVE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(":*:"));
+/// What is too short for the search for all: two fields of a line of `.pgpass` with any between them, and
+/// a key in a query.
+static SHORT: LazyLock<[(Needle, Finder<'static>); 2]> =
+    LazyLock::new(|| [(Needle::Five, Finder::new(":*:")), (Needle::Query, Finder::new("&p="))]);
 
 /// Where a word stands, though it may overlap itself.
 fn each(finder: &Finder<'_>, text: &[u8]) -> impl Iterator<Item = usize> {
@@ -192,7 +195,7 @@ mod tests {
     fn one_pass_finds_what_a_search_for_each_finds() {
         let mut texts: Vec<String> = WORDS.iter().map(|word| (*word).to_owned()).collect();
         texts.push(WORDS.concat());
-        texts.push(":*:*: :*::*:".to_owned());
+        texts.push(":*:*: :*::*:&p=&p=a".to_owned());
         texts.push("the API key is x, a token is y: auth basic  is is key token ".repeat(9));
         for first in WORDS {
             for second in WORDS {
@@ -207,9 +210,14 @@ mod tests {
                 let text = [" ".repeat(pad), text.clone(), ".".repeat(pad)].concat();
                 let found = Needles::find(text.as_bytes());
                 let mut each = Needles::search_each(text.as_bytes());
-                let five = text.as_bytes().windows(3).enumerate().filter(|(_, w)| *w == b":*:");
-                each.extend(five.map(|(at, _)| (Needle::Five, at)));
-                for &needle in OWNERS.iter().chain(&[Needle::Five]) {
+                for (at, three) in text.as_bytes().windows(3).enumerate() {
+                    match three {
+                        b":*:" => each.push((Needle::Five, at)),
+                        b"&p=" => each.push((Needle::Query, at)),
+                        _ => {}
+                    }
+                }
+                for &needle in OWNERS.iter().chain(&[Needle::Five, Needle::Query]) {
                     let here = each.iter().filter(|&&(owner, _)| owner == needle);
                     let here: Vec<usize> = here.map(|&(_, at)| at).collect();
                     assert_eq!(found.of(needle), here, "{needle:?} in {text:?}");

@@ -8,7 +8,7 @@ const SLOTS: usize = 2048;
 type Table = Box<[u64; SLOTS]>;
 
 /// What is no letter and no digit in a word (`stops` says what words are made of; a test holds it).
-pub(in crate::mask) const SIGNS: &[u8] = b"-_+/.~$!%=:@";
+const SIGNS: &[u8] = b"-_+/.~$!%=:@";
 
 /// The first four bytes of keywords, or a sign and the first three of those that count only behind one.
 /// It may say yes without need, and never no.
@@ -92,4 +92,17 @@ fn slot(first: u8, second: u8) -> usize {
 #[inline(always)]
 fn bit(byte: u8) -> u64 {
     1 << (byte & 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::stops;
+
+    #[test]
+    fn the_signs_are_those_that_words_have() {
+        for b in (0..=255u8).filter(|b| !b.is_ascii_alphanumeric()) {
+            assert_eq!(stops::is_of_word(b), SIGNS.contains(&b), "{b}");
+        }
+    }
 }

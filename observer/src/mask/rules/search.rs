@@ -352,7 +352,10 @@ pub(in crate::mask) fn ready() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::mask::stops;
 
     #[test]
     fn a_token_is_found_wherever_it_stands_in_a_long_word() {
@@ -377,5 +380,57 @@ mod tests {
             }
         }
         assert!(tried > 100, "{tried}");
+    }
+    /// Each keyword in a word that counts where it stands, by the automaton alone or where one may begin.
+    fn keywords(text: &[u8], asked: bool) -> Vec<(usize, usize, usize)> {
+        let compiled = COMPILED.as_ref().unwrap();
+        let mut out = vec![];
+        let mut hit = |state, after: usize| {
+            for index in 0..compiled.keywords.match_len(state) {
+                let pattern = compiled.keywords.match_pattern(state, index).as_usize();
+                let (rule, len) = compiled.owner[pattern];
+                let at = after - usize::from(len);
+                let joined = at > 0 && text[at - 1].is_ascii_alphanumeric();
+                let look = compiled.rules[usize::from(rule)].rule.look;
+                if !joined || counts_within(look, &text[at..after]) {
+                    out.push((pattern, at, after));
+                }
+            }
+        };
+        if asked {
+            compiled.run(text, 0, text.len(), hit);
+        } else {
+            let mut state = compiled.start;
+            for (n, &b) in text.iter().enumerate() {
+                state = compiled.step(state, b);
+                if compiled.ends_one(state) {
+                    hit(state, n + 1);
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn no_keyword_stands_where_none_may_begin(
+            pieces in prop::collection::vec((any::<prop::sample::Index>(), 0..9usize, "[a-zA-Z0-9_/.+-]{0,9}"), 0..30),
+        ) {
+            let words: Vec<&str> = all().flat_map(|rule| rule.keywords).copied().collect();
+            let mut text = vec![];
+            for (index, cut, filler) in &pieces {
+                let word = index.get(&words).as_bytes();
+                // Whole ones, beginnings and ends, and something between them.
+                text.extend(match cut {
+                    0..4 => word,
+                    4 => &word[..word.len() - 1],
+                    5 => &word[1..],
+                    6 => &word[..word.len().min(3)],
+                    _ => filler.as_bytes(),
+                });
+            }
+            text.retain(|&b| stops::is_of_word(b));
+            prop_assert_eq!(keywords(&text, true), keywords(&text, false));
+        }
     }
 }
