@@ -1,8 +1,8 @@
 //! One text through all layers: structure, providers' patterns, the generic layer, PII, and last the
 //! run's dictionary; as it stands, through its escapes, and inside of what it encodes.
 //!
-//! One pass finds words and separators. What costs more is asked only of words that are long
-//! enough to hide something. The work is bounded by the text's length, whatever the text.
+//! One pass (`stops`) finds words and separators. What costs more is asked only of words that are
+//! long enough to hide something. The work is bounded by the text's length, whatever the text.
 
 use super::bits::{self, within};
 use super::clean::Clean;
