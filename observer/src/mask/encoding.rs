@@ -3,14 +3,18 @@
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 
+use super::bits::{self, BLOCK, Both, within};
+
 /// Fewer bytes of text than this hide nothing that is worth the look.
 const SHORTEST: usize = 12;
 /// Longer words are looked into up to here; what is beyond is judged by its own beginning.
 const LONGEST: usize = 1 << 20;
-/// A last word is looked at from this length on.
-const TAIL: usize = 10;
+/// A last word is looked at from this length on, the others are longer.
+pub(super) const TAIL: usize = 10;
 /// Shorter words are not looked into as base32.
 const SHORTEST32: usize = 20;
+/// Eleven digits two apart are so long.
+const HEX: usize = 21;
 /// Lines of base64 have at least so many digits.
 const LINE: usize = 40;
 /// Between two stretches of text so many digits may be of something else.
@@ -23,20 +27,16 @@ pub(super) struct Word {
     pub(super) text: Vec<u8>,
 }
 
-/// Adds each word within `from..to` that decodes to text. `from..to` is a stretch without
-/// white space; a word of base64 goes on over line breaks beyond it. The end of the last word.
-pub(super) fn words(text: &[u8], from: usize, to: usize, out: &mut Vec<Word>) -> usize {
-    let mut at = from;
-    let mut reached = to;
-    while at < to {
-        let (len, found) = look(&text[at..to]);
-        if len >= SHORTEST {
-            reached = reached.max(word(text, at, at + len, found, out));
-        }
-        if at + len == text.len() {
-            tail(text, at, out);
-        }
-        at += len.max(1);
+/// Adds a word of digits, of at least `TAIL`, if it decodes to text. A word of base64 goes on over line
+/// breaks beyond its end; where it ends then.
+pub(super) fn run(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
+    let mut reached = end;
+    if end - start >= SHORTEST {
+        let found = look(&text[start..end]);
+        reached = word(text, start, end, found, out);
+    }
+    if end == text.len() {
+        tail(text, start, out);
     }
     reached
 }
@@ -72,8 +72,8 @@ pub(super) fn may_be_base32(word: &[u8]) -> bool {
         && word.iter().all(|b| b.is_ascii_alphabetic() || (b'2'..=b'7').contains(b))
 }
 
-fn run(text: &[u8], at: usize, to: usize) -> usize {
-    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| DIGITS[usize::from(b)]).count())
+fn digits(text: &[u8], at: usize, to: usize) -> usize {
+    text.get(at..to).map_or(0, |rest| rest.iter().take_while(|&&b| is_digit(b)).count())
 }
 
 fn word(text: &[u8], start: usize, end: usize, found: Look, out: &mut Vec<Word>) -> usize {
@@ -174,7 +174,7 @@ fn joined(text: &[u8], start: usize, end: usize, out: &mut Vec<Word>) -> usize {
             Some([b'\\', b'n', ..]) => end + 2,
             _ => return None,
         };
-        let len = run(text, next, text.len());
+        let len = digits(text, next, text.len());
         (len > 0).then_some((next, len))
     };
     if end - start < LINE || next_line(end).is_none() {
@@ -224,25 +224,34 @@ struct Look {
     base32: bool,
 }
 
-/// One pass over a word, which ends with its digits: how long it is, and where twelve bytes of ASCII in a row would come out of it, at any
-/// alignment. A byte of ASCII has its highest bit clear, and text is no control character: of four
-/// digits of base64 the first is `I` to `f`, the second has its bit 3 clear, the third its bit 1.
-fn look(text: &[u8]) -> (usize, Look) {
-    let mut lanes = 0u64;
-    let mut hex = false;
+/// What a word of digits may be. Most are short and no text.
+fn look(word: &[u8]) -> Look {
+    let text = word.len() > BLOCK || may_be_text(word);
+    Look {
+        regions: if text { regions(word) } else { vec![] },
+        wide: word.len() >= 24 && zeros(word) * 6 > word.len(),
+        hex: word.len() >= HEX && may_be_hex(word),
+        base32: word.len() >= SHORTEST32
+            && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
+    }
+}
+
+/// Where twelve bytes of ASCII in a row would come out of a word, at any alignment. A byte of ASCII has
+/// its highest bit clear, and text is no control character: of four digits of base64 the first is `I`
+/// to `f`, the second has its bit 3 clear, the third its bit 1.
+fn regions(word: &[u8]) -> Vec<(usize, usize)> {
+    let [mut first, mut second, mut groups] = [Both::default(); 3];
     let mut regions: Vec<(usize, usize)> = vec![];
-    let mut len = text.len();
-    for (at, &b) in text.iter().enumerate() {
-        let own = LANES[usize::from(b)];
-        if own & NO_DIGIT != 0 {
-            len = at;
-            break;
-        }
-        // One shift for all of them; no bit goes on into the next lane.
-        lanes = (lanes << 1) & !STARTS | own;
-        hex |= lanes & SIXTEENS == SIXTEENS;
-        if lanes & TEXT == TEXT {
-            // Four groups, of which the last ends with the next digit.
+    for base in (0..word.len()).step_by(BLOCK) {
+        let values = bits::block(word, base).map(value);
+        first.next(bits::of(&values, |d| within(d, 8, 31)));
+        second.next(bits::of(&values, |d| d & 8 == 0));
+        let third = bits::of(&values, |d| d & 2 == 0);
+        groups.next(third & second.before(1) & first.before(2));
+        // Four groups in a row: their third digits stand four apart.
+        let text = groups.here() & groups.before(4) & groups.before(8) & groups.before(12);
+        for at in bits::places(text).map(|place| base + place) {
+            // The last group ends with the next digit.
             let (from, to) = (at.saturating_sub(14), at + 2);
             // The alignments are apart: a stretch goes on only where it began.
             let same = |r: &&mut (usize, usize)| r.0 % 4 == from % 4 && from <= r.1 + GAP;
@@ -253,62 +262,49 @@ fn look(text: &[u8]) -> (usize, Look) {
         }
     }
     // The digit after the last one may be none.
-    regions.iter_mut().for_each(|region| region.1 = region.1.min(len));
-    let word = &text[..len];
-    let found = Look {
-        regions,
-        wide: len >= 24 && word.iter().filter(|&&b| b == b'A').count() * 6 > len,
-        hex,
-        base32: len >= SHORTEST32 && word.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')),
-    };
-    (len, found)
+    regions.iter_mut().for_each(|region| region.1 = region.1.min(word.len()));
+    regions
 }
 
-/// Where the lanes of `look` begin: the last digits that may be a group's first, its second, its
-/// third, and those of hex that begin a byte of text.
-const FIRST: u32 = 0;
-const SECOND: u32 = FIRST + 15;
-const THIRD: u32 = SECOND + 14;
-const SIXTEEN: u32 = THIRD + 13;
-/// Beyond the lanes: what ends a word.
-const NO_DIGIT: u64 = 1 << 63;
-const STARTS: u64 = 1 << FIRST | 1 << SECOND | 1 << THIRD | 1 << SIXTEEN;
-/// Four groups in a row: their third digits end here, their second a digit before, and so on.
-const TEXT: u64 = 0x1111 << (FIRST + 2) | 0x1111 << (SECOND + 1) | 0x1111 << THIRD;
-/// Eleven bytes of hex in a row, and as many as there is room for.
-const SIXTEENS: u64 = 0x15_5555 << SIXTEEN;
-
-const LANES: [u64; 256] = lanes();
-
-const fn lanes() -> [u64; 256] {
-    let mut out = [0; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        let c = b as u8;
-        let d = digit(c);
-        if d < 64 {
-            out[b] |= ((d >= 8 && d < 32) as u64) << FIRST;
-            out[b] |= ((d & 8 == 0) as u64) << SECOND;
-            out[b] |= ((d & 2 == 0) as u64) << THIRD;
-        } else {
-            out[b] |= NO_DIGIT;
-        }
-        out[b] |= (matches!(c, b'2'..=b'7') as u64) << SIXTEEN;
-        b += 1;
-    }
-    out
+/// Whether digits that begin a byte of text in hex are in a word, eleven of them two apart.
+fn may_be_hex(word: &[u8]) -> bool {
+    let mut sixteen = Both::default();
+    (0..word.len()).step_by(BLOCK).any(|base| {
+        sixteen.next(bits::of(&bits::block(word, base), |b| within(b, b'2', b'7')));
+        (1..11).fold(sixteen.here(), |row, n| row & sixteen.before(2 * n)) != 0
+    })
 }
 
-/// The digits of either alphabet of base64.
-const DIGITS: [bool; 256] = {
-    let mut out = [false; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = digit(b as u8) < 64;
-        b += 1;
-    }
-    out
-};
+/// How many digits of a word are zero.
+fn zeros(word: &[u8]) -> usize {
+    let few = |few: &[u8]| few.iter().fold(0u8, |n, &b| n + u8::from(b == b'A'));
+    word.chunks(BLOCK).map(|chunk| usize::from(few(chunk))).sum()
+}
+
+/// Whether a word that is no longer than a block has first digits of four groups in a row.
+fn may_be_text(word: &[u8]) -> bool {
+    let first = bits::of(&bits::block(word, 0), |b| within(b, b'I', b'Z') | within(b, b'a', b'f'));
+    first & first << 4 & first << 8 & first << 12 != 0
+}
+
+/// The value of a digit, without a branch; for what is none, one that no text has.
+#[inline(always)]
+fn value(b: u8) -> u8 {
+    let value = if within(b, b'A', b'Z') { b.wrapping_sub(b'A') } else { 63 };
+    let value = if within(b, b'a', b'z') { b.wrapping_sub(b'a' - 26) } else { value };
+    if within(b, b'0', b'9') { b.wrapping_add(52 - b'0') } else { value }
+}
+
+/// Whether a byte is a digit in either alphabet of base64.
+#[inline(always)]
+pub(super) fn is_digit(b: u8) -> bool {
+    within(b | 0x20, b'a', b'z')
+        // `/` stands before the digits.
+        | within(b, b'/', b'9')
+        | (b == b'+')
+        | (b == b'-')
+        | (b == b'_')
+}
 
 /// The value of a digit of base64 in either alphabet; 255 for what is none.
 const fn digit(b: u8) -> u8 {
@@ -319,5 +315,55 @@ const fn digit(b: u8) -> u8 {
         b'+' | b'-' => 62,
         b'/' | b'_' => 63,
         _ => 255,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The digit of a group of base64 at `at`, in the middle of text.
+    fn is_text(word: &[u8], at: usize) -> bool {
+        let [first, second, third] = [0, 1, 2].map(|n| digit(word[at + n]));
+        (8..32).contains(&first) && second & 8 == 0 && third & 2 == 0
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_is_looked_into_where_its_digits_are_of_text(
+            pieces in prop::collection::vec("[a-zA-Z0-9+/_-]{0,20}|[I-Za-f]{0,30}|([2-7][0-9a-f]){0,13}|A{0,9}", 0..12),
+            text in "[ -~]{0,60}",
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut pieces = pieces;
+            let at = at.index(pieces.len() + 1);
+            pieces.insert(at, data_encoding::BASE64_NOPAD.encode(text.as_bytes()));
+            let word = pieces.concat().into_bytes();
+            let found = look(&word);
+            // Four groups in a row are in a stretch from the first of them on.
+            for at in (0..word.len().saturating_sub(14)).filter(|at| (0..4).all(|n| is_text(&word, at + 4 * n))) {
+                let covers = |&(from, to): &(usize, usize)| from <= at && from % 4 == at % 4 && to >= word.len().min(at + 16);
+                prop_assert!(found.regions.iter().any(covers), "{at} {:?}", found.regions);
+            }
+            for &(from, _) in &found.regions {
+                prop_assert!((0..4).all(|n| is_text(&word, from + 4 * n)));
+            }
+            let digits = |from: usize| (0..11).all(|n| matches!(word.get(from + 2 * n), Some(b'2'..=b'7')));
+            prop_assert_eq!(found.hex, (0..word.len()).any(digits));
+            let zeros = word.iter().filter(|&&b| b == b'A').count();
+            prop_assert_eq!(found.wide, word.len() >= 24 && zeros * 6 > word.len());
+        }
+    }
+
+    #[test]
+    fn each_byte_has_its_value_as_a_digit() {
+        for b in 0..=255u8 {
+            assert_eq!(is_digit(b), digit(b) < 64, "{b}");
+            // Of those that stand for no letter and no digit, the bits that no text has.
+            let known = if digit(b) < 62 { digit(b) } else { 63 };
+            assert_eq!(value(b), known, "{b}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use memchr::{memchr, memchr3_iter};
 
+use super::bits::{self, BLOCK};
+
 /// The longest text that is looked at through its escapes in one piece.
 const LONGEST: usize = u32::MAX as usize;
 
@@ -27,18 +29,48 @@ impl View {
         let moved = after.checked_sub(1).and_then(|i| self.places.get(i));
         (at + moved.map_or(0, |&(_, by)| by as usize)).min(self.source)
     }
+}
+
+/// A view that is being made. It is never longer than its source, for which there is room from the
+/// beginning: most of what stands between two escapes is moved as one chunk of known size.
+struct Undone {
+    text: Vec<u8>,
+    len: usize,
+    places: Vec<(u32, u32)>,
+}
+
+impl Undone {
+    /// Adds a stretch of the source.
+    #[inline]
+    fn copy(&mut self, source: &[u8], start: usize, end: usize) {
+        const CHUNK: usize = 16;
+        let (at, len) = (self.len, end - start);
+        let to = self.text.get_mut(at..).and_then(|room| room.first_chunk_mut::<CHUNK>());
+        let from = source.get(start..).and_then(|rest| rest.first_chunk::<CHUNK>());
+        match (to, from) {
+            (Some(to), Some(from)) if len <= CHUNK => *to = *from,
+            _ => self.text[at..at + len].copy_from_slice(&source[start..end]),
+        }
+        self.len += len;
+    }
+
+    #[inline]
+    fn push(&mut self, b: u8) {
+        self.text[self.len] = b;
+        self.len += 1;
+    }
 
     /// Adds what an escape at `place` of the source stands for.
     fn put(&mut self, unit: Unit, place: usize) {
         match unit {
-            Unit::Byte(b) => self.text.push(b),
+            Unit::Byte(b) => self.push(b),
             Unit::Char(c) => {
                 for (n, &b) in c.encode_utf8(&mut [0; 4]).as_bytes().iter().enumerate() {
                     // Each byte of a character stands where its escape begins.
                     if n > 0 {
                         self.goes_on(place);
                     }
-                    self.text.push(b);
+                    self.push(b);
                 }
             }
         }
@@ -46,8 +78,7 @@ impl View {
 
     /// What is added next stands at `place` of the source.
     fn goes_on(&mut self, place: usize) {
-        let at = self.text.len();
-        self.places.push((at as u32, place.saturating_sub(at) as u32));
+        self.places.push((self.len as u32, place.saturating_sub(self.len) as u32));
     }
 }
 
@@ -62,50 +93,35 @@ pub(super) fn undo(text: &[u8]) -> Option<View> {
     if text.len() >= LONGEST || !has_any(text) {
         return None;
     }
-    let mut view =
-        View { text: Vec::with_capacity(text.len()), places: vec![], source: text.len() };
-    // What bears no sign of an escape is copied in one piece. Where there are some signs, there are
-    // many: a search that jumps from one to the next costs more than a look at each byte.
+    let mut view = Undone { text: vec![0; text.len()], len: 0, places: vec![] };
     let mut copied = 0;
-    let mut at = 0;
-    while let Some(next) = text[at..].iter().position(|&b| SIGNS[usize::from(b)]) {
-        at += next;
-        if let [b'\\', quoted, ..] = text[at..]
-            && QUOTED[usize::from(quoted)]
-        {
-            // The commonest, without asking.
-            view.text.extend_from_slice(&text[copied..at]);
-            view.text.push(quoted);
-            at += 2;
-            copied = at;
-            view.goes_on(at);
-            continue;
-        }
-        let (unit, len) = match one(text, at) {
-            Some((unit, len)) => (Some(unit), len),
-            None if text[at] == 0 => (None, 1),
-            None => {
-                at += 1;
+    let is_sign = |b: u8| (b == b'\\') | (b == b'%') | (b == b'&') | (b == 0);
+    for base in (0..text.len()).step_by(BLOCK) {
+        let signs = bits::of(&bits::block(text, base), is_sign) & bits::upto(text.len() - base);
+        for at in bits::places(signs).map(|place| base + place) {
+            // What belongs to an escape begins none.
+            if at < copied {
                 continue;
             }
-        };
-        view.text.extend_from_slice(&text[copied..at]);
-        unit.into_iter().for_each(|unit| view.put(unit, at));
-        at += len;
-        copied = at;
-        view.goes_on(at);
+            let (unit, len) = match text[at..] {
+                // The commonest, without asking.
+                [b'\\', quoted, ..] if QUOTED[usize::from(quoted)] => (Some(Unit::Byte(quoted)), 2),
+                [0, ..] => (None, 1),
+                _ => match one(text, at) {
+                    Some((unit, len)) => (Some(unit), len),
+                    None => continue,
+                },
+            };
+            view.copy(text, copied, at);
+            unit.into_iter().for_each(|unit| view.put(unit, at));
+            copied = at + len;
+            view.goes_on(copied);
+        }
     }
-    view.text.extend_from_slice(&text[copied..]);
-    Some(view)
+    view.copy(text, copied, text.len());
+    view.text.truncate(view.len);
+    Some(View { text: view.text, places: view.places, source: text.len() })
 }
-
-/// What an escape begins with, and what falls out.
-const SIGNS: [bool; 256] = {
-    let mut out = [false; 256];
-    (out[0], out[b'%' as usize]) = (true, true);
-    (out[b'\\' as usize], out[b'&' as usize]) = (true, true);
-    out
-};
 
 /// What stands for itself behind a backslash.
 const QUOTED: [bool; 256] = {
@@ -211,6 +227,8 @@ fn hex(digits: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn undone(text: &str) -> String {
@@ -248,5 +266,42 @@ mod tests {
         let (start, end) = view.source(2, 4);
         assert_eq!(&text[start..end], b"%41%42");
         assert_eq!(view.source(0, 6), (0, text.len()));
+    }
+
+    /// The same, byte by byte.
+    fn undone_byte_by_byte(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
+        let (mut out, mut places, mut at) = (vec![], vec![], 0);
+        while at < text.len() {
+            let (unit, len) = match one(text, at) {
+                Some((unit, len)) => (Some(unit), len),
+                None if text[at] == 0 => (None, 1),
+                None => (Some(Unit::Byte(text[at])), 1),
+            };
+            match unit {
+                Some(Unit::Byte(b)) => out.push(b),
+                Some(Unit::Char(c)) => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+                None => {}
+            }
+            // No byte stands before as many bytes of the source as there are of the view.
+            places.extend((places.len()..out.len()).map(|view| at.max(view)));
+            at += len;
+        }
+        (out, places)
+    }
+
+    proptest! {
+        #[test]
+        fn whole_chunks_are_undone_as_bytes_are(
+            text in "([a-z ]{0,40}|%[0-4][0-9a-f]|\\\\[\"nxu\\\\0-3]|\\\\u00e9|&(amp|#65|#x1f600|lt);|\\x00){0,30}",
+        ) {
+            let (plain, places) = undone_byte_by_byte(text.as_bytes());
+            let view = undo(text.as_bytes());
+            prop_assert_eq!(view.is_some(), plain != text.as_bytes());
+            if let Some(view) = view {
+                prop_assert_eq!(&view.text, &plain);
+                let found: Vec<_> = (0..plain.len()).map(|at| view.place(at)).collect();
+                prop_assert_eq!(found, places);
+            }
+        }
     }
 }

@@ -77,32 +77,13 @@ const IDS: &[&[u8]] = &[
     b"xn--",
 ];
 
-/// Looks at a word of a text: at each run of it that could be a token.
-pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
-    let mut at = start;
-    while at < end {
-        let len = text[at..end].iter().take_while(|&&b| RUN[usize::from(b)]).count();
-        if len >= SHORTEST {
-            judge(text, at, at + len, spans);
-        }
-        at += len.max(1);
-    }
-}
-
-/// What a token is made of, in any alphabet.
-const RUN: [bool; 256] = {
-    let mut out = [false; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = (b as u8).is_ascii_alphanumeric() || matches!(b as u8, b'_' | b'-' | b'+' | b'/');
-        b += 1;
-    }
-    out
-};
-
-fn judge(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
+/// Looks at a run of a word that could be a token, in any alphabet.
+pub(super) fn run(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let run_ = &text[start..end];
-    if run_.len() > LONGEST || is_explained(text, start) || is_wrapped(text, start, end) {
+    if !(SHORTEST..=LONGEST).contains(&run_.len())
+        || is_explained(text, start)
+        || is_wrapped(text, start, end)
+    {
         return;
     }
     let base64 = run_.iter().any(|b| matches!(b, b'+' | b'/'));
@@ -231,13 +212,16 @@ fn has_lower(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{bits, encoding};
     use super::*;
 
     fn found(text: &str) -> Vec<String> {
         let mut spans = vec![];
         for part in text.split(' ') {
             let start = part.as_ptr() as usize - text.as_ptr() as usize;
-            word(text.as_bytes(), start, start + part.len(), &mut spans);
+            let range = (start, start + part.len());
+            let each = |from, to| run(text.as_bytes(), from, to, &mut spans);
+            bits::rows(text.as_bytes(), range, SHORTEST, encoding::is_digit, each);
         }
         spans.iter().map(|s| String::from_utf8_lossy(s.of(text.as_bytes())).into_owned()).collect()
     }

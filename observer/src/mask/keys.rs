@@ -32,13 +32,7 @@ impl Known {
 
     /// How surely the key's value is a secret.
     pub(super) fn kind(&mut self, key: &[u8]) -> Kind {
-        let mut bytes = [0; 16];
-        let Some(place) = bytes.get_mut(..key.len()).filter(|_| key.len() < 16) else {
-            return kind(key);
-        };
-        place.copy_from_slice(key);
-        bytes[15] = key.len() as u8;
-        let name = u128::from_le_bytes(bytes);
+        let Some(name) = name(key) else { return kind(key) };
         let folded = (name as u64) ^ (name >> 64) as u64;
         let mixed = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         let slot = (mixed as usize % Self::PLACES) & !1;
@@ -56,6 +50,26 @@ impl Known {
             }
         }
     }
+}
+
+/// A key of up to fifteen bytes as a number, with how long it is in its highest byte.
+fn name(key: &[u8]) -> Option<u128> {
+    let len = key.len();
+    // The first of them and the last may be the same ones.
+    let ends = |first: u64, last: u64, size: usize| {
+        u128::from(first) | u128::from(last) << (8 * (len - size))
+    };
+    let bytes = match (key.first_chunk(), key.last_chunk(), key.first_chunk(), key.last_chunk()) {
+        _ if len > 15 => return None,
+        (Some(first), Some(last), ..) => {
+            ends(u64::from_le_bytes(*first), u64::from_le_bytes(*last), 8)
+        }
+        (_, _, Some(first), Some(last)) => {
+            ends(u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into(), 4)
+        }
+        _ => key.iter().rev().fold(0, |all, &b| all << 8 | u128::from(b)),
+    };
+    Some(bytes | (len as u128) << 120)
 }
 
 /// How surely the key's value is a secret.
@@ -211,6 +225,22 @@ fn split(key: &[u8], lower: &mut [u8; LONGEST], ends: &mut [usize; WORDS]) -> (u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_keys_have_one_name() {
+        let text = b"key\0key\0\0keykeykey_id-key";
+        let mut names = std::collections::BTreeMap::new();
+        for start in 0..text.len() {
+            for key in (start..=text.len()).map(|end| &text[start..end]) {
+                let Some(name) = name(key) else {
+                    assert!(key.len() > 15);
+                    continue;
+                };
+                assert_eq!(*names.entry(name).or_insert(key), key);
+            }
+        }
+        assert!(names.len() > 100);
+    }
 
     #[test]
     fn keys_of_secrets() {

@@ -7,6 +7,7 @@
 //! judged is not shown either. docs/MASKING.md says more.
 
 mod argv;
+mod bits;
 mod body;
 mod clean;
 mod coding;
@@ -28,6 +29,7 @@ mod rules;
 mod scan;
 mod shell;
 mod span;
+mod stops;
 mod stream;
 mod structure;
 mod taint;

@@ -3,6 +3,7 @@
 mod card;
 mod iban;
 
+use super::bits::{self, within};
 use super::span::Span;
 
 /// The shortest number is a card's of thirteen digits.
@@ -12,10 +13,13 @@ const SHORTEST: usize = 13;
 pub(super) fn word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let mut at = start;
     while at < end {
-        // What is of no number, looked for from its last byte back: most is passed over unseen.
+        // Most words have too few in a row of what numbers are written with.
         let Some(number) = text.get(at..at + SHORTEST) else { return };
-        if let Some(other) = number.iter().rposition(|&b| !NUMBER[usize::from(b)]) {
-            at += other + 1;
+        if let Some(other) = number.iter().rposition(|&b| !is_of_number(b)) {
+            let to = text.len().min(end + SHORTEST - 1);
+            let next = bits::row(text, (at + other + 1, to), SHORTEST, is_of_number);
+            let Some(next) = next else { return };
+            at = next;
             continue;
         }
         let begins = at == 0 || !is_joined(text[at - 1]);
@@ -84,15 +88,10 @@ const JOINED: [bool; 256] = {
 };
 
 /// What numbers are written with.
-const NUMBER: [bool; 256] = {
-    let mut out = [false; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = matches!(b as u8, b'0'..=b'9' | b'A'..=b'Z' | b' ' | b'-');
-        b += 1;
-    }
-    out
-};
+#[inline(always)]
+fn is_of_number(b: u8) -> bool {
+    within(b, b'0', b'9') | within(b, b'A', b'Z') | (b == b' ') | (b == b'-')
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 //! One automaton of keywords runs over words that are long enough; a rule's expression runs where
 //! its keyword stands and nowhere else, and is compiled when it is first needed.
 
+mod beginnings;
 mod chat;
 mod cloud;
 mod code;

@@ -1,25 +1,23 @@
 //! One text through all layers: structure, providers' patterns, the generic layer, PII, and last the
 //! run's dictionary; as it stands, through its escapes, and inside of what it encodes.
 //!
-//! One pass finds words and separators. What costs more is asked only of words that are long
-//! enough to hide something. The work is bounded by the text's length, whatever the text.
+//! One pass (`stops`) finds words and separators. What costs more is asked only of words that are
+//! long enough to hide something. The work is bounded by the text's length, whatever the text.
 
+use super::bits::{self, within};
 use super::clean::Clean;
 use super::encoding::{self, Word};
 use super::escape::{self, View};
 use super::keys::Known;
 use super::rules::Rules;
 use super::span::Span;
+use super::stops::{self, Stop};
 use super::structure::Structure;
 use super::taint::Taint;
 use super::{generic, phrases, pii};
 
 /// Nested encodings are looked into this deep.
 const DEPTH: usize = 3;
-/// Shorter words hide no whole token.
-const WORD: usize = 12;
-/// What a cut leaves of one is looked at from this length on.
-const REST: usize = 8;
 /// Decoded text may be this many times the text, and a little more; what is beyond is not judged,
 /// and so not shown.
 const GROWTH: usize = 6;
@@ -138,41 +136,18 @@ impl Scanner<'_> {
         let rules = self.rules;
         let public = phrases::find(text, spans);
         rules.custom(text, spans);
-        let mut judge = Judge { rules, text, viewed, public, decoded_to: 0, spans, words };
+        let mut judge = Judge { rules, text, public, decoded_to: 0, spans, words };
         let mut structure = Structure::new(self.keys);
-        let (mut start, mut at, mut seen) = (0, 0, 0u8);
-        let mut commands = vec![];
-        while let Some(rest) = text.get(at..) {
-            let sign = rest.iter().position(|&b| {
-                let class = CLASSES[usize::from(b)];
-                seen |= class;
-                class & (SPACE | SEPARATOR) != 0
-            });
-            let Some(sign) = sign else { break };
-            let b = rest[sign];
-            at += sign;
-            let class = CLASSES[usize::from(b)];
-            if class & SEPARATOR != 0 {
-                // What stands behind an escaped quote is looked at where that is a quote.
-                if !viewed || !text[..at].ends_with(b"\\\"") {
-                    structure.at(text, at, judge.spans);
-                }
-                if b == b'@' && rules.email() {
+        let commands = stops::each(text, viewed, |stop| match stop {
+            Stop::Separator(at) => {
+                structure.at(text, at, judge.spans);
+                if rules.email() && text[at] == b'@' {
                     pii::email(text, at, judge.spans);
                 }
             }
-            if class & SPACE != 0 {
-                if b == b' ' && phrases::commands::names_one(&text[..at]) {
-                    commands.push(at);
-                }
-                if start < at {
-                    judge.word(start, at, seen & WORD_BYTES);
-                }
-                (start, seen) = (at + 1, 0);
-            }
-            at += 1;
-        }
-        judge.word(start, text.len(), seen & WORD_BYTES);
+            Stop::Group(at) => pii::grouped(text, at, judge.spans),
+            Stop::Word(start, end) => judge.word(start, end),
+        });
         phrases::commands::find(text, &commands, spans);
     }
 }
@@ -227,43 +202,9 @@ fn project(layers: &[Layer], index: usize, mut span: Span) -> Span {
     span
 }
 
-const LOWER: u8 = 1;
-const UPPER: u8 = 2;
-const DIGIT: u8 = 4;
-const DASH: u8 = 8;
-const OTHER: u8 = 16;
-const SEPARATOR: u8 = 32;
-const PERCENT: u8 = 64;
-const SPACE: u8 = 128;
-const WORD_BYTES: u8 = !(SEPARATOR | SPACE);
-
-/// What each byte is: of a word, a separator of keys and values within one, or between words.
-const CLASSES: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut out = [SPACE; 256];
-    let mut b = 0usize;
-    while b < 256 {
-        out[b] = match b as u8 {
-            b'a'..=b'z' => LOWER,
-            b'A'..=b'Z' => UPPER,
-            b'0'..=b'9' => DIGIT,
-            b'-' | b'_' => DASH,
-            b'+' | b'/' | b'.' | b'~' | b'$' | b'!' => OTHER,
-            b'%' => PERCENT,
-            b'=' | b':' | b'@' => SEPARATOR,
-            b'>' | b',' => SEPARATOR | SPACE,
-            _ => SPACE,
-        };
-        b += 1;
-    }
-    out
-}
-
 struct Judge<'a> {
     rules: &'a Rules,
     text: &'a [u8],
-    viewed: bool,
     /// Stretches that are public though they look random: certificates, public keys.
     public: Vec<(usize, usize)>,
     decoded_to: usize,
@@ -272,33 +213,27 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    #[inline]
-    fn word(&mut self, start: usize, end: usize, seen: u8) {
-        let len = end - start;
-        // A percent sign may be a token's own.
-        if self.viewed && seen & PERCENT == 0 {
-            return;
+    fn word(&mut self, start: usize, end: usize) {
+        let Self { rules, text, public, spans, words, .. } = self;
+        rules.builtin(text, start, end, spans);
+        let digit = bits::any(text, (start, end), |b| within(b, b'0', b'9'));
+        let letter = || bits::any(text, (start, end), |b| within(b | 0x20, b'a', b'z'));
+        if digit {
+            pii::word(text, start, end, spans);
         }
-        if len >= WORD || len >= REST && end == self.text.len() {
-            self.long(start, end, seen);
-        } else if len == 4 && seen & DIGIT != 0 && seen & !(DIGIT | UPPER) == 0 {
-            // The first group of a number written in groups.
-            pii::grouped(self.text, start, self.spans);
+        let drawn =
+            digit && letter() && !public.iter().any(|&(from, to)| from <= start && end <= to);
+        let encoded = start >= self.decoded_to;
+        if encoded {
+            self.decoded_to = end;
         }
-    }
-
-    #[inline(never)]
-    fn long(&mut self, start: usize, end: usize, seen: u8) {
-        self.rules.builtin(self.text, start, end, self.spans);
-        if seen & DIGIT != 0 {
-            pii::word(self.text, start, end, self.spans);
-        }
-        let public = self.public.iter().any(|&(from, to)| from <= start && end <= to);
-        if seen & DIGIT != 0 && seen & (LOWER | UPPER) != 0 && !public {
-            generic::word(self.text, start, end, self.spans);
-        }
-        if start >= self.decoded_to {
-            self.decoded_to = encoding::words(self.text, start, end, self.words);
-        }
+        bits::rows(text, (start, end), encoding::TAIL, encoding::is_digit, |from, to| {
+            if drawn {
+                generic::run(text, from, to, spans);
+            }
+            if encoded {
+                self.decoded_to = self.decoded_to.max(encoding::run(text, from, to, words));
+            }
+        });
     }
 }

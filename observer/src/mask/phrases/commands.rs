@@ -58,11 +58,16 @@ const fn slot([first, second, third]: [u8; 3]) -> usize {
 }
 
 /// Whether a text ends with a word of a command that has no flag.
+#[inline]
 pub(in crate::mask) fn names_one(text: &[u8]) -> bool {
+    text.last_chunk().is_some_and(|&three| ENDINGS[slot(three)]) && ends_with_one(text)
+}
+
+fn ends_with_one(text: &[u8]) -> bool {
     let is = |word: &&[u8]| {
         text.strip_suffix(*word).is_some_and(|rest| rest.last().is_none_or(|&b| ends_word(b)))
     };
-    text.last_chunk().is_some_and(|&three| ENDINGS[slot(three)]) && WORDS.iter().any(is)
+    WORDS.iter().any(is)
 }
 
 static FLAG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b" -"));

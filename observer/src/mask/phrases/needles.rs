@@ -3,13 +3,13 @@
 use std::sync::LazyLock;
 
 use aho_corasick::packed::{Config, MatchKind, Searcher};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 macro_rules! needles {
     ($($name:ident $($word:literal)+)*) => {
         /// Words that begin a phrase.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Needle { $($name),* }
+        pub(super) enum Needle { $($name,)* Five, Query }
 
         const WORDS: &[&str] = &[$($($word),+),*];
         /// What each word is one of.
@@ -17,11 +17,12 @@ macro_rules! needles {
             let _: &str = $word;
             Needle::$name
         }),+),*];
-        const COUNT: usize = [$(Needle::$name),*].len();
+        const COUNT: usize = Needle::Query as usize + 1;
     };
 }
 
-// None is another's beginning: at each place one may stand (a test holds it).
+// None is another's beginning: at each place one may stand. None is shorter than four bytes, of which
+// the search tells more texts apart than of three. (A test holds both.)
 needles! {
     Begin "-----BEGIN "
     End "-----END "
@@ -33,7 +34,7 @@ needles! {
     Key "key "
     Token "oken "
     Putty "PuTTY-User-Key-File"
-    Auth "uth"
+    Auth "uth(" "uth=" "uth:" "uth "
     Login "ogin("
     Connection "onnection("
     Credential "redential("
@@ -50,7 +51,6 @@ needles! {
     Oracle "racle:thin:"
     KindSecret "kind: Secret"
     Oauth ":x-oauth-basic@"
-    Five ":*:"
     Port ":5432:"
     Identified "DENTIFIED "
     IdentifiedLower "dentified "
@@ -65,7 +65,6 @@ needles! {
     Inputs "/inputs/"
     Input "/v1/input/"
     Deploy "/deploy/"
-    Query "&p="
     Hmac "~hmac="
     Psk "PSK "
     Pdo "PDO("
@@ -89,10 +88,13 @@ pub(super) struct Needles {
 impl Needles {
     /// Looks for all of them.
     pub(super) fn find(text: &[u8]) -> Self {
-        let found = match SEARCHER.as_ref() {
+        let mut found = match SEARCHER.as_ref() {
             Some(searcher) => Self::search(searcher, text),
             None => Self::search_each(text),
         };
+        for (needle, finder) in &*SHORT {
+            found.extend(each(finder, text).map(|at| (*needle, at)));
+        }
         let mut ends = [0usize; COUNT];
         for &(needle, _) in &found {
             ends.get_mut(needle as usize).into_iter().for_each(|count| *count += 1);
@@ -125,16 +127,11 @@ impl Needles {
 
     /// The same, without a searcher for all of them at once.
     fn search_each(text: &[u8]) -> Vec<(Needle, usize)> {
-        let each = WORDS.iter().zip(OWNERS).flat_map(|(word, &owner)| {
-            let finder = memmem::Finder::new(word);
-            let mut at = 0;
-            std::iter::from_fn(move || {
-                let found = at + finder.find(text.get(at..)?)?;
-                at = found + 1;
-                Some((owner, found))
-            })
+        let found = WORDS.iter().zip(OWNERS).flat_map(|(word, &owner)| {
+            let places: Vec<usize> = each(&Finder::new(word), text).collect();
+            places.into_iter().map(move |at| (owner, at))
         });
-        let mut out: Vec<_> = each.collect();
+        let mut out: Vec<_> = found.collect();
         out.sort_unstable_by_key(|&(_, at)| at);
         out
     }
@@ -158,6 +155,21 @@ impl Needles {
     }
 }
 
+/// What is too short for the search for all: two fields of a line of `.pgpass` with any between them, and
+/// a key in a query.
+static SHORT: LazyLock<[(Needle, Finder<'static>); 2]> =
+    LazyLock::new(|| [(Needle::Five, Finder::new(":*:")), (Needle::Query, Finder::new("&p="))]);
+
+/// Where a word stands, though it may overlap itself.
+fn each(finder: &Finder<'_>, text: &[u8]) -> impl Iterator<Item = usize> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let found = at + finder.find(text.get(at..)?)?;
+        at = found + 1;
+        Some(found)
+    })
+}
+
 /// None where the processor has no instructions for it.
 static SEARCHER: LazyLock<Option<Searcher>> = LazyLock::new(|| {
     let mut config = Config::new();
@@ -170,11 +182,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_needle_is_anothers_beginning() {
+    fn no_needle_is_short_or_anothers_beginning() {
         for (at, word) in WORDS.iter().enumerate() {
             for (other, longer) in WORDS.iter().enumerate() {
                 assert!(at == other || !longer.starts_with(word), "{word:?} {longer:?}");
             }
+            assert!(word.len() >= 4, "{word:?}");
         }
     }
 
@@ -182,6 +195,7 @@ mod tests {
     fn one_pass_finds_what_a_search_for_each_finds() {
         let mut texts: Vec<String> = WORDS.iter().map(|word| (*word).to_owned()).collect();
         texts.push(WORDS.concat());
+        texts.push(":*:*: :*::*:&p=&p=a".to_owned());
         texts.push("the API key is x, a token is y: auth basic  is is key token ".repeat(9));
         for first in WORDS {
             for second in WORDS {
@@ -195,8 +209,15 @@ mod tests {
             for pad in [0, 1, 7, 40] {
                 let text = [" ".repeat(pad), text.clone(), ".".repeat(pad)].concat();
                 let found = Needles::find(text.as_bytes());
-                let each = Needles::search_each(text.as_bytes());
-                for &needle in OWNERS {
+                let mut each = Needles::search_each(text.as_bytes());
+                for (at, three) in text.as_bytes().windows(3).enumerate() {
+                    match three {
+                        b":*:" => each.push((Needle::Five, at)),
+                        b"&p=" => each.push((Needle::Query, at)),
+                        _ => {}
+                    }
+                }
+                for &needle in OWNERS.iter().chain(&[Needle::Five, Needle::Query]) {
                     let here = each.iter().filter(|&&(owner, _)| owner == needle);
                     let here: Vec<usize> = here.map(|&(_, at)| at).collect();
                     assert_eq!(found.of(needle), here, "{needle:?} in {text:?}");

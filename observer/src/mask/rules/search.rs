@@ -8,7 +8,9 @@ use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::dfa::DFA;
 use regex::bytes::Regex;
 
+use super::beginnings::Beginnings;
 use super::{Look, Rule, all};
+use crate::mask::bits::BLOCK;
 use crate::mask::random;
 use crate::mask::span::Span;
 
@@ -22,71 +24,48 @@ pub(super) fn word(off: &[bool], text: &[u8], start: usize, end: usize, spans: &
     let before = spans.len();
     let mut search =
         Search { compiled, off, text, start, end, covered: start, dead: 0, rests: vec![] };
-    let word = &text[start..end];
-    // Each step waits for the one before, so a long word is run through in two halves side by side.
-    // The second begins early enough to see whole what ends within it.
-    let (middle, second) = if word.len() < 2 * compiled.longest {
-        (word.len(), word.len())
-    } else {
-        let middle = (word.len() + compiled.longest) / 2;
-        (middle, middle - compiled.longest)
-    };
-    let mut late = vec![];
-    compiled.run(
-        [&word[..middle], &word[second..]],
-        |state, after| search.hits(state, start + after, spans),
-        |state, after| late.push((state, second + after)),
-    );
-    for (state, after) in late.into_iter().filter(|&(_, after)| after > middle) {
-        search.hits(state, start + after, spans);
-    }
+    compiled.run(text, start, end, |state, after| search.hits(state, after, spans));
     if !search.rests.is_empty() {
         search.settle(before, spans);
     }
 }
+
+/// More often than once in so many bytes it isn't worth it to ask where a keyword may begin.
+const OFTEN: usize = 8;
 
 struct Compiled {
     keywords: DFA,
     start: StateID,
     /// For each keyword its rule, and how long it is.
     owner: Vec<(u16, u16)>,
-    /// How long the longest is.
-    longest: usize,
+    beginnings: Beginnings,
     rules: Vec<Entry>,
 }
 
 impl Compiled {
-    /// Runs the automaton over two words; tells for each in which states keywords end, and after how
-    /// many bytes.
+    /// Runs the automaton over the word that stands at `start..end`, where keywords may begin; tells in
+    /// which states keywords end, and where.
     #[inline]
-    fn run(
-        &self,
-        [one, other]: [&[u8]; 2],
-        mut hit: impl FnMut(StateID, usize),
-        mut other_hit: impl FnMut(StateID, usize),
-    ) {
-        let (mut state, mut other_state) = (self.start, self.start);
-        let both = one.len().min(other.len());
-        for n in 0..both {
-            state = self.step(state, one[n]);
-            other_state = self.step(other_state, other[n]);
-            if self.ends_one(state) {
-                hit(state, n + 1);
-            }
-            if self.ends_one(other_state) {
-                other_hit(other_state, n + 1);
-            }
-        }
-        for (n, &b) in one.iter().enumerate().skip(both) {
-            state = self.step(state, b);
-            if self.ends_one(state) {
-                hit(state, n + 1);
-            }
-        }
-        for (n, &b) in other.iter().enumerate().skip(both) {
-            other_state = self.step(other_state, b);
-            if self.ends_one(other_state) {
-                other_hit(other_state, n + 1);
+    fn run(&self, text: &[u8], start: usize, end: usize, mut hit: impl FnMut(StateID, usize)) {
+        let (mut from, mut asked) = (start, 0);
+        while let Some(begin) = self.beginnings.next(text, start, from, end) {
+            let mut state = self.start;
+            from = begin;
+            asked += 1;
+            while from < end {
+                let b = text[from];
+                state = self.step(state, b);
+                // Nothing is under way but what begins with this byte: that is asked for anew, with
+                // what may be a sign before it. Where the answer is yes too often nobody asks.
+                let over = from >= begin + 2 && state == self.step(self.start, b);
+                if over && asked * OFTEN <= from - start + BLOCK {
+                    from -= usize::from(!text[from - 1].is_ascii_alphanumeric());
+                    break;
+                }
+                from += 1;
+                if self.ends_one(state) {
+                    hit(state, from);
+                }
             }
         }
     }
@@ -136,6 +115,13 @@ impl Entry {
     }
 }
 
+/// Whether a keyword counts where it is joined to what stands before it: a short one is chance there;
+/// a long one with a sign in it is none.
+fn counts_within(look: Look, keyword: &[u8]) -> bool {
+    let signs = || keyword.iter().any(|b| !b.is_ascii_alphanumeric());
+    look == Look::Around || keyword.len() >= 4 && signs()
+}
+
 static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
     let (mut words, mut owner, mut rules) = (vec![], vec![], vec![]);
     for (index, rule) in all().enumerate() {
@@ -147,8 +133,12 @@ static COMPILED: LazyLock<Option<Compiled>> = LazyLock::new(|| {
     }
     let keywords = DFA::builder().build(words).ok()?;
     let start = keywords.start_state(Anchored::No).ok()?;
-    let longest = owner.iter().map(|&(_, len)| usize::from(len)).max()?;
-    Some(Compiled { keywords, start, owner, longest, rules })
+    let beginnings = all().flat_map(|rule| {
+        rule.keywords
+            .iter()
+            .map(|word| (word.as_bytes(), counts_within(rule.look, word.as_bytes())))
+    });
+    Some(Compiled { keywords, start, owner, beginnings: Beginnings::new(beginnings), rules })
 });
 
 struct Search<'a> {
@@ -166,7 +156,9 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Takes the keywords that end in a state, `after` the text's beginning.
+    /// Takes the keywords that end in a state, `after` the text's beginning. Few states are any's end:
+    /// what asks each byte is left small.
+    #[inline(never)]
     fn hits(&mut self, state: StateID, after: usize, spans: &mut Vec<Span>) {
         let automaton = &self.compiled.keywords;
         for index in 0..automaton.match_len(state) {
@@ -183,11 +175,8 @@ impl Search<'_> {
         if at < self.covered || self.off.get(rule).is_some_and(|&off| off) {
             return;
         }
-        // Within a word a short keyword is chance; a long one, or one with a sign in it, is none.
         let joined = at > self.start && self.text[at - 1].is_ascii_alphanumeric();
-        let keyword = &self.text[at..at + len];
-        let signs = keyword.iter().any(|b| !b.is_ascii_alphanumeric());
-        if entry.rule.look == Look::Ahead && joined && (len < 4 || !signs) {
+        if joined && !counts_within(entry.rule.look, &self.text[at..at + len]) {
             return;
         }
         if entry.rule.sort == "jwt" {
@@ -363,7 +352,10 @@ pub(in crate::mask) fn ready() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::mask::stops;
 
     #[test]
     fn a_token_is_found_wherever_it_stands_in_a_long_word() {
@@ -388,5 +380,57 @@ mod tests {
             }
         }
         assert!(tried > 100, "{tried}");
+    }
+    /// Each keyword in a word that counts where it stands, by the automaton alone or where one may begin.
+    fn keywords(text: &[u8], asked: bool) -> Vec<(usize, usize, usize)> {
+        let compiled = COMPILED.as_ref().unwrap();
+        let mut out = vec![];
+        let mut hit = |state, after: usize| {
+            for index in 0..compiled.keywords.match_len(state) {
+                let pattern = compiled.keywords.match_pattern(state, index).as_usize();
+                let (rule, len) = compiled.owner[pattern];
+                let at = after - usize::from(len);
+                let joined = at > 0 && text[at - 1].is_ascii_alphanumeric();
+                let look = compiled.rules[usize::from(rule)].rule.look;
+                if !joined || counts_within(look, &text[at..after]) {
+                    out.push((pattern, at, after));
+                }
+            }
+        };
+        if asked {
+            compiled.run(text, 0, text.len(), hit);
+        } else {
+            let mut state = compiled.start;
+            for (n, &b) in text.iter().enumerate() {
+                state = compiled.step(state, b);
+                if compiled.ends_one(state) {
+                    hit(state, n + 1);
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn no_keyword_stands_where_none_may_begin(
+            pieces in prop::collection::vec((any::<prop::sample::Index>(), 0..9usize, "[a-zA-Z0-9_/.+-]{0,9}"), 0..30),
+        ) {
+            let words: Vec<&str> = all().flat_map(|rule| rule.keywords).copied().collect();
+            let mut text = vec![];
+            for (index, cut, filler) in &pieces {
+                let word = index.get(&words).as_bytes();
+                // Whole ones, beginnings and ends, and something between them.
+                text.extend(match cut {
+                    0..4 => word,
+                    4 => &word[..word.len() - 1],
+                    5 => &word[1..],
+                    6 => &word[..word.len().min(3)],
+                    _ => filler.as_bytes(),
+                });
+            }
+            text.retain(|&b| stops::is_of_word(b));
+            prop_assert_eq!(keywords(&text, true), keywords(&text, false));
+        }
     }
 }

@@ -320,6 +320,7 @@ pub(in crate::mask) fn is_a_value(value: &[u8]) -> bool {
         b"u64,",
         b"u32,",
     ];
+    const LONGEST: usize = longest(PLAIN);
     let first = value.first().copied().unwrap_or(0);
     let masked = value.iter().all(|b| matches!(b, b'*' | b'x' | b'X' | b'.' | b'-' | b'_'));
     let placeholder = first == b'<'
@@ -329,7 +330,17 @@ pub(in crate::mask) fn is_a_value(value: &[u8]) -> bool {
         || masked
         || placeholder
         || is_variable(value)
-        || PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain)))
+        || value.len() <= LONGEST && PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain)))
+}
+
+/// How long the longest of some words is.
+const fn longest(words: &[&[u8]]) -> usize {
+    let (mut longest, mut at) = (0, 0);
+    while at < words.len() {
+        longest = if words[at].len() > longest { words[at].len() } else { longest };
+        at += 1;
+    }
+    longest
 }
 
 /// `$NAME`, `${…}`, `$(…)`, `{{ … }}`, `%(name)s`, `%NAME%`.
