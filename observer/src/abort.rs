@@ -98,10 +98,21 @@ pub fn try_one() -> Result<(), String> {
     }
 }
 
+/// Whether connected UDP sockets can be looked for here, to be ended.
+///
+/// # Errors
+/// Why not, and the way out.
+pub fn try_datagrams() -> Result<(), String> {
+    let looked = Way::to(None).and_then(|way| Ok(way.sockets(UDP)?));
+    looked.map(drop).map_err(|error| why(&error))
+}
+
 /// Why a connection could not be ended, with the way out where one is known.
 pub(crate) fn why(error: &io::Error) -> String {
     let way_out = match error.raw_os_error() {
-        Some(libc::ENOENT) => ": the kernel finds no tcp_diag, `modprobe tcp_diag` loads it",
+        Some(libc::ENOENT) => {
+            ": the kernel finds no tcp_diag or no udp_diag, `modprobe -a tcp_diag udp_diag` loads them"
+        }
         Some(libc::EOPNOTSUPP) => ": this kernel was built without CONFIG_INET_DIAG_DESTROY",
         _ => "",
     };
@@ -331,7 +342,7 @@ mod tests {
     #[test]
     fn a_missing_module_and_a_kernel_without_it_are_told_apart_with_the_way_out() {
         let told = |code| why(&io::Error::from_raw_os_error(code));
-        assert!(told(libc::ENOENT).contains("modprobe tcp_diag"));
+        assert!(told(libc::ENOENT).contains("modprobe -a tcp_diag"));
         assert!(told(libc::EOPNOTSUPP).contains("CONFIG_INET_DIAG_DESTROY"));
         assert!(!told(libc::EPERM).contains(':'));
     }

@@ -286,6 +286,17 @@ fn look() -> (Vec<Finding>, Vec<ProgramCost>) {
             say("stopped connections", State::Uncovered, why);
         }
     }
+    match abort::try_datagrams() {
+        Ok(()) => {
+            let ended = "SOCK_DESTROY: one that a new policy denies is ended";
+            say("open datagram sockets", State::Good, ended.into());
+        }
+        Err(error) => {
+            let why =
+                format!("one that is connected goes on where a new policy denies it: {error}");
+            say("open datagram sockets", State::Uncovered, why);
+        }
+    }
     let where_read = "cgroup_skb/egress and ingress: port 53, over UDP and TCP";
     say("dns", State::Good, where_read.into());
     let unread = "DNS over TLS, HTTPS or QUIC, and at other ports, is not read";

@@ -157,8 +157,8 @@ impl Doors {
         if !unheld.is_empty() {
             say("system", format!("{} are not seen, and not held ({why})", unheld.join(", ")));
         }
-        let why = "sockets that were open before the run, or came with its first process, are not \
-                   judged";
+        let why = "sockets that came with the run's first process are not judged, and of those that \
+                   were open when it was attached to, none but connections";
         say("inherited sockets", why.to_owned());
         let why = "netlink sockets of routing are not told: each look-up of a name opens one";
         say("netlink.route", why.to_owned());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Case;
 use super::reload::{is_reload, write};
 use crate::harness::{
-    Cgroup, Ctx, Live, PATIENCE, Recorded, Run, at, command, finished, same, until,
+    Cgroup, Ctx, Live, PATIENCE, Recorded, Run, at, command, finished, same, skip, until,
 };
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -106,6 +106,12 @@ fn ends(ctx: &Ctx, flags: &[&str]) -> Result<()> {
 }
 
 fn datagrams(ctx: &Ctx) -> Result<()> {
+    let said = command(&ctx.observer).arg("doctor").output()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("open datagram sockets"));
+    if line.is_none_or(|line| line.starts_with("uncovered")) {
+        return skip(line.unwrap_or("doctor doesn't say"));
+    }
     let server = UdpSocket::bind("127.0.0.1:0")?;
     let to = server.local_addr()?;
     let connected = move |r: &Value| at(r, "/net/peer/port") == &json!(to.port());

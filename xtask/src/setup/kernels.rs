@@ -15,7 +15,7 @@ use crate::run::capture;
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 
 /// What a host loads when it is asked for, in the order of their needs: ends of connections.
-const MODULES: [&str; 2] = ["inet_diag.ko", "tcp_diag.ko"];
+const MODULES: [&str; 3] = ["inet_diag.ko", "tcp_diag.ko", "udp_diag.ko"];
 
 /// A series' kernel image in the cache.
 pub(crate) fn find(series: &str) -> Option<PathBuf> {
@@ -44,7 +44,7 @@ fn modules_of(image: &Path) -> PathBuf {
 /// If no package of it is to be had, or what was downloaded isn't that kernel.
 pub(super) fn ensure(series: &str) -> Result<bool> {
     let there = find(series);
-    if there.as_ref().is_some_and(|image| modules_of(image).exists()) {
+    if there.as_ref().is_some_and(|image| modules(image).len() == MODULES.len()) {
         return Ok(false);
     }
     let directory = directory(series);
@@ -54,7 +54,7 @@ pub(super) fn ensure(series: &str) -> Result<bool> {
     );
     let done = download(series, &directory);
     if let (Some(_), Err(error)) = (there, &done) {
-        println!("setup: the kernel {series} that is there has no modules: {error:#}");
+        println!("setup: the kernel {series} that is there goes without some modules: {error:#}");
         return Ok(false);
     }
     done.with_context(|| {
