@@ -9,8 +9,8 @@
 mod host;
 mod scan;
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +35,8 @@ const FILES: usize = 16_384;
 const PROBES: usize = 4096;
 /// Descriptors that are kept for all else.
 const OTHERS: u64 = 384;
+/// Files of others are looked into up to this size: they wait meanwhile, and are not the run's.
+const SMALL: u64 = 8 << 20;
 /// Bytes read of one file while it is looked into.
 const BUDGET: u64 = 256 << 20;
 
@@ -45,6 +47,16 @@ struct FileId {
     ino: u64,
     size: u64,
     changed: (i64, i64),
+}
+
+impl FileId {
+    /// Of a file with content.
+    fn of(file: &File) -> Option<Self> {
+        let meta = file.metadata().ok().filter(Metadata::is_file)?;
+        // Not when it was written to: its owner sets that as they like.
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Some(Self { dev: meta.dev(), ino: meta.ino(), size: meta.size(), changed })
+    }
 }
 
 /// How many files and processes were not looked into, or not told of.
@@ -66,6 +78,8 @@ impl Missed {
 pub struct Probes {
     /// Each with whether probes stand in it: a second look would double those.
     files: HashMap<FileId, bool>,
+    /// Those of others that have something to probe, or are too large to be looked into for them.
+    left: HashSet<FileId>,
     probes: usize,
     /// Files whose functions were told by more than their names.
     guesses: u8,
@@ -80,7 +94,8 @@ impl Default for Probes {
         // that wait for an answer, and refuses their execs.
         let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
-        Self { files: HashMap::new(), probes: 0, guesses: 0, most: room.min(PROBES) }
+        let (files, left) = (HashMap::new(), HashSet::new());
+        Self { files, left, probes: 0, guesses: 0, most: room.min(PROBES) }
     }
 }
 
@@ -96,17 +111,8 @@ impl Probes {
         since: Since,
         at: Stamp,
     ) -> Vec<LibraryCoverage> {
-        let Ok(meta) = file.metadata() else { return vec![] };
-        if !meta.is_file() {
-            return vec![];
-        }
-        // Not when it was written to: its owner sets that as they like.
-        let changed = (meta.ctime(), meta.ctime_nsec());
-        let id = FileId { dev: meta.dev(), ino: meta.ino(), size: meta.size(), changed };
-        if self.files.len() >= FILES {
-            // Those that stay are no more than the probes of a run.
-            self.files.retain(|_, probed| *probed);
-        }
+        let Some(id) = FileId::of(file) else { return vec![] };
+        self.make_room();
         if self.files.contains_key(&id) {
             return vec![];
         }
@@ -185,6 +191,39 @@ impl Probes {
         reports
     }
 
+    /// Whether a file that somebody outside of the run executes need not be held again: it has
+    /// nothing to probe, or its probes stand. Nothing is probed for them.
+    pub fn is_done(&mut self, file: &File) -> bool {
+        let Some(id) = FileId::of(file) else { return false };
+        if self.files.contains_key(&id) {
+            return true;
+        }
+        if self.left.contains(&id) {
+            return false;
+        }
+        let has_none = || match tls::look(&Bounded::new(file)) {
+            Ok(looked) => looked.found.is_empty() && looked.unread.is_none(),
+            Err(why) => matches!(why, FindError::Elf),
+        };
+        if id.size <= SMALL && has_none() {
+            self.make_room();
+            self.files.insert(id, false);
+            return true;
+        }
+        if self.left.len() >= FILES {
+            self.left.clear();
+        }
+        self.left.insert(id);
+        false
+    }
+
+    fn make_room(&mut self) {
+        if self.files.len() >= FILES {
+            // Those that stay are no more than the probes of a run.
+            self.files.retain(|_, probed| *probed);
+        }
+    }
+
     fn told(&mut self, found: &tls::Found) -> Told {
         let by = match found.library {
             Library::BoringSsl => Guess::Pattern,
@@ -244,5 +283,32 @@ impl Source for Bounded<'_> {
         let mut bytes = vec![0; len];
         self.file.read_exact_at(&mut bytes, at).ok()?;
         Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_others_execute_is_done_with_once_it_has_nothing_to_probe() {
+        let mut probes = Probes::default();
+        let script = tempfile::tempfile().unwrap();
+        (&script).write_all(b"#!/bin/sh\ntrue\n").unwrap();
+        assert!(probes.is_done(&script));
+        assert_eq!(probes.files.len(), 1);
+        // One that is large is left to who executes it within the run.
+        let large = tempfile::tempfile().unwrap();
+        large.set_len(SMALL + 1).unwrap();
+        assert!(!probes.is_done(&large) && !probes.is_done(&large));
+        assert_eq!((probes.files.len(), probes.left.len()), (1, 1));
+        assert!(probes.is_done(&script));
+        // Written to, it is another.
+        (&script).write_all(b"false\n").unwrap();
+        assert!(probes.is_done(&script));
+        assert_eq!(probes.files.len(), 2);
+        assert!(!probes.is_done(&File::open("/").unwrap()), "no file");
     }
 }

@@ -2,6 +2,7 @@
 //! runs are recorded beside them.
 
 use std::fs;
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,16 +10,19 @@ use rustix::process::Signal;
 
 use super::observed::Place;
 use super::workload::{Workload, Workloads};
-use crate::harness::{Cgroup, Ctx, Live};
+use crate::harness::{Cgroup, Ctx, Gate, Live, PATIENCE, command, finished};
 
-/// How many others there are.
-const RUNS: [usize; 4] = [0, 1, 10, 100];
+/// How many others there are. A tracepoint takes 64 programs (BPF_TRACE_MAX_PROGS), and where no
+/// trampoline loads each run has one.
+const RUNS: [usize; 4] = [0, 1, 10, 50];
 /// The smallest rings: nobody acts there.
 const OPTIONS: [&str; 2] = ["--ring-size", "1"];
 
-/// A run in which nothing happens. Its cgroup goes last.
+/// A run in which nothing happens: somebody waits there. Its cgroup goes last.
 struct Other {
     live: Live,
+    gate: Gate,
+    keeper: Child,
     _cgroup: Cgroup,
 }
 
@@ -29,16 +33,24 @@ impl Other {
         fs::create_dir_all(&dir)?;
         let (observer, agent) = (ctx.observer.clone(), ctx.agent.clone());
         let ctx = Ctx { observer, agent, quick: ctx.quick, name: ctx.name, dir };
+        let fifo = ctx.fifo("keeper")?;
+        let mut keeper = command(&ctx.agent);
+        keeper.args(["escape", cgroup.path()?, ctx.agent()?, "wait-file", &fifo]);
+        let keeper = keeper.spawn().context("the keeper")?;
+        let gate = Gate::of(&fifo)?;
         let target = [&["--cgroup", cgroup.path()?][..], &OPTIONS].concat();
         let mut live = Live::attach_to(&ctx, &target)?;
         live.until_said("attached to")?;
-        Ok(Self { live, _cgroup: cgroup })
+        Ok(Self { live, gate, keeper, _cgroup: cgroup })
     }
 
     fn end(mut self) -> Result<()> {
+        ensure!(self.live.runs()?, "a run ended before it was to: {}", self.live.stderr());
         self.live.signal(Signal::TERM)?;
         let (code, said) = self.live.end()?;
         ensure!(code == Some(0), "observer ended with {code:?}: {said}");
+        self.gate.open();
+        finished(&mut self.keeper, "the keeper", PATIENCE)?;
         Ok(())
     }
 }
