@@ -219,11 +219,15 @@ impl Aborts {
         let whose = pids.iter().map(u32::to_string).chain(["self".to_owned()]);
         let mut seen = HashSet::new();
         for whose in whose {
-            // A process may be gone, and its network with it.
-            let Ok(network) = File::open(format!("/proc/{whose}/ns/net")) else { continue };
-            if network.metadata().is_ok_and(|network| seen.insert(network.ino())) {
-                whole = whole.and(self.way(network).map(drop));
-            }
+            let network = match File::open(format!("/proc/{whose}/ns/net")) {
+                // A process may be gone.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                network => network,
+            };
+            whole = whole.and(network.and_then(|network| {
+                let is_new = seen.insert(network.metadata()?.ino());
+                if is_new { self.way(network).map(drop) } else { Ok(()) }
+            }));
         }
         let mut out = vec![];
         for (at, (_, way)) in self.ways.iter().enumerate() {
@@ -236,7 +240,14 @@ impl Aborts {
     pub(crate) fn end(&self, it: &Standing) -> io::Result<bool> {
         let Some((_, way)) = self.ways.get(it.way) else { return Ok(false) };
         match way.destroy(&it.socket) {
-            Err(Errno::NOENT) => Ok(false),
+            // Gone, or hidden by another one between the same ends.
+            Err(Errno::NOENT) => {
+                let left = way.sockets(it.socket.protocol())?;
+                if left.iter().any(|socket| socket.cookie() == it.cookie()) {
+                    return Err(io::Error::other("another socket has the same two ends"));
+                }
+                Ok(false)
+            }
             done => Ok(done.map(|()| true)?),
         }
     }

@@ -51,7 +51,11 @@ impl Connects {
         let name = name.strip_suffix(b".").unwrap_or(name);
         let text = str::from_utf8(name).ok().filter(|name| (1..=NAME).contains(&name.len()));
         let named = text.filter(|name| name.parse::<IpAddr>().is_err());
-        connect.asked = named.map(|name| name.to_ascii_lowercase().into());
+        let same = |known: &str| named.is_some_and(|name| name.eq_ignore_ascii_case(known));
+        // Most ask for the same again and again.
+        if !connect.asked.as_deref().is_some_and(same) {
+            connect.asked = named.map(|name| name.to_ascii_lowercase().into());
+        }
     }
 
     /// Where it was connected to.

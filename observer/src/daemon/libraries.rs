@@ -52,12 +52,12 @@ pub(super) fn watch(
     let places = probes::filesystems();
     let known = libraries.clone();
     let asked = move |file: &File, pid: u32| {
-        let is_ours = theirs.lock().is_ok_and(|kernel| kernel.is_labelled(pid));
-        let Ok(mut probes) = ours.lock() else { return Answer::Allow };
-        if !is_ours {
-            // Most of what the host executes is asked about once.
-            return if probes.is_done(file) { Answer::AllowFile } else { Answer::Allow };
+        if !theirs.lock().is_ok_and(|kernel| kernel.is_labelled(pid)) {
+            // Most of what the host executes is asked about once, and waits for none of the run's.
+            let is_done = ours.try_lock().is_ok_and(|mut probes| probes.is_done(file));
+            return if is_done { Answer::AllowFile } else { Answer::Allow };
         }
+        let Ok(mut probes) = ours.lock() else { return Answer::Allow };
         let name = name_of(file);
         let since = if known.contains(&name) { Since::Open } else { Since::Exec };
         let name = Raw::from(name.as_os_str().as_bytes());

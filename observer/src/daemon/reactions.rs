@@ -60,9 +60,11 @@ impl Hooks for Reactions {
     }
 
     fn connected(&mut self) -> (Vec<Standing>, io::Result<()>) {
-        let Ok(cgroup) = Cgroup::open(&self.mount, &self.cgroup) else {
+        let cgroup = match Cgroup::open(&self.mount, &self.cgroup) {
+            Ok(cgroup) => cgroup,
             // It is gone, and who was in it.
-            return (vec![], Ok(()));
+            Err(_) if !self.cgroup.exists() => return (vec![], Ok(())),
+            Err(error) => return (vec![], Err(io::Error::other(error))),
         };
         let mut own = HashSet::from_iter(cgroup.descendants());
         own.insert(cgroup.id());

@@ -47,10 +47,17 @@ pub enum LoadError {
 fn hint(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.raw_os_error() == Some(libc::EPERM)
-        {
-            return " (root is needed, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN)";
+        let io = error.downcast_ref::<std::io::Error>();
+        match io.and_then(std::io::Error::raw_os_error) {
+            Some(libc::EPERM) => {
+                return " (root is needed, or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN)";
+            }
+            // BPF_TRACE_MAX_PROGS and BPF_CGROUP_MAX_PROGS (include/linux/bpf.h, bpf-cgroup-defs.h).
+            Some(libc::E2BIG) => {
+                return " (a hook takes 64 programs: so many runs can be recorded there at a time, and \
+                        others' programs count too)";
+            }
+            _ => {}
         }
         next = error.source();
     }

@@ -214,6 +214,7 @@ fn made(text: &[u8], at: usize, spans: &mut Vec<Span>) {
 /// asks for it.
 fn sent(text: &[u8], at: usize, spans: &mut Vec<Span>) {
     const NEAR: usize = 64;
+    const LONGEST: usize = 256;
     let rest = text.get(at..).unwrap_or_default();
     let near = rest.get(..NEAR).unwrap_or(rest);
     let Some(found) = memchr::memmem::find(near, b"send") else { return };
@@ -233,9 +234,9 @@ fn sent(text: &[u8], at: usize, spans: &mut Vec<Span>) {
     }
     let ends = |b: &u8| matches!(b, b'\'' | b'"' | b'}' | b'\\' | b'\r' | b'\n');
     let rest = &text[from + 1..];
-    let len = rest.iter().position(ends).unwrap_or(rest.len());
+    let len = rest.iter().take(LONGEST + 1).take_while(|b| !ends(b)).count();
     let value = &rest[..len];
-    if (4..=256).contains(&len) && !value.starts_with(b"$") && structure::is_a_value(value) {
+    if (4..=LONGEST).contains(&len) && !value.starts_with(b"$") && structure::is_a_value(value) {
         spans.push(Span::new(from + 1, from + 1 + len, "password").by("phrase"));
     }
 }

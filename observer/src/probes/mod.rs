@@ -35,8 +35,10 @@ const FILES: usize = 16_384;
 const PROBES: usize = 4096;
 /// Descriptors that are kept for all else.
 const OTHERS: u64 = 384;
-/// Files of others are looked into up to this size: they wait meanwhile, and are not the run's.
+/// Files of others are looked into up to this size, and so many bytes of them in all: they wait
+/// meanwhile, as the run's do behind them.
 const SMALL: u64 = 8 << 20;
+const FOR_OTHERS: u64 = 256 << 20;
 /// Bytes read of one file while it is looked into.
 const BUDGET: u64 = 256 << 20;
 
@@ -80,6 +82,8 @@ pub struct Probes {
     files: HashMap<FileId, bool>,
     /// Those of others that have something to probe, or are too large to be looked into for them.
     left: HashSet<FileId>,
+    /// Bytes of others' files that may still be looked into.
+    for_others: u64,
     probes: usize,
     /// Files whose functions were told by more than their names.
     guesses: u8,
@@ -94,8 +98,14 @@ impl Default for Probes {
         // that wait for an answer, and refuses their execs.
         let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let room = usize::try_from(open.saturating_sub(OTHERS) / 2).unwrap_or(PROBES);
-        let (files, left) = (HashMap::new(), HashSet::new());
-        Self { files, left, probes: 0, guesses: 0, most: room.min(PROBES) }
+        Self {
+            files: HashMap::new(),
+            left: HashSet::new(),
+            for_others: FOR_OTHERS,
+            probes: 0,
+            guesses: 0,
+            most: room.min(PROBES),
+        }
     }
 }
 
@@ -205,10 +215,13 @@ impl Probes {
             Ok(looked) => looked.found.is_empty() && looked.unread.is_none(),
             Err(why) => matches!(why, FindError::Elf),
         };
-        if id.size <= SMALL && has_none() {
-            self.make_room();
-            self.files.insert(id, false);
-            return true;
+        if id.size <= SMALL.min(self.for_others) {
+            self.for_others -= id.size;
+            if has_none() {
+                self.make_room();
+                self.files.insert(id, false);
+                return true;
+            }
         }
         if self.left.len() >= FILES {
             self.left.clear();
@@ -310,5 +323,10 @@ mod tests {
         assert!(probes.is_done(&script));
         assert_eq!(probes.files.len(), 2);
         assert!(!probes.is_done(&File::open("/").unwrap()), "no file");
+        // Whoever executes ever new files holds nobody up for ever.
+        probes.for_others = 0;
+        let one_more = tempfile::tempfile().unwrap();
+        (&one_more).write_all(b"#!").unwrap();
+        assert!(!probes.is_done(&one_more));
     }
 }

@@ -227,6 +227,7 @@ fn adversarial(len: usize) -> Vec<(&'static str, Vec<u8>)> {
         ("keys in keys", again("token=a(")),
         ("headers in a line", again("cookie:")),
         ("keys in a line", again("password: ")),
+        ("what is sent to prompts", again("password:send {x")),
         ("PEM heads", again("-----BEGIN ")),
         ("PEM heads of keys", again("-----BEGIN PRIVATE KEY-----")),
         ("PEM ends", again("-----END PRIVATE KEY-----")),

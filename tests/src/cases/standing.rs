@@ -11,16 +11,20 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::Case;
+use super::names::{AT, resolver};
 use super::reload::{is_reload, write};
 use crate::harness::{
     Cgroup, Ctx, Live, PATIENCE, Recorded, Run, at, command, finished, same, skip, until,
 };
+use crate::hello::Hello;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("reload-ends-a-connection-that-it-denies", |ctx| ends(ctx, &[])),
     ("reload-ends-a-connection-that-is-bound-to-a-device", |ctx| ends(ctx, &["--bound"])),
     ("reload-ends-a-connected-datagram-socket", datagrams),
     ("reload-ends-a-connection-by-the-name-that-it-asked-for", named),
+    ("reload-ends-a-connection-by-its-sni", by_sni),
+    ("reload-ends-a-connection-by-the-name-that-led-there", by_lookup),
     ("reload-ends-a-connection-of-before-the-recorder", reloaded_after_attach),
     ("attach-ends-a-connection-that-is-denied-and-none-that-was-accepted", attached),
     ("attach-leaves-a-connection-that-names-may-allow-and-says-so", unknown),
@@ -131,6 +135,30 @@ fn named(ctx: &Ctx) -> Result<()> {
     let run =
         reloaded(ctx, &["keep", &to, &format!("--say={file}")], &policy, ("the request", asked))?;
     same("rule", &end_of(&run)?["rule"], &json!("evil"))
+}
+
+fn by_sni(ctx: &Ctx) -> Result<()> {
+    let (server, file) = (TcpListener::bind("127.0.0.1:0")?, ctx.path("hello")?);
+    let to = server.local_addr()?.to_string();
+    fs::write(&file, Hello { names: &["evil.example"], ..Hello::default() }.bytes())?;
+    let policy = format!("{OPEN}[[deny]]\nid = \"evil\"\nnet = {{ host = \"*.example\" }}\n");
+    let asked = |r: &Value| r["type"] == "call" && r["kind"] == "tls";
+    let say = format!("--say={file}");
+    let run = reloaded(ctx, &["keep", &to, &say], &policy, ("the hello", asked))?;
+    same("rule", &end_of(&run)?["rule"], &json!("evil"))
+}
+
+/// One connection asks for nothing, and leads where an answer to the run did.
+fn by_lookup(ctx: &Ctx) -> Result<()> {
+    let (_resolver, server) = (resolver()?, TcpListener::bind("127.0.0.1:0")?);
+    let (to, resolver) = (server.local_addr()?, format!("{AT}:53"));
+    let (agent, given) = (ctx.agent()?, to.to_string());
+    let rule = "[[deny]]\nid = \"good\"\nnet = { host = \"good.test\" }\n";
+    let policy = OPEN.replacen('\n', &format!("\nresolvers = [\"{AT}\"]\n"), 1) + rule;
+    let open = move |r: &Value| at(r, "/net/peer/port") == &json!(to.port());
+    let args = ["all", agent, "lookup", &resolver, "good.test", ",", agent, "keep", &given];
+    let run = reloaded(ctx, &args, &policy, ("the connect", open))?;
+    same("rule", &end_of(&run)?["rule"], &json!("good"))
 }
 
 /// An agent that is there already, with these connections open, and the recorder that comes to it.

@@ -4,7 +4,6 @@
 //! came, and every connect is known that the run made by then.
 
 use std::collections::HashSet;
-use std::io;
 use std::time::Instant;
 
 use super::Worker;
@@ -74,21 +73,16 @@ impl Worker {
     }
 
     fn end_standing(&mut self, holding: &mut Holding, it: &Standing, rule: String) {
-        let again = holding.told.contains(&it.cookie());
         let ended = match self.hooks.end(it) {
             Ok(true) => true,
-            // It is gone, by itself, or for the most part.
-            Ok(false) if !again => return,
-            Ok(false) => {
-                self.unended(&io::Error::from(io::ErrorKind::NotFound));
-                false
-            }
+            // It has ended meanwhile.
+            Ok(false) => return,
             Err(error) => {
                 self.unended(&error);
                 false
             }
         };
-        if again || !holding.told.insert(it.cookie()) {
+        if !holding.told.insert(it.cookie()) {
             return;
         }
         self.set_policy(holding.ruled.generation);
